@@ -1,0 +1,1 @@
+"""msr-local: a recommender that looks at the pictures, reads the history and explains itself, locally."""
