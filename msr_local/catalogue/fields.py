@@ -1,0 +1,184 @@
+"""Which column is which field, and what a cell must be to become one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from ..errors import InputError
+from ..text import printable, storable
+from .rows import Attribute
+
+Fields: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Field name -> the column names that mean it, as `_key` makes them, the likeliest first."""
+
+IGNORE = "ignore"
+
+_ITEM_ID = (
+    *("itemid", "movieid", "imdbid", "productid", "asin", "parentasin"),
+    *("sku", "isbn", "videoid", "item", "iid"),
+)
+
+ITEM_FIELDS: Fields = {
+    "item_id": (*_ITEM_ID, "id"),
+    "title": ("title", "name", "productname", "productdisplayname", "itemname", "movietitle"),
+    "image": ("image", "imagepath", "img", "poster", "picture", "photo", "cover", "thumbnail"),
+}
+INTERACTION_FIELDS: Fields = {
+    "user_id": ("userid", "user", "uid", "customerid", "reviewerid", "visitorid", "sessionid"),
+    "item_id": _ITEM_ID,
+    "timestamp": ("timestamp", "time", "ts", "date", "datetime", "createdat", "unixreviewtime", "eventtime"),
+    "rating": ("rating", "score", "stars", "overall", "rate"),
+}
+REQUIRED = frozenset({"user_id", "item_id", "title"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things are in a row: field -> index of its cell, and (index, name) of all other named columns."""
+
+    fields: Mapping[str, int]
+    others: tuple[tuple[int, str], ...]
+
+
+def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> Layout:
+    """Find the fields among `columns`: by `mapping` (column -> field or "ignore"), then by their names.
+
+    Of two columns that could be one field the one spelt like it wins, then the likelier name, then the first.
+    A column without a name (pandas writes its index so) is left out.
+    """
+    names = [column.strip() for column in columns]
+    free = [index for index, name in enumerate(names) if name and name not in mapping]
+    found: dict[str, int] = {}
+    for field, synonyms in fields.items():
+        chosen = [index for index, name in enumerate(names) if mapping.get(name) == field]
+        ranked = [
+            (names[index] != field, synonyms.index(key), index)
+            for index in free
+            if (key := _key(names[index])) in synonyms
+        ]
+        if chosen:
+            found[field] = chosen[0]
+        elif ranked:
+            found[field] = min(ranked)[-1]
+    return Layout(found, tuple((index, names[index]) for index in free if index not in found.values()))
+
+
+def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> None:
+    """Raises InputError if `mapping` does not fit `columns`, or if a required field is not among them."""
+    names = [column.strip() for column in columns]
+    listed = f"Its columns are: {', '.join(printable(name)[:40] or '(no name)' for name in names[:40])}."
+    for column, field in mapping.items():
+        if column not in names:
+            raise InputError(f"there is no column {column!r} to map. {listed}")
+        if field != IGNORE and field not in fields:
+            raise InputError(
+                f"{column!r} cannot be mapped to {field!r}. The fields are: {', '.join([*fields, IGNORE])}."
+            )
+        if field != IGNORE and list(mapping.values()).count(field) > 1:
+            raise InputError(f"more than one column is mapped to {field}.")
+    found = lay_out(columns, fields, mapping).fields
+    if missing := [field for field in fields if field in REQUIRED and field not in found]:
+        raise InputError(
+            f"no column is known to be the {' or the '.join(missing)}. {listed} "
+            f"Name the right one with --map COLUMN={missing[0]}."
+        )
+
+
+@lru_cache(maxsize=1024)
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def clean(value: Any) -> Any:
+    """`value` with all text in it storable, however deep; bytes that are UTF-8 become text."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, bytes):
+        try:
+            return storable(value.decode())
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, list):
+        return [clean(element) for element in value]
+    if isinstance(value, dict):
+        return {storable(str(key)): clean(element) for key, element in value.items()}
+    return value
+
+
+def shown(value: object) -> str:
+    """`value` as a reason quotes it: short, and its kind to be seen."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def to_text(field: str, value: object) -> str:
+    """`value` without outer blanks; a number that is whole loses its ".0".
+
+    Raises ValueError, "item_id is empty", if it is missing or blank, or neither text nor a number.
+    """
+    if value is None or isinstance(value, str):
+        text = (value or "").strip()
+        if not text:
+            raise ValueError(f"{field} is empty")
+        return text
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{field} {shown(value)} is neither text nor a number")
+    return str(value)
+
+
+def to_rating(value: object) -> float | None:
+    """`value` as a finite number, None if it is missing or blank. Raises ValueError for all else."""
+    return None if value is None else _rating(value if isinstance(value, str) else str(value))
+
+
+@lru_cache(maxsize=1024)  # ratings are few
+def _rating(text: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or "_" in text:
+        raise ValueError(f"rating {shown(text)} is not a number")
+    return number
+
+
+def to_image(value: object) -> str | None:
+    """`value`, or the first of several, without outer blanks; None if it is missing or blank.
+
+    Raises ValueError if it is not text.
+    """
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"image {shown(value)} is not a path")
+    return value.strip() or None
+
+
+def to_attribute(value: object) -> Attribute | None:
+    """`value` as JSON can hold it; an object becomes its JSON text. None if there is nothing in it."""
+    if value is None or isinstance(value, bytes):
+        return None
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, list):
+        return [element for each in value if (element := to_attribute(each)) is not None] or None
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=str) if value else None
+    return value.isoformat() if isinstance(value, date) else str(value)

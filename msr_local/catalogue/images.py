@@ -1,0 +1,222 @@
+"""Pictures from outside, checked before anything else sees them.
+
+All decoding is Pillow's, from bytes in memory; what leaves this module is raw RGB. Native code further on
+gets neither a path nor a compressed picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import cast
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import InputError
+from .fields import shown
+
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 100_000_000
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+://|data:)", re.IGNORECASE)
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class RgbImage:
+    """`pixels`: height rows of width pixels of 3 bytes (R, G, B). `sha256`: that of the file, in hex."""
+
+    width: int
+    height: int
+    pixels: bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """Of a picture that decodes: the SHA-256 of its file, in hex, and its size upright, in pixels."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+def resolve_image(value: str, root: Path) -> Path:
+    """The file that `value`, a path relative to `root` with `/` or `\\`, names.
+
+    Raises InputError if that is no file, or not within `root`, after links and `..` are followed.
+    """
+    if _URL.match(value):
+        raise InputError(f"image {shown(value)} is a URL: download it first, then name the file")
+    windows = PureWindowsPath(value)
+    if windows.drive or windows.root or PurePosixPath(value).is_absolute():
+        raise InputError(f"image {shown(value)} is an absolute path: it must be relative to {root}")
+    try:
+        home = root.resolve()
+        path = home.joinpath(*windows.parts).resolve()
+        # Asked first, so that nothing is told of files elsewhere.
+        if not path.is_relative_to(home):
+            raise InputError(f"image {shown(value)} is outside {root}")
+        if path.is_dir():
+            raise InputError(f"image {shown(value)} is a folder")
+        if path.is_file():
+            return path
+    except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links, a NUL
+        pass
+    raise InputError(f"image {shown(value)}: no such file in {root}")
+
+
+def images_by_id(folder: Path) -> dict[str, Path]:
+    """The pictures in `folder`, by file name without suffix (item 42 -> 42.jpg); of two, the first by name.
+
+    Links that leave the folder are passed over. Raises InputError if the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            files = sorted(entry.name for entry in entries if _is_inside(entry, folder))
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from error
+    found: dict[str, Path] = {}
+    for name in files:
+        found.setdefault(Path(name).stem, folder / name)
+    return found
+
+
+def load_rgb(path: Path, longest_edge: int | None = None) -> RgbImage:
+    """Decode `path` to RGB: upright, on white, the first frame of several.
+
+    With `longest_edge` (pixels, at least 1) a picture that is larger is scaled down to it.
+    Raises InputError if it cannot be decoded, is over `MAX_BYTES` or `MAX_PIXELS`, or of a kind not wanted.
+    """
+    data = _read(path)
+    with _decoding(path):
+        image, _ = _upright(data, longest_edge)
+        image = _to_rgb(image)
+        if longest_edge is not None:
+            image.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return RgbImage(image.width, image.height, image.tobytes(), hashlib.sha256(data).hexdigest())
+
+
+def check_image(path: Path) -> ImageFacts:
+    """Decode all of `path`, as coarsely as its format allows. Threads may; raises InputError as `load_rgb`."""
+    data = _read(path)
+    with _decoding(path):
+        _, (width, height) = _upright(data, longest_edge=1)
+        return ImageFacts(hashlib.sha256(data).hexdigest(), width, height)
+
+
+def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
+    if Path(entry.name).suffix.lower() not in SUFFIXES:
+        return False
+    if not entry.is_symlink():
+        return entry.is_file()
+    try:
+        target = Path(entry.path).resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return target.is_file() and target.is_relative_to(folder.resolve())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size if path.is_file() else None
+        data = path.read_bytes() if size is not None and size <= MAX_BYTES else b""
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if size is None:
+        raise InputError(f"{path}: no such file")
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: {size:,} bytes, the limit is {MAX_BYTES:,}")
+    if not data:
+        raise InputError(f"{path}: the file is empty")
+    return data
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    # Not catch_warnings, which threads may not share. What Pillow warns of is decided here anyway.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a picture of a known kind ({', '.join(_FORMATS)})") from None
+    except Exception as error:  # broken data makes Pillow raise nearly anything
+        raise InputError(f"{path}: broken picture ({str(error) or type(error).__name__})") from error
+
+
+def _upright(data: bytes, longest_edge: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """The first frame, upright, and its full size; its own is smaller where JPEG could leave out detail."""
+    image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    width, height = full = image.size
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if longest_edge is not None:
+        # Twice the edge, so that the scaling which follows still has something to average.
+        factor = min(1.0, 2 * longest_edge / max(full))
+        image.draft(None, (math.ceil(width * factor), math.ceil(height * factor)))
+    coarse = image.size != full
+    image.load()
+    orientation = _orientation(image)  # after loading: Pillow turns TIFF itself, and then drops the tag
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    if not coarse:
+        return image, image.size
+    return image, full[::-1] if orientation in _SIDEWAYS else full
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a picture is good without its EXIF data
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _to_grey(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    """16 bits, 32 bits or floats as 8 bits.
+
+    White is what 16 bits can hold; else the first of 1 (floats), 255 and 65535 that no pixel is over; where a
+    pixel is over all of them or negative, the darkest becomes black and the brightest white.
+    """
+    whites = [65_535] if image.mode.startswith("I;16") else [1, 255, 65_535] if image.mode == "F" else [255, 65_535]
+    if image.mode != "F":
+        image = image.convert("I")
+    low, high = cast("tuple[float, float]", image.getextrema())
+    fitting = [white for white in whites if low >= 0 and high <= white]
+    black, white = (0.0, fitting[0]) if fitting else (low, high)
+    scale = 255 / ((white - black) or 1)
+    grey = image.point(lambda value: value * scale + (0.5 - black * scale)).convert("L")
+    grey.info.pop("transparency", None)  # it counts in the old values
+    return grey

@@ -1,0 +1,123 @@
+"""From files to a workspace: items, interactions, then a look at every picture.
+
+Rows come first, so that the workspace is usable at once; pictures are checked after that and remembered by
+path, size and time of change. Both may be stopped at any moment and run again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..engine.hardware import usable_threads
+from ..errors import InputError
+from ..store import catalogue
+from ..store.catalogue import Added, ImageFact
+from ..store.rows import ItemRow, Rejected
+from ..store.workspace import Workspace
+from .images import check_image, images_by_id, resolve_image
+from .readers import find_sources, read_interactions, read_items
+
+_TOGETHER = 64  # pictures checked in one transaction
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What one ingest did; `images` and `images_rejected` count pictures."""
+
+    items: Added
+    interactions: Added
+    images: int
+    images_rejected: int
+
+    @property
+    def rejected(self) -> int:
+        return self.items.rejected + self.interactions.rejected + self.images_rejected
+
+
+def ingest(
+    workspace: Workspace,
+    items: Path,
+    interactions: Path | None = None,
+    *,
+    images: Path | None = None,
+    mapping: Mapping[str, str] | None = None,
+    min_rating: float | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Ingested:
+    """Read an items file and an interactions file (or one folder that holds both) into `workspace`.
+
+    Raises `InputError` when a file cannot be read at all; single bad rows are kept in `rejects`.
+    """
+    item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
+    if images is not None and not images.is_dir():
+        raise InputError(f"{images}: no such folder of images.")
+    item_mapping, interaction_mapping = dict(mapping or {}), dict(mapping or {})
+    pictures = _Pictures(item_file, images_by_id(images) if images else None)
+    progress("items", 0, 0)
+    added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, item_mapping)))
+    progress("interactions", 0, 0)
+    rows = read_interactions(interaction_file, interaction_mapping)
+    added = catalogue.add_interactions(workspace, interaction_file, rows, min_rating=min_rating)
+    found, broken = _check(workspace, item_file, pictures, progress)
+    return Ingested(added_items, added, found, broken + len(pictures.refused))
+
+
+class _Pictures:
+    """Finds each item's picture while the items file is read, and remembers which line named it."""
+
+    def __init__(self, file: Path, by_id: Mapping[str, Path] | None) -> None:
+        self._file, self._by_id = file, by_id or {}
+        self.lines: dict[Path, int] = {}
+        self.refused: list[Rejected] = []
+
+    def take(self, rows: Iterator[ItemRow | Rejected]) -> Iterator[ItemRow | Rejected]:
+        """The same rows, with `image` as an absolute path or None."""
+        for row in rows:
+            yield self._with_path(row) if isinstance(row, ItemRow) else row
+
+    def _with_path(self, row: ItemRow) -> ItemRow:
+        path = self._by_id.get(row.item_id)
+        if path is None and row.image:
+            try:
+                path = resolve_image(row.image, self._file.parent)
+            except InputError as error:
+                self.refused.append(Rejected(row.line, str(error), row.image))
+        if path is None:
+            return replace(row, image=None)
+        self.lines.setdefault(path, row.line)
+        return replace(row, image=str(path))
+
+
+def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Progress) -> tuple[int, int]:
+    """Look at every picture that is new or has changed; (usable, broken) of all of them."""
+    rejected = list(pictures.refused)
+    paths = iter(pictures.lines)
+    usable = done = 0
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        while group := list(itertools.islice(paths, _TOGETHER)):
+            known = catalogue.known_images(workspace, group)
+            new = list(pool.map(_look, [path for path in group if path not in known]))
+            catalogue.add_images(workspace, new)
+            for fact in [*known.values(), *new]:
+                if fact.error is None:
+                    usable += 1
+                else:
+                    rejected.append(Rejected(pictures.lines[fact.path], fact.error, str(fact.path)))
+            done += len(group)
+            progress("pictures", done, len(pictures.lines))
+    catalogue.add_rejects(workspace, file, rejected)
+    return usable, len(rejected) - len(pictures.refused)
+
+
+def _look(path: Path) -> ImageFact:
+    stat = path.stat()
+    try:
+        return ImageFact(path, stat.st_size, stat.st_mtime_ns, check_image(path).sha256, None)
+    except InputError as error:
+        return ImageFact(path, stat.st_size, stat.st_mtime_ns, None, str(error))

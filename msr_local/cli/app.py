@@ -1,0 +1,66 @@
+"""The Typer app: global options, and one file a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import browse, demo, explain, ingest, models, recommend
+from .options import Session
+from .output import Output
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"msr-local {version('msr-local')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            "--home",
+            envvar="MSR_LOCAL_HOME",
+            file_okay=False,
+            help="The workspace's folder.",
+            show_default="the user's data folder",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Recommend from pictures and histories with a local language model, and explain it.
+
+    First: msr-local demo. With your own data: msr-local ingest ITEMS INTERACTIONS, then
+    msr-local recommend USER and msr-local explain USER.
+    """
+    import platformdirs
+
+    place = home or Path(platformdirs.user_data_dir("msr-local"))
+    context.obj = Session(place, home is not None, Output(quiet=quiet))
+
+
+app.command()(demo.demo)
+app.command()(ingest.ingest)
+app.command()(recommend.recommend)
+app.command()(explain.explain)
+app.command()(browse.users)
+app.command()(browse.items)
+app.command()(browse.status)
+app.add_typer(models.app, name="models")

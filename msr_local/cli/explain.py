@@ -1,0 +1,47 @@
+"""`msr-local explain USER [ITEM]`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+
+
+def explain(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="A user id of the interactions.", show_default=False)],
+    item: Annotated[str | None, typer.Argument(help="An item id.", show_default="the first recommendation")] = None,
+    html: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write a page that stands alone.", show_default=False)
+    ] = None,
+    k: opt.Top = 10,
+    candidates: opt.Candidates = 100,
+    recipe: opt.RecipeOption = opt.RecipeName.full,
+    block_size: opt.BlockSize = None,
+    history: opt.History = None,
+    direct: opt.Direct = False,
+    model: opt.Model = None,
+    mmproj: opt.Mmproj = None,
+    image_detail: opt.Detail = opt.ImageDetail.overview,
+    context_size: Annotated[int, typer.Option("--context", min=256, help="Tokens of context.")] = 4096,
+    threads: opt.Threads = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Show a user's taste over time, the recommendations, and the measured evidence for one item."""
+    session: opt.Session = context.obj
+    with session.workspace() as workspace, session.output.progress() as progress:
+        recommender = session.recommender(
+            workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,
+            detail=image_detail, recipe=recipe, block_size=block_size, window=history, direct=direct,
+        )  # fmt: skip
+        with recommender:
+            found = recommender.explain(user, item, k, candidates)
+    from ..viewer import explanation_view, html_report
+
+    if html is not None:
+        html.write_text(html_report(found), encoding="utf-8")
+        session.output.note(f"Wrote {html}.")
+    session.output.result(found.to_json(), lambda: explanation_view(found), as_json=as_json)

@@ -1,0 +1,100 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .output import Output
+
+if TYPE_CHECKING:
+    from ..recommender import Recommender
+    from ..store.workspace import Workspace
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Model = Annotated[
+    Path | None,
+    typer.Option("--model", exists=True, dir_okay=False, help="Answer with this GGUF model.", show_default=False),
+]
+Mmproj = Annotated[
+    Path | None,
+    typer.Option("--mmproj", exists=True, dir_okay=False, help="Its multimodal projector.", show_default=False),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all that may be used")]
+Context = Annotated[int, typer.Option(min=256, help="Tokens of context.")]
+
+
+class ImageDetail(str, Enum):
+    overview = "overview"
+    tiles = "tiles"
+
+
+Detail = Annotated[
+    ImageDetail, typer.Option("--image-detail", help="SmolVLM: the whole picture only, or tiles as well.")
+]
+
+
+class RecipeName(str, Enum):
+    full = "full"
+    paper = "paper"
+    no_image = "no-image"
+    history = "history"
+
+
+RecipeOption = Annotated[RecipeName, typer.Option("--recipe", help="The evidence in the question.")]
+BlockSize = Annotated[
+    int | None, typer.Option(min=1, help="Interactions that one summary step reads.", show_default="3")
+]
+History = Annotated[
+    int | None,
+    typer.Option("--history", min=1, help="Summarise at most the last N interactions.", show_default="30"),
+]
+Direct = Annotated[bool, typer.Option("--direct", help="One summary at once instead of block by block.")]
+Top = Annotated[int, typer.Option("-k", "--top", min=1, help="How many items to recommend.")]
+Candidates = Annotated[int, typer.Option("--candidates", min=1, help="How many recalled items to score.")]
+
+
+@dataclass(slots=True)
+class Session:
+    """What the global options say: where the workspace is and how to write."""
+
+    home: Path
+    home_given: bool
+    output: Output
+
+    def workspace(self, home: Path | None = None) -> Workspace:
+        from ..store.workspace import Workspace
+
+        return Workspace(home or self.home)
+
+    def recommender(
+        self,
+        workspace: Workspace,
+        progress: Callable[[str, int, int], None],
+        *,
+        model: Path | None = None,
+        mmproj: Path | None = None,
+        threads: int | None = None,
+        context: int = 4096,
+        detail: ImageDetail = ImageDetail.overview,
+        recipe: RecipeName = RecipeName.full,
+        block_size: int | None = None,
+        window: int | None = None,
+        direct: bool = False,
+    ) -> Recommender:
+        """The recipe on `workspace` with the chosen weights and settings."""
+        from ..engine import embedded
+        from ..recipe.recipes import RECIPES
+        from ..recommender import Recommender
+        from ..weights import choose
+
+        if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
+            self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")
+        weights = choose(workspace, model, mmproj, context=context, threads=threads, image_detail=detail.value)
+        chosen = RECIPES[recipe.value].with_history(block_size, window, direct)
+        return Recommender(workspace, weights, chosen, progress=progress)

@@ -1,0 +1,132 @@
+"""The one way out: results on stdout (for people or as JSON), progress and notes on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+# json.dumps escapes C0 only; a terminal may also act on C1 controls and bidirectional overrides.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_STAGES = {
+    "items": "Reading items",
+    "interactions": "Reading interactions",
+    "pictures": "Checking pictures",
+    "captions": "Captioning pictures",
+    "users": "Summarising users",
+    "summary": "Summarising the history",
+    "scores": "Scoring candidates",
+    "evidence": "Measuring the evidence",
+}
+
+Progress = Callable[[str, int, int], None]
+
+
+class Output:
+    """Where a command writes. `quiet` silences everything on stderr but errors."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def result(self, document: Any, view: Callable[[], RenderableType], *, as_json: bool) -> None:
+        """Print one result: `document` as JSON, or the renderable that `view` makes, for people."""
+        if as_json:
+            ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+            text = json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False)
+            sys.stdout.write(_UNSAFE_IN_JSON.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
+        else:
+            console(sys.stdout).print(view())
+
+    def note(self, text: str) -> None:
+        """A line for the reader that is no result."""
+        if not self.quiet:
+            self._line(text)
+
+    def error(self, text: str) -> None:
+        """What went wrong and what to do next."""
+        self._line(f"Error: {text}", style="bold red")
+
+    def _line(self, text: str, style: str = "") -> None:
+        from rich.text import Text
+
+        console(sys.stderr).print(Text(printable(text), style=style), soft_wrap=True)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """A callback for (stage, done, total): a bar with rate and time left, or plain lines when piped."""
+        if self.quiet:
+            yield lambda stage, done, total: None
+        elif sys.stderr.isatty():
+            with _Bars() as bars:
+                yield bars.update
+        else:
+            yield _Lines(self).update
+
+
+class _Bars:
+    """Rich progress bars, one a stage, gone when the work is done."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        rate = TextColumn("{task.fields[rate]}", style="dim")
+        self._rich = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            rate, TimeLeft(compact=True), console=console(sys.stderr), transient=True,
+        )  # fmt: skip
+        self._tasks: dict[str, Any] = {}
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks or (done == 0 and self._rich.tasks[self._tasks[stage]].finished):
+            self._tasks[stage] = self._rich.add_task(_STAGES.get(stage, stage), total=None, rate="")
+        task = self._tasks[stage]
+        speed = self._rich.tasks[task].speed
+        self._rich.update(
+            task, completed=done, total=total or None, rate=f"{speed:.1f}/s" if speed else "",
+            visible=not total or done < total,
+        )  # fmt: skip
+
+    def __enter__(self) -> _Bars:
+        self._rich.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rich.stop()
+
+
+class _Lines:
+    """A line now and then, for logs."""
+
+    _every = 10.0  # seconds
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._began: dict[str, tuple[float, int]] = {}
+        self._last = time.monotonic()
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        since, first = self._began.setdefault(stage, (now, done))
+        if now - self._last < self._every or not 0 < done < total:
+            return
+        self._last = now
+        rate = (done - first) / max(now - since, 1e-9)
+        left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        self._output.note(f"{_STAGES.get(stage, stage)}: {done:,} of {total:,}{left}")
+
+
+def console(stream: Any) -> Console:
+    """A console that knows no markup and no emoji codes: all text is data."""
+    from rich.console import Console
+
+    return Console(file=stream, markup=False, emoji=False, highlight=False)

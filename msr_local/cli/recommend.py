@@ -1,0 +1,43 @@
+"""`msr-local recommend USER`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+
+
+def recommend(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="A user id of the interactions.", show_default=False)],
+    k: opt.Top = 10,
+    candidates: opt.Candidates = 100,
+    recipe: opt.RecipeOption = opt.RecipeName.full,
+    block_size: opt.BlockSize = None,
+    history: opt.History = None,
+    direct: opt.Direct = False,
+    model: opt.Model = None,
+    mmproj: opt.Mmproj = None,
+    image_detail: opt.Detail = opt.ImageDetail.overview,
+    context_size: Annotated[int, typer.Option("--context", min=256, help="Tokens of context.")] = 4096,
+    threads: opt.Threads = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Rank unseen items for a user: recall, then the model's log-odds of yes, then both fused."""
+    session: opt.Session = context.obj
+    with session.workspace() as workspace, session.output.progress() as progress:
+        recommender = session.recommender(
+            workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,
+            detail=image_detail, recipe=recipe, block_size=block_size, window=history, direct=direct,
+        )  # fmt: skip
+        with recommender:
+            found = recommender.recommend(user, k, candidates)
+    from ..recommender import weak_answer
+    from ..viewer import recommendations_view
+
+    coverage = found.model["coverage"]
+    if coverage is not None and coverage < 0.5:
+        session.output.note(weak_answer(coverage))
+    session.output.result(found.to_json(), lambda: recommendations_view(found), as_json=as_json)

@@ -1,0 +1,71 @@
+"""A model's own chat template around our questions, with trusted markup and plain data kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.sandbox
+
+from ..errors import ModelError
+from .types import ModelFacts, Text
+
+_SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: where the contents go
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The chat markup of a one-question conversation: what stands before and after the user's content."""
+
+    before: tuple[Text, ...]
+    after: tuple[Text, ...]
+
+
+def frame(facts: ModelFacts, system: str) -> Frame:
+    """Open a conversation with `system`, leave room for the user's content, and begin the answer.
+
+    Models without a system role get it at the head of the user's turn. Raises `ModelError` when the model
+    has no chat template or its template fails.
+    """
+    if not facts.chat_template:
+        raise ModelError(f"{facts.name} carries no chat template. Next: choose an instruction-tuned model.")
+    roles = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
+    merged = [{"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}]
+    for messages in (roles, _typed(roles), merged, _typed(merged)):
+        text = _render(facts, messages)
+        if text is not None and text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
+            head, rest = text.split(_SYSTEM)
+            middle, tail = rest.split(_USER)
+            return Frame(_trusted(head) + (Text(system),) + _trusted(middle), _trusted(tail))
+    raise ModelError(f"{facts.name}: its chat template cannot hold a plain question.")
+
+
+def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The same messages as vision models' templates want them: content as a list of typed parts."""
+    return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+
+
+def _trusted(text: str) -> tuple[Text, ...]:
+    return (Text(text, special=True),) if text else ()
+
+
+def _render(facts: ModelFacts, messages: list[Any]) -> str | None:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    try:
+        text = environment.from_string(facts.chat_template or "").render(
+            messages=messages,
+            add_generation_prompt=True,
+            bos_token=facts.bos,
+            eos_token=facts.eos,
+            raise_exception=_refuse,
+            strftime_now=lambda _: "",  # a date would change every cache key every day
+            enable_thinking=False,
+        )
+    except (jinja2.TemplateError, TypeError, AttributeError):
+        return None
+    return text if not facts.add_bos or text.startswith(facts.bos) else facts.bos + text
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)

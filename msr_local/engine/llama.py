@@ -1,0 +1,512 @@
+"""llama.cpp behind the `Engine` protocol: the only module that touches ctypes.
+
+One context. Sequence 0 holds the prefix of the question in hand and is never written to after that; each
+suffix is decoded in a sequence forked from it and dropped whole, since partial copies and removals abort or
+fail on some models. Batches have the same shape whatever ran before, so greedy text is reproducible.
+
+A native abort ends the process: everyday use goes through `engine.process`, which runs this in a child.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp as llama
+import llama_cpp.mtmd_cpp as mtmd
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import AnswerTokensError, ContextOverflow, ModelError
+from .answers import answer_log_odds, spellings
+from .hardware import usable_threads
+from .types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
+
+_BATCH = 512  # tokens in one decode
+_FORKS = 16  # sequences beside sequence 0
+_IMAGES_KEPT = 64  # encoded images kept for the next question about them
+_UNQUANTISED = {0, 1, 32}  # llama_ftype: F32, F16, BF16
+_GGML_WARN = 3
+
+
+class _Embedded:
+    """An image part as the decoder takes it: an mtmd chunk (owned, freed with this object) and its vectors."""
+
+    def __init__(self, key: tuple[str, int], chunk: Any, vectors: npt.NDArray[np.float32], positions: int) -> None:
+        self.key, self.chunk, self.vectors, self.positions = key, chunk, vectors, positions
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Embedded) and self.key == other.key
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __del__(self) -> None:
+        mtmd.mtmd_input_chunk_free(self.chunk)
+
+
+Unit = int | _Embedded
+
+
+class LlamaEngine:
+    """A GGUF model, with an optional projector and LoRA adapters, in this process.
+
+    Raises `ModelError` for files that are missing, broken or do not fit together.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._log = _NativeLog()
+        self._config = config
+        self._threads = config.threads or usable_threads()
+        self._prefix: tuple[str | None, list[Unit], int] | None = None
+        self._images: OrderedDict[tuple[str, int, int], list[Unit]] = OrderedDict()
+        self._projector: Any = None
+        self._context: Any = None
+        self._adapters: dict[str, Any] = {}
+        self._load()
+        self._logits_type = ctypes.c_float * self._n_vocab
+        self.facts = self._read_facts()
+
+    # ---- loading
+
+    def _load(self) -> None:
+        config = self._config
+        for path in (config.model, config.projector, *config.adapters.values()):
+            if path is not None:
+                require_gguf(path)
+        llama.llama_backend_init()
+        self._model = llama.llama_model_load_from_file(_c_path(config.model), llama.llama_model_default_params())
+        if not self._model:
+            raise ModelError(f"{config.model}: llama.cpp cannot load this model. {self._log.last()}")
+        self._vocab = llama.llama_model_get_vocab(self._model)
+        self._n_vocab = llama.llama_vocab_n_tokens(self._vocab)
+        params = llama.llama_context_default_params()
+        params.n_ctx = min(config.context, llama.llama_model_n_ctx_train(self._model))
+        params.n_batch = params.n_ubatch = _BATCH
+        params.n_seq_max = _FORKS + 1
+        params.kv_unified = True  # forks share the prefix's cells instead of copying them
+        params.n_threads = params.n_threads_batch = self._threads
+        self._context = llama.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise ModelError(f"{config.model}: no context of {params.n_ctx} tokens. {self._log.last()}")
+        self._memory = llama.llama_get_memory(self._context)
+        self._n_ctx = llama.llama_n_ctx(self._context)
+        for role, path in config.adapters.items():
+            self._adapters[role] = llama.llama_adapter_lora_init(self._model, _c_path(path))
+            if not self._adapters[role]:
+                raise ModelError(f"{path}: this adapter does not fit {config.model.name}. {self._log.last()}")
+        if config.projector is not None:
+            self._projector = self._load_projector(config.projector)
+
+    def _load_projector(self, path: Path) -> Any:
+        params = mtmd.mtmd_context_params_default()
+        params.n_threads = self._threads
+        params.print_timings = False
+        params.warmup = False
+        projector = mtmd.mtmd_init_from_file(_c_path(path), self._model, params)
+        if not projector:
+            raise ModelError(f"{path}: this projector does not fit {self._config.model.name}. {self._log.last()}")
+        if not mtmd.mtmd_support_vision(projector):
+            mtmd.mtmd_free(projector)
+            raise ModelError(f"{path}: this projector has no vision part.")
+        return projector
+
+    def _read_facts(self) -> ModelFacts:
+        template = llama.llama_model_chat_template(self._model, None)
+        bos = llama.llama_vocab_bos(self._vocab)
+        eos = llama.llama_vocab_eos(self._vocab)
+        self._yes = self._single_tokens("yes")
+        self._no = self._single_tokens("no")
+        return ModelFacts(
+            name=self._meta("general.name") or self._config.model.stem,
+            context=self._n_ctx,
+            vision=self._projector is not None,
+            exact_batches=llama.llama_model_ftype(self._model) in _UNQUANTISED,
+            chat_template=template.decode() if template else None,
+            bos=self._piece(bos, special=True).decode() if bos >= 0 else "",
+            eos=self._piece(eos, special=True).decode() if eos >= 0 else "",
+            add_bos=bool(llama.llama_vocab_get_add_bos(self._vocab)),
+            yes=tuple(self._yes),
+            no=tuple(self._no),
+            threads=self._threads,
+        )
+
+    def _single_tokens(self, word: str) -> dict[str, int]:
+        """Spellings of `word` that are one token each, as {spelling: token id}; no id twice."""
+        found: dict[int, str] = {}
+        for spelling in spellings(word):
+            ids = self._tokenise(spelling, special=False)
+            if len(ids) == 1:
+                found.setdefault(ids[0], spelling)
+        return {spelling: token for token, spelling in found.items()}
+
+    def _meta(self, key: str) -> str | None:
+        buffer = ctypes.create_string_buffer(4096)
+        size = llama.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else None
+
+    # ---- tokens
+
+    def _tokenise(self, text: str, *, special: bool) -> list[int]:
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 2
+        tokens = (llama.llama_token * room)()
+        count = llama.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
+        if count < 0:
+            raise ModelError(f"{self._config.model.name}: the tokenizer refused {text[:40]!r}.")
+        return list(tokens[:count])
+
+    def _piece(self, token: int, *, special: bool = False) -> bytes:
+        buffer = ctypes.create_string_buffer(256)
+        size = llama.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:size] if size > 0 else b""
+
+    def _units(self, prompt: Prompt) -> list[Unit]:
+        units: list[Unit] = []
+        for part in prompt:
+            if isinstance(part, Image):
+                units += self._embed(part)
+            else:
+                units += self._tokenise(part.text, special=part.special)
+        return units
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        units = self._units(prompt)
+        if any(isinstance(unit, _Embedded) for unit in units):
+            raise ValueError("a prompt with images has no token ids of its own")
+        return [unit for unit in units if isinstance(unit, int)]
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return _cells(self._units(prompt))
+
+    # ---- images
+
+    def _embed(self, image: Image) -> list[Unit]:
+        """The units of an image: marker tokens and projected chunks, from the cache where it was seen."""
+        if self._projector is None:
+            raise ModelError(
+                f"{self._config.model.name} has no projector, so it cannot see pictures. Next: msr-local models use."
+            )
+        key = (image.sha256, image.width, image.height)
+        if key in self._images:
+            self._images.move_to_end(key)
+            return self._images[key]
+        units = self._encode(image)
+        self._images[key] = units
+        if len(self._images) > _IMAGES_KEPT:
+            self._images.popitem(last=False)
+        return units
+
+    def _encode(self, image: Image) -> list[Unit]:
+        pixels = (ctypes.c_uint8 * len(image.pixels)).from_buffer_copy(image.pixels)
+        bitmap = mtmd.mtmd_bitmap_init(image.width, image.height, pixels)
+        chunks = mtmd.mtmd_input_chunks_init()
+        try:
+            marker = mtmd.mtmd_default_marker()
+            text = mtmd.mtmd_input_text(marker, len(marker), False, True)
+            bitmaps = (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap)
+            code = mtmd.mtmd_tokenize(self._projector, chunks, ctypes.byref(text), bitmaps, 1)
+            if code != 0:
+                raise ModelError(f"mtmd cannot take this image apart (code {code}). {self._log.last()}")
+            parts: list[Any] = []
+            for index in range(mtmd.mtmd_input_chunks_size(chunks)):
+                chunk = mtmd.mtmd_input_chunks_get(chunks, index)
+                if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
+                    count = ctypes.c_size_t()
+                    tokens = mtmd.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
+                    parts += [tokens[i] for i in range(count.value)]
+                else:
+                    parts.append(ctypes.c_void_p(chunk))
+            if self._config.image_detail == "overview":
+                parts = self._overview(parts)
+            return [
+                part if isinstance(part, int) else self._project(part, (image.sha256, index))
+                for index, part in enumerate(parts)
+            ]
+        finally:
+            mtmd.mtmd_input_chunks_free(chunks)
+            mtmd.mtmd_bitmap_free(bitmap)
+
+    def _overview(self, parts: list[Any]) -> list[Any]:
+        """For Idefics3/SmolVLM, the overview alone, between the tokens that transformers' processor writes.
+
+        mtmd always cuts such an image into tiles as well (17 passes of the tower for one picture).
+        Other projectors have no `<global-img>` token and are taken as they come.
+        """
+        ids = self._tokenise("<fake_token_around_image><global-img>", special=True)
+        if len(ids) != 2:
+            return parts
+        fake, overview = ids
+        for part, following in itertools.pairwise(parts):
+            if part == overview and isinstance(following, ctypes.c_void_p):
+                return [fake, overview, following, fake]
+        return parts
+
+    def _project(self, chunk: ctypes.c_void_p, key: tuple[str, int]) -> _Embedded:
+        code = mtmd.mtmd_encode_chunk(self._projector, chunk)
+        if code != 0:
+            raise ModelError(f"the projector failed on an image (code {code}). {self._log.last()}")
+        count = mtmd.mtmd_input_chunk_get_n_tokens(chunk)
+        width = llama.llama_model_n_embd_inp(self._model)
+        vectors = np.ctypeslib.as_array(mtmd.mtmd_get_output_embd(self._projector), (count * width,)).copy()
+        # With M-RoPE an image takes fewer positions than cells: the larger counts against the context.
+        positions = max(count, mtmd.mtmd_input_chunk_get_n_pos(chunk))
+        return _Embedded(key, mtmd.mtmd_input_chunk_copy(chunk), vectors, positions)
+
+    # ---- decoding
+
+    def _decode(self, runs: Sequence[tuple[int, int, Sequence[int]]]) -> list[int]:
+        """Decode token runs of (sequence, first position, ids) in one batch: indices of their last logits."""
+        total = sum(len(ids) for _, _, ids in runs)
+        batch = llama.llama_batch_init(total, 0, 1)
+        try:
+            row = 0
+            last: list[int] = []
+            for sequence, start, ids in runs:
+                for offset, token in enumerate(ids):
+                    batch.token[row] = token
+                    batch.pos[row] = start + offset
+                    batch.n_seq_id[row] = 1
+                    batch.seq_id[row][0] = sequence
+                    batch.logits[row] = offset == len(ids) - 1
+                    row += 1
+                last.append(row - 1)
+            batch.n_tokens = total
+            code = llama.llama_decode(self._context, batch)
+        finally:
+            llama.llama_batch_free(batch)
+        if code == 1:
+            raise ContextOverflow(f"the context of {self._n_ctx} tokens is full.")
+        if code != 0:
+            raise ModelError(f"llama.cpp could not decode (code {code}). {self._log.last()}")
+        return last
+
+    def _extend(self, sequence: int, position: int, units: Sequence[Unit]) -> tuple[int, int]:
+        """Append `units` to a sequence; returns (next position, index of the last token's logits or -1)."""
+        index = -1
+        run: list[int] = []
+        for unit in [*units, None]:
+            if isinstance(unit, int) and len(run) < _BATCH:
+                run.append(unit)
+                continue
+            if run:
+                index = self._decode([(sequence, position, run)])[-1]
+                position += len(run)
+                run = []
+            if isinstance(unit, int):
+                run = [unit]
+            elif unit is not None:
+                position = self._place(sequence, position, unit)
+                index = -1
+        return position, index
+
+    def _place(self, sequence: int, position: int, unit: _Embedded) -> int:
+        after = llama.llama_pos()
+        vectors = unit.vectors.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        code = mtmd.mtmd_helper_decode_image_chunk(
+            self._projector, self._context, unit.chunk, vectors, position, sequence, _BATCH,
+            ctypes.byref(after), mtmd.mtmd_helper_post_decode_callback(), None,
+        )  # fmt: skip
+        if code != 0:
+            raise ModelError(f"llama.cpp could not decode an image (code {code}). {self._log.last()}")
+        return int(after.value)
+
+    def _hold(self, adapter: str | None, units: list[Unit]) -> int:
+        """Make sequence 0 hold exactly `units` under `adapter`; returns its length in positions."""
+        if self._prefix is None or self._prefix[:2] != (adapter, units):
+            self._prefix = None
+            llama.llama_memory_clear(self._memory, True)
+            self._activate(adapter)
+            length, _ = self._extend(0, 0, units)
+            self._prefix = (adapter, units, length)
+        return self._prefix[2]
+
+    def _activate(self, adapter: str | None) -> None:
+        if adapter is not None and adapter not in self._adapters:
+            raise ModelError(f"no adapter is loaded for {adapter!r}.")
+        chosen = [] if adapter is None else [self._adapters[adapter]]
+        array = (llama.llama_adapter_lora_p_ctypes * max(1, len(chosen)))(*chosen)
+        scales = (ctypes.c_float * max(1, len(chosen)))(*[1.0] * len(chosen))
+        if llama.llama_set_adapters_lora(self._context, array, len(chosen), scales) != 0:
+            raise ModelError(f"llama.cpp could not switch to the adapter for {adapter!r}. {self._log.last()}")
+
+    def _logits(self, index: int) -> npt.NDArray[np.float32]:
+        pointer = llama.llama_get_logits_ith(self._context, index)
+        return np.frombuffer(ctypes.cast(pointer, ctypes.POINTER(self._logits_type)).contents, np.float32)
+
+    def _require_room(self, positions: int) -> None:
+        if positions > self._n_ctx:
+            raise ContextOverflow(
+                f"a prompt of {positions} tokens does not fit the context of {self._n_ctx}. "
+                "Next: a shorter --history, or a larger --context."
+            )
+
+    # ---- the protocol
+
+    def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
+        for word, found in (("yes", self._yes), ("no", self._no)):
+            if not found:
+                raise AnswerTokensError(
+                    f"{self._config.model.name}: its tokenizer has no single token for {word!r}, "
+                    "so p(yes) cannot be read. Next: choose another model with msr-local models use."
+                )
+        head = self._units(prefix)
+        self._require_room(_cells(head))
+        start = self._hold(adapter, head)
+        for group in self._groups(suffixes, self._n_ctx - _cells(head)):
+            yield from self._read_answers(start, group)
+
+    def _groups(self, suffixes: Sequence[Prompt], room: int) -> Iterator[list[list[Unit]]]:
+        """Cut the suffixes into batches: one each where quantised kernels would let neighbours change z."""
+        group: list[list[Unit]] = []
+        size = 0
+        for suffix in suffixes:
+            tail = self._units(suffix)
+            if _cells(tail) > room:
+                self._require_room(self._n_ctx - room + _cells(tail))
+            alone = not self.facts.exact_batches or any(isinstance(unit, _Embedded) for unit in tail)
+            if group and (alone or len(group) == _FORKS or size + len(tail) > min(_BATCH, room)):
+                yield group
+                group, size = [], 0
+            if alone:
+                yield [tail]
+            else:
+                group.append(tail)
+                size += len(tail)
+        if group:
+            yield group
+
+    def _read_answers(self, start: int, group: list[list[Unit]]) -> Iterator[LogOdds]:
+        for fork in range(1, len(group) + 1):
+            llama.llama_memory_seq_cp(self._memory, 0, fork, -1, -1)
+        try:
+            if len(group) == 1:
+                indices = [self._extend(1, start, group[0])[1]]
+            else:
+                runs = [(fork, start, tail) for fork, tail in enumerate(group, start=1)]
+                indices = self._decode(runs)  # type: ignore[arg-type]  # no images in groups of several
+            answers = [self._answer(index) for index in indices]
+        finally:
+            for fork in range(1, len(group) + 1):
+                llama.llama_memory_seq_rm(self._memory, fork, -1, -1)
+        yield from answers
+
+    def _answer(self, index: int) -> LogOdds:
+        logits = self._logits(index)
+        z, coverage = answer_log_odds(logits, list(self._yes.values()), list(self._no.values()))
+        top = self._piece(int(np.argmax(logits)), special=True).decode("utf-8", "replace")
+        return LogOdds(z, coverage, top)
+
+    def generate(
+        self,
+        prefix: Prompt,
+        suffix: Prompt,
+        *,
+        adapter: str | None = None,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Generation:
+        head, tail = self._units(prefix), self._units(suffix)
+        self._require_room(_cells(head) + _cells(tail) + max_tokens)
+        sampler = _sampler(temperature, seed)
+        position = self._hold(adapter, head)
+        llama.llama_memory_seq_cp(self._memory, 0, 1, -1, -1)
+        try:
+            position, index = self._extend(1, position, tail)
+            output = bytearray()
+            for count in range(max_tokens):
+                token = llama.llama_sampler_sample(sampler, self._context, index)
+                if llama.llama_vocab_is_eog(self._vocab, token):
+                    return Generation(output.decode("utf-8", "replace"), count, ended=True)
+                output += self._piece(token)
+                index = self._decode([(1, position, [token])])[-1]
+                position += 1
+            return Generation(output.decode("utf-8", "ignore"), max_tokens, ended=False)
+        finally:
+            llama.llama_sampler_free(sampler)
+            llama.llama_memory_seq_rm(self._memory, 1, -1, -1)
+
+    def close(self) -> None:
+        """Free all native memory; the engine cannot be used afterwards."""
+        self._images.clear()
+        self._prefix = None
+        if self._projector:
+            mtmd.mtmd_free(self._projector)
+        if self._context:
+            llama.llama_free(self._context)
+        if self._model:
+            llama.llama_model_free(self._model)
+        self._projector = self._context = self._model = None
+
+
+def quantise(source: Path, target: Path, *, ftype: int, threads: int | None = None) -> None:
+    """Write `source` again with the weight type `ftype` (a llama_ftype, 1 = F16). Raises `ModelError`."""
+    require_gguf(source)
+    log = _NativeLog()
+    params = llama.llama_model_quantize_default_params()
+    params.ftype = ftype
+    params.allow_requantize = True
+    params.nthread = threads or usable_threads()
+    if llama.llama_model_quantize(_c_path(source), _c_path(target), ctypes.byref(params)) != 0:
+        raise ModelError(f"{source}: llama.cpp could not convert it. {log.last()}")
+
+
+def require_gguf(path: Path) -> None:
+    """Raise `ModelError` unless `path` is a readable file that begins like a GGUF of a known version."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read this model file ({error.strerror}).") from error
+    if head[:4] != b"GGUF" or int.from_bytes(head[4:8], "little") not in (2, 3):
+        raise ModelError(f"{path}: not a GGUF model file (version 2 or 3). Next: convert it for llama.cpp.")
+
+
+class _NativeLog:
+    """Keeps llama.cpp quiet and its last warnings at hand for our own messages."""
+
+    _lines: list[str]
+
+    def __init__(self) -> None:
+        self._lines = []
+
+        @llama.llama_log_callback  # type: ignore[untyped-decorator]
+        def keep(level: int, text: bytes, _: Any) -> None:
+            if level >= _GGML_WARN:
+                self._lines = [*self._lines[-7:], text.decode("utf-8", "replace").strip()]
+
+        self._callback = keep  # a collected callback would crash the library
+        _KEPT_CALLBACKS.append(keep)
+        llama.llama_log_set(keep, ctypes.c_void_p(0))
+        mtmd.mtmd_log_set(keep, ctypes.c_void_p(0))
+        mtmd.mtmd_helper_log_set(keep, ctypes.c_void_p(0))
+
+    def last(self) -> str:
+        text = " | ".join(line for line in self._lines[-3:] if line)
+        return f"llama.cpp said: {text}" if text else ""
+
+
+_KEPT_CALLBACKS: list[Any] = []
+
+
+def _cells(units: Sequence[Unit]) -> int:
+    """How many cells of the KV cache `units` take."""
+    return sum(1 if isinstance(unit, int) else unit.positions for unit in units)
+
+
+def _sampler(temperature: float, seed: int) -> Any:
+    chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+    if temperature > 0:
+        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_temp(temperature))
+        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_dist(seed))
+    else:
+        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_greedy())
+    return chain
+
+
+def _c_path(path: Path) -> bytes:
+    return str(path).encode()

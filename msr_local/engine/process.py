@@ -1,0 +1,160 @@
+"""The engine in a child process, behind the same protocol.
+
+llama.cpp aborts on states that it does not expect. In a child, that costs one clear error instead of the
+caller's process and terminal; its prints stay out of ours; and Ctrl-C never waits for a native call.
+Parent and child speak pickle over two pipes: one request, then items, then an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import EngineCrashed
+from .types import EngineConfig, Generation, LogOdds, ModelFacts, Prompt
+
+
+class _Child:
+    """The child process: requests go in, items come out. Raises `EngineCrashed` when it dies."""
+
+    def __init__(self, subject: Path) -> None:
+        self._subject = subject
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "msr_local.engine.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is ours to handle
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "PYTHONSAFEPATH": "1",  # no module from the current folder
+            },
+        )
+        self._busy = False
+
+    def stream(self, method: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        if self._busy:
+            # The caller left a stream half read: let it run out, or its items would answer this request.
+            for _ in self._replies():
+                pass
+        assert self._child.stdin is not None
+        try:
+            pickle.dump((method, args, kwargs), self._child.stdin)
+            self._child.stdin.flush()
+        except OSError:
+            raise self._crash() from None
+        self._busy = True
+        return self._replies()
+
+    def _replies(self) -> Iterator[Any]:
+        assert self._child.stdout is not None
+        while True:
+            try:
+                kind, value = pickle.load(self._child.stdout)
+            except (EOFError, OSError, pickle.UnpicklingError):
+                raise self._crash() from None
+            if kind == "item":
+                yield value
+                continue
+            self._busy = False
+            if kind == "error":
+                raise value
+            return
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        (value,) = list(self.stream(method, *args, **kwargs))
+        return value
+
+    def _crash(self) -> EngineCrashed:
+        self._busy = False
+        code = self._child.wait()
+        how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        said = next((line for line in lines if "GGML_ASSERT" in line or "abort" in line.lower()), "")
+        hint = " It may have run out of memory." if how == "signal SIGKILL" else ""
+        return EngineCrashed(
+            f"the model process for {self._subject.name} ended ({how}).{hint} {said or ' '.join(lines[-1:])} "
+            "Nothing that was stored is lost. Next: run the command again, or try another model."
+        )
+
+    def close(self) -> None:
+        self._child.kill()
+        self._child.wait()
+        for stream in (self._child.stdin, self._child.stdout, self._log):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # a broken pipe on the last flush
+                    stream.close()
+
+
+class EngineProcess:
+    """An `Engine` whose model lives in a child process."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._child = _Child(config.model)
+        try:
+            self.facts: ModelFacts = self._child.call("start", config)
+        except BaseException:
+            self.close()
+            raise
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        count: int = self._child.call("count_tokens", prompt)
+        return count
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        ids: list[int] = self._child.call("token_ids", prompt)
+        return ids
+
+    def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
+        return self._child.stream("log_odds", prefix, suffixes, adapter=adapter)
+
+    def generate(
+        self,
+        prefix: Prompt,
+        suffix: Prompt,
+        *,
+        adapter: str | None = None,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Generation:
+        generation: Generation = self._child.call(
+            "generate",
+            prefix,
+            suffix,
+            adapter=adapter,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return generation
+
+    def close(self) -> None:
+        """End the child at once; it holds no state worth keeping."""
+        self._child.close()
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def quantise_in_child(source: Path, target: Path, *, ftype: int) -> None:
+    """Write a GGUF file again with the weight type `ftype` (a llama_ftype). Raises `ModelError`."""
+    child = _Child(source)
+    try:
+        child.call("quantise", source, target, ftype=ftype)
+    finally:
+        child.close()

@@ -1,0 +1,119 @@
+"""What the rest of the project knows of a model runtime: prompts in, text and log-odds out.
+
+Knows nothing of llama.cpp, of prompts' wording or of the workspace. A prompt is a sequence of parts. Only a
+`Text` with `special=True` may hold chat-control tokens; it comes from a chat template. Everything else,
+item titles above all, is tokenised as plain text, so that no data can open or close a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of prompt text; `special=True` only for text from a chat template."""
+
+    text: str
+    special: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A decoded picture: `pixels` holds `width * height * 3` bytes of RGB, row by row."""
+
+    width: int
+    height: int
+    pixels: bytes = field(repr=False)
+    sha256: str
+
+
+Prompt = Sequence[Text | Image]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Which weights to load and how. `adapters` maps a role to a LoRA file in GGUF."""
+
+    model: Path
+    projector: Path | None = None
+    adapters: dict[str, Path] = field(default_factory=dict)
+    context: int = 4096
+    threads: int | None = None
+    image_detail: Literal["overview", "tiles"] = "overview"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a loaded model says of itself. `yes` and `no` are the single-token variants that exist."""
+
+    name: str
+    context: int
+    vision: bool
+    exact_batches: bool
+    chat_template: str | None
+    bos: str
+    eos: str
+    add_bos: bool
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogOdds:
+    """The answer to a yes/no question, read from the logits of the next token.
+
+    `z` = log p(yes) - log p(no) over all single-token spellings; `coverage` = p(yes or no) in the full
+    softmax (low: the model would rather have said something else, namely `top`).
+    """
+
+    z: float
+    coverage: float
+    top: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Generated text; `ended` is False where the cap on tokens cut it off."""
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+class Engine(Protocol):
+    """One loaded model. Not thread-safe. Every method raises `ContextOverflow` for an over-long prompt."""
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """How many positions `prompt` takes in the context."""
+        ...
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt without images, exactly as they are decoded."""
+        ...
+
+    def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
+        """The log-odds of yes after `prefix + suffix`, one by one in order; the prefix is decoded once."""
+        ...
+
+    def generate(
+        self,
+        prefix: Prompt,
+        suffix: Prompt,
+        *,
+        adapter: str | None = None,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Generation:
+        """Continue `prefix + suffix`; greedy at temperature 0, else sampled with `seed`."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,173 @@
+"""Recall: a few hundred candidates out of the whole catalogue, by a blend of four cheap scores.
+
+Each source is scaled to [0, 1] over the whole catalogue, so that an item's recall does not depend on which
+other candidates are asked about. A source that knows nothing of a user (one without history, say) drops
+out, and the others share its weight.
+
+Sources: item-kNN with cosine and shrinkage (Sarwar et al. 2001), a Markov transition score over a window of
+three (first-order chains as in Rendle et al. 2010, smoothed by a 1/distance window), popularity, and TF-IDF
+similarity of titles and attributes; the user's latest items count most (exponential decay).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sparse
+
+Vector = npt.NDArray[np.float64]
+
+WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
+_WINDOW = 3
+_DECAY = 0.85  # weight of an interaction against the one after it
+_RECENT = 50  # interactions looked at
+_SHRINK = 5.0  # co-occurrences that count half
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A recalled item; `shares` says how much of `recall` each source gave and sums to 1."""
+
+    item_id: str
+    recall: float
+    shares: dict[str, float]
+    companion: str | None  # the item of the history that it was most often taken together with
+    together: float  # cosine of the two items' users, 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """All items as seen from one history."""
+
+    recent: list[int]  # item indices
+    pairs: sparse.csr_matrix  # co-occurrence of each of `recent` with every item
+    parts: dict[str, Vector]  # weighted score of each source, shape [I]
+    recall: Vector  # their sum, shape [I]
+
+
+class Recall:
+    """Cheap scores over a catalogue of I items.
+
+    `users` and `items` are the flat interaction log, each of shape [N], by user and in time order;
+    `texts` has I entries.
+    """
+
+    def __init__(
+        self,
+        item_ids: Sequence[str],
+        users: npt.NDArray[np.int32],
+        items: npt.NDArray[np.int32],
+        texts: Sequence[str],
+    ) -> None:
+        self.item_ids = list(item_ids)
+        self._index = {item_id: i for i, item_id in enumerate(self.item_ids)}
+        size = len(self.item_ids)
+        shape = (int(users.max()) + 1 if len(users) else 0, size)
+        taken = sparse.csr_matrix((np.ones(len(users)), (users, items)), shape=shape)
+        taken.data[:] = 1.0  # a repeat is no second user
+        self._by_item = taken.tocsc()
+        self._by_user = taken
+        self.count: Vector = np.asarray(taken.sum(axis=0), dtype=np.float64).ravel()
+        self._follows = _transitions(users, items, size)
+        self._text = _tf_idf(texts)
+
+    def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
+        """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
+        scores = self._score(history)
+        known = {self._index[i] for i in {*history, *exclude} if i in self._index}
+        free = np.setdiff1d(np.arange(len(self.item_ids)), np.fromiter(known, int, len(known)))
+        best = free[np.lexsort((free, -scores.recall[free]))][:count]
+        return [self._candidate(scores, int(i)) for i in best]
+
+    def candidate(self, history: Sequence[str], item_id: str) -> Candidate:
+        """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
+        return self._candidate(self._score(history), self._index[item_id])
+
+    def _score(self, history: Sequence[str]) -> _Scores:
+        recent = [self._index[i] for i in history if i in self._index][-_RECENT:]
+        weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
+        pairs = self._co_occurrence(recent)
+        sources = {
+            "markov": self._markov(recent, weights),
+            "item_knn": np.asarray(weights @ pairs).ravel() if recent else np.zeros(len(self.item_ids)),
+            "popularity": np.log1p(self.count),
+            "text": self._text_similarity(recent, weights),
+        }
+        scaled = {name: _scaled(values) for name, values in sources.items()}
+        total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
+        parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
+        return _Scores(recent, pairs, parts, sum(parts.values(), np.zeros(len(self.item_ids))))
+
+    def _candidate(self, scores: _Scores, i: int) -> Candidate:
+        recall = float(scores.recall[i])
+        shares = {
+            name: float(part[i] / recall) if recall else 1.0 / len(scores.parts) for name, part in scores.parts.items()
+        }
+        column = scores.pairs[:, [i]].toarray().ravel()
+        if not column.any():
+            return Candidate(self.item_ids[i], recall, shares, None, 0.0)
+        companion = self.item_ids[scores.recent[int(column.argmax())]]
+        return Candidate(self.item_ids[i], recall, shares, companion, float(column.max()))
+
+    def _co_occurrence(self, recent: list[int]) -> sparse.csr_matrix:
+        """Shrunk cosine between each of `recent` and every item, shape [len(recent), I]."""
+        if not recent or not self._by_user.shape[0]:
+            return sparse.csr_matrix((len(recent), len(self.item_ids)))
+        joint = (self._by_item[:, recent].T @ self._by_user).tocoo()
+        chosen = np.array(recent)[joint.row]
+        cosine = joint.data / np.sqrt(self.count[chosen] * self.count[joint.col])
+        values = np.where(chosen == joint.col, 0.0, cosine * joint.data / (joint.data + _SHRINK))
+        return sparse.csr_matrix((values, (joint.row, joint.col)), shape=joint.shape)
+
+    def _markov(self, recent: list[int], weights: Vector) -> Vector:
+        if not recent:
+            return np.zeros(len(self.item_ids))
+        damped = weights / np.sqrt(self.count[recent] + 3.0)
+        sums = np.asarray(damped @ self._follows[recent]).ravel()
+        return sums / np.sqrt(self.count + 3.0)
+
+    def _text_similarity(self, recent: list[int], weights: Vector) -> Vector:
+        if not recent:
+            return np.zeros(len(self.item_ids))
+        profile = sparse.csr_matrix(weights) @ self._text[recent]
+        return np.asarray((self._text @ profile.T).toarray(), dtype=np.float64).ravel()
+
+
+def _transitions(users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], size: int) -> sparse.csr_matrix:
+    """How often item b followed item a within the window, each pair worth 1/distance, shape [I, I]."""
+    rows, columns, values = [], [], []
+    for distance in range(1, _WINDOW + 1):
+        same = users[:-distance] == users[distance:]
+        rows.append(items[:-distance][same])
+        columns.append(items[distance:][same])
+        values.append(np.full(int(same.sum()), 1.0 / distance))
+    indices = (np.concatenate(rows), np.concatenate(columns))
+    return sparse.csr_matrix((np.concatenate(values), indices), shape=(size, size))
+
+
+def _tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
+    """Sublinear TF-IDF rows of length 1 over words that occur in at least two texts, shape [I, words]."""
+    counts = [Counter(re.findall(r"\w+", text.lower())) for text in texts]
+    spread = Counter(word for count in counts for word in count)
+    words = {word: j for j, word in enumerate(w for w, n in spread.items() if n > 1)}
+    rows = [i for i, count in enumerate(counts) for word in count if word in words]
+    columns = [words[word] for count in counts for word in count if word in words]
+    weights = [
+        (1.0 + np.log(n)) * np.log(len(texts) / spread[word])
+        for count in counts
+        for word, n in count.items()
+        if word in words
+    ]
+    matrix = sparse.csr_matrix((weights, (rows, columns)), shape=(len(texts), max(1, len(words))))
+    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    return (sparse.diags(1.0 / np.maximum(length, 1e-12)) @ matrix).tocsr()
+
+
+def _scaled(values: Vector) -> Vector:
+    top = float(values.max()) if len(values) else 0.0
+    return values / top if top > 0 else values

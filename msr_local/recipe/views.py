@@ -1,0 +1,162 @@
+"""The plain results of a recommendation or an explanation: what `--json` prints and the viewer draws.
+
+Nothing here knows a terminal, a database or a model. Strings are user data and may hold anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One ranked item; `shares` says how much each recall source contributed (they sum to 1)."""
+
+    rank: int
+    item_id: str
+    title: str
+    p_yes: float
+    log_odds: float
+    score: float
+    caption: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as `recommend --json` prints it."""
+        return {
+            "rank": self.rank,
+            "item_id": self.item_id,
+            "title": self.title,
+            "p_yes": self.p_yes,
+            "log_odds": self.log_odds,
+            "score": self.score,
+            "caption": self.caption,
+            "shares": dict(self.shares),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendationList:
+    """All that `recommend` answers: the user's taste in words, and the items in rank order."""
+
+    user: str
+    summary: str
+    items: Sequence[Recommendation]
+    model: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `recommend --json` prints."""
+        return {
+            "user": self.user,
+            "summary": self.summary,
+            "items": [item.to_json() for item in self.items],
+            "model": dict(self.model),
+            "timing": dict(self.timing),
+        }
+
+
+class BlockItem(TypedDict):
+    """An item as a block of the history names it."""
+
+    item_id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineBlock:
+    """One block of the history, the preference summary after it, and what that changed.
+
+    `added` and `dropped` are the words that this summary has and the one before had not, and the reverse.
+    """
+
+    block: int
+    start: str | None
+    end: str | None
+    items: Sequence[BlockItem]
+    summary: str
+    added: Sequence[str] = ()
+    dropped: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The block as `explain --json` prints it."""
+        return {
+            "block": self.block,
+            "from": self.start,
+            "to": self.end,
+            "items": [{"item_id": item["item_id"], "title": item["title"]} for item in self.items],
+            "summary": self.summary,
+            "added": list(self.added),
+            "dropped": list(self.dropped),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one part of the question did to the answer.
+
+    `delta_log_odds` is z(whole question) - z(question without this part): positive speaks for the item.
+    `kind` is one of summary, history, caption, image, hint; `label` is what a reader sees.
+    """
+
+    kind: str
+    label: str
+    delta_log_odds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The evidence as `explain --json` prints it."""
+        return {"kind": self.kind, "label": self.label, "delta_log_odds": self.delta_log_odds}
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small decoded picture: `rgb` holds three bytes a pixel, row by row from the top left."""
+
+    width: int
+    height: int
+    rgb: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1 or len(self.rgb) != 3 * self.width * self.height:
+            raise ValueError(f"{len(self.rgb)} bytes are no {self.width}x{self.height} RGB picture")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that `explain` answers: taste over time, then why this item."""
+
+    user: str
+    item_id: str
+    title: str
+    p_yes: float
+    log_odds: float
+    description_lines: Sequence[str] = ()
+    caption: str | None = None
+    image: Thumbnail | None = None
+    timeline: Sequence[TimelineBlock] = ()
+    evidence: Sequence[Evidence] = ()
+    recommendations: Sequence[Recommendation] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def ranked_evidence(self) -> list[Evidence]:
+        """The evidence, what moved the answer most first."""
+        return sorted(self.evidence, key=lambda evidence: -abs(evidence.delta_log_odds))
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `explain --json` prints; it leaves out the picture."""
+        return {
+            "user": self.user,
+            "item_id": self.item_id,
+            "title": self.title,
+            "description": list(self.description_lines),
+            "caption": self.caption,
+            "p_yes": self.p_yes,
+            "log_odds": self.log_odds,
+            "timeline": [block.to_json() for block in self.timeline],
+            "evidence": [evidence.to_json() for evidence in self.evidence],
+            "recommendations": [item.to_json() for item in self.recommendations],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,233 @@
+"""Writing what was read from files: items, interactions, images and rejects.
+
+Each file is one transaction: after a kill it is in as a whole or not at all, and reading the same file again
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .rows import InteractionRow, ItemRow, Rejected
+from .workspace import Workspace
+
+
+@dataclass(slots=True)
+class Added:
+    """What became of the rows of one file: each is in exactly one of these counts."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    duplicate: int = 0
+    low_rated: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFact:
+    """The outcome of checking one picture; exactly one of `sha256` and `error` is set."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    error: str | None
+
+
+def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejected]) -> Added:
+    """Insert or update items. A second row for an item with other values than the first is a reject."""
+    added = Added()
+    first: dict[str, tuple[int, int]] = {}
+    with workspace.write():
+        workspace.rows("DELETE FROM rejects WHERE file = ?", [str(file)])
+        known = {item_id for (item_id,) in workspace.rows("SELECT item_id FROM items")}
+        for row in rows:
+            if isinstance(row, Rejected):
+                add_rejects(workspace, file, [row])
+                added.rejected += 1
+                continue
+            values = (row.item_id, row.title, _json(row.attributes), row.image)
+            line, content = first.setdefault(row.item_id, (row.line, hash(values)))
+            if line != row.line:
+                if content == hash(values):
+                    added.duplicate += 1
+                else:
+                    reason = f"item {row.item_id!r} is already defined on line {line} with other values"
+                    add_rejects(workspace, file, [Rejected(row.line, reason, _json(values))])
+                    added.rejected += 1
+                continue
+            written = workspace.rows(
+                "INSERT INTO items (item_id, title, attributes, image) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (item_id) DO UPDATE SET"
+                " title = excluded.title, attributes = excluded.attributes, image = excluded.image"
+                " WHERE title IS NOT excluded.title OR attributes IS NOT excluded.attributes"
+                " OR image IS NOT excluded.image",
+                values,
+            ).rowcount
+            if row.item_id not in known:
+                added.new += 1
+            elif written:
+                added.changed += 1
+            else:
+                added.unchanged += 1
+    return added
+
+
+def add_interactions(
+    workspace: Workspace,
+    file: Path,
+    rows: Iterable[InteractionRow | Rejected],
+    *,
+    min_rating: float | None = None,
+) -> Added:
+    """Insert interactions in file order.
+
+    The same user, item and time again is a duplicate; with another rating, a reject. A row for an item that
+    is not in the catalogue is a reject. Ratings under `min_rating` go to `low_ratings`.
+    """
+    added = Added()
+    with workspace.write():
+        workspace.rows("DELETE FROM rejects WHERE file = ?", [str(file)])
+        workspace.rows(
+            "CREATE TEMP TABLE IF NOT EXISTS incoming"
+            " (line INTEGER, user_id TEXT, item_id TEXT, timestamp TEXT, rating REAL, occurrence INTEGER)"
+        )
+        workspace.rows("DELETE FROM incoming")
+        workspace.db.conn.executemany(
+            "INSERT INTO incoming (line, user_id, item_id, timestamp, rating) VALUES (?, ?, ?, ?, ?)",
+            _good_interactions(workspace, file, rows, added),
+        )
+        added.rejected += _reject_unknown_items(workspace, file)
+        added.rejected += _reject_other_ratings(workspace, file)
+        added.duplicate += _drop_duplicates(workspace)
+        _number_repeats(workspace)
+        if min_rating is not None:
+            added.low_rated = _keep_low_ratings(workspace, min_rating)
+        before = workspace.one("SELECT count(*) FROM interactions")
+        left = workspace.one("SELECT count(*) FROM incoming")
+        written = workspace.rows(
+            "INSERT INTO interactions (user_id, item_id, timestamp, rating, occurrence)"
+            " SELECT user_id, item_id, timestamp, rating, occurrence FROM incoming WHERE true ORDER BY rowid"
+            " ON CONFLICT (user_id, item_id, ifnull(timestamp, ''), occurrence)"
+            " DO UPDATE SET rating = excluded.rating WHERE rating IS NOT excluded.rating"
+        ).rowcount
+        workspace.rows(
+            "DELETE FROM low_ratings WHERE (user_id, item_id, timestamp) IN"
+            " (SELECT user_id, item_id, ifnull(timestamp, '') FROM incoming)"
+        )
+        workspace.rows("DELETE FROM incoming")
+        added.new = workspace.one("SELECT count(*) FROM interactions") - before
+        added.changed = written - added.new
+        added.unchanged = left - written
+    return added
+
+
+def _good_interactions(
+    workspace: Workspace, file: Path, rows: Iterable[InteractionRow | Rejected], added: Added
+) -> Iterator[tuple[int, str, str, str | None, float | None]]:
+    for row in rows:
+        if isinstance(row, Rejected):
+            add_rejects(workspace, file, [row])
+            added.rejected += 1
+        else:
+            yield (row.line, row.user_id, row.item_id, row.timestamp, row.rating)
+
+
+_RAW = "json_array(user_id, item_id, timestamp, rating)"
+
+
+def _reject_unknown_items(workspace: Workspace, file: Path) -> int:
+    unknown = "NOT EXISTS (SELECT 1 FROM items WHERE items.item_id = incoming.item_id)"
+    workspace.rows(
+        "INSERT OR REPLACE INTO rejects (file, line, reason, raw)"
+        f" SELECT ?, line, 'unknown item ' || quote(item_id), {_RAW} FROM incoming WHERE {unknown}",
+        [str(file)],
+    )
+    return workspace.rows(f"DELETE FROM incoming WHERE {unknown}").rowcount
+
+
+def _reject_other_ratings(workspace: Workspace, file: Path) -> int:
+    # Only a later row of the same user, item and time that disagrees with the first one.
+    later = (
+        "SELECT rowid, line, first, user_id, item_id, timestamp, rating FROM (SELECT rowid, *,"
+        " first_value(rating) OVER same AS first_rating, first_value(line) OVER same AS first FROM incoming"
+        " WHERE timestamp IS NOT NULL WINDOW same AS (PARTITION BY user_id, item_id, timestamp ORDER BY rowid))"
+        " WHERE rating IS NOT first_rating"
+    )
+    workspace.rows(
+        "INSERT OR REPLACE INTO rejects (file, line, reason, raw) SELECT ?, line,"
+        f" 'another rating for the same user, item and time as on line ' || first, {_RAW} FROM ({later})",
+        [str(file)],
+    )
+    return workspace.rows(f"DELETE FROM incoming WHERE rowid IN (SELECT rowid FROM ({later}))").rowcount
+
+
+def _drop_duplicates(workspace: Workspace) -> int:
+    return workspace.rows(
+        "DELETE FROM incoming WHERE timestamp IS NOT NULL AND rowid NOT IN (SELECT min(rowid) FROM incoming"
+        " WHERE timestamp IS NOT NULL GROUP BY user_id, item_id, timestamp)"
+    ).rowcount
+
+
+def _number_repeats(workspace: Workspace) -> None:
+    workspace.rows("UPDATE incoming SET occurrence = 1 WHERE timestamp IS NOT NULL")
+    workspace.rows(
+        "UPDATE incoming SET occurrence = numbered.n FROM (SELECT rowid AS id,"
+        " row_number() OVER (PARTITION BY user_id, item_id ORDER BY rowid) AS n FROM incoming"
+        " WHERE timestamp IS NULL) AS numbered WHERE incoming.rowid = numbered.id"
+    )
+
+
+def _keep_low_ratings(workspace: Workspace, min_rating: float) -> int:
+    workspace.rows(
+        "INSERT OR REPLACE INTO low_ratings (user_id, item_id, timestamp, rating)"
+        " SELECT user_id, item_id, ifnull(timestamp, ''), rating FROM incoming WHERE rating < ? ORDER BY rowid",
+        [min_rating],
+    )
+    workspace.rows(
+        "DELETE FROM interactions WHERE id IN (SELECT id FROM interactions JOIN incoming"
+        " ON interactions.user_id = incoming.user_id AND interactions.item_id = incoming.item_id"
+        " AND interactions.timestamp IS incoming.timestamp WHERE incoming.rating < ?)",
+        [min_rating],
+    )
+    return workspace.rows("DELETE FROM incoming WHERE rating < ?", [min_rating]).rowcount
+
+
+def add_rejects(workspace: Workspace, file: Path, rows: Iterable[Rejected]) -> None:
+    """Keep rows that cannot be used."""
+    with workspace.write():
+        workspace.db.conn.executemany(
+            "INSERT OR REPLACE INTO rejects (file, line, reason, raw) VALUES (?, ?, ?, ?)",
+            [(str(file), row.line, row.reason, row.raw) for row in rows],
+        )
+
+
+def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, ImageFact]:
+    """What earlier checks said of those pictures that have not changed since."""
+    found = {}
+    for path in paths:
+        stat = path.stat()
+        row = workspace.rows(
+            "SELECT sha256, error FROM images WHERE path = ? AND size = ? AND mtime_ns = ?",
+            [str(path), stat.st_size, stat.st_mtime_ns],
+        ).fetchone()
+        if row:
+            found[path] = ImageFact(path, stat.st_size, stat.st_mtime_ns, *row)
+    return found
+
+
+def add_images(workspace: Workspace, facts: Iterable[ImageFact]) -> None:
+    """Keep the outcome of checking pictures."""
+    with workspace.write():
+        workspace.db.conn.executemany(
+            "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)",
+            [(str(f.path), f.size, f.mtime_ns, f.sha256, f.error) for f in facts],
+        )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

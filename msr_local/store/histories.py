@@ -1,0 +1,169 @@
+"""Reading the catalogue back: items, histories, users, counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .rows import Interaction, Item
+from .workspace import Workspace
+
+_ITEM = (
+    "items.item_id, items.title, items.attributes, items.image,"
+    " (SELECT sha256 FROM images WHERE images.path = items.image) AS sha256"
+)
+
+
+def item(workspace: Workspace, item_id: str) -> Item | None:
+    """One item, or None."""
+    row = workspace.rows(f"SELECT {_ITEM} FROM items WHERE item_id = ?", [item_id]).fetchone()
+    return _item(row) if row else None
+
+
+def items(workspace: Workspace, item_ids: Iterable[str]) -> list[Item]:
+    """The items with these ids, in their order; ids that are not in the catalogue are left out."""
+    found = (item(workspace, item_id) for item_id in item_ids)
+    return [one for one in found if one is not None]
+
+
+def items_with_image(workspace: Workspace) -> Iterator[Item]:
+    """Items that have a usable picture, those with most interactions first."""
+    rows = workspace.rows(
+        f"SELECT {_ITEM} FROM items JOIN images AS usable ON usable.path = items.image"
+        " WHERE usable.sha256 IS NOT NULL ORDER BY (SELECT count(*) FROM interactions"
+        " WHERE interactions.item_id = items.item_id) DESC, items.rowid"
+    ).fetchall()
+    return map(_item, rows)
+
+
+def history(workspace: Workspace, user_id: str) -> list[Interaction]:
+    """All interactions of a user in time order; equal times in the order of arrival."""
+    rows = workspace.rows(
+        f"SELECT {_ITEM}, timestamp, rating FROM interactions JOIN items USING (item_id)"
+        " WHERE user_id = ? ORDER BY timestamp, interactions.id",
+        [user_id],
+    )
+    return [Interaction(_item(row[:5]), row[5], row[6]) for row in rows]
+
+
+def user_exists(workspace: Workspace, user_id: str) -> bool:
+    """Whether any row of any file named this user."""
+    return bool(
+        workspace.one(
+            "SELECT EXISTS (SELECT 1 FROM interactions WHERE user_id = :u)"
+            " OR EXISTS (SELECT 1 FROM low_ratings WHERE user_id = :u)",
+            {"u": user_id},
+        )
+    )
+
+
+def low_rated(workspace: Workspace, user_id: str) -> set[str]:
+    """Items that the user rated under --min-rating: known to them, so never recommended."""
+    return {i for (i,) in workspace.rows("SELECT item_id FROM low_ratings WHERE user_id = ?", [user_id])}
+
+
+def users(workspace: Workspace, limit: int | None = None) -> list[dict[str, Any]]:
+    """Users with their number of interactions and first and last time, most active first."""
+    rows = workspace.rows(
+        "SELECT user_id, count(*), min(timestamp), max(timestamp) FROM interactions"
+        " GROUP BY user_id ORDER BY count(*) DESC, user_id LIMIT ?",
+        [-1 if limit is None else limit],
+    )
+    return [dict(zip(("user", "interactions", "first", "last"), row, strict=True)) for row in rows]
+
+
+def search_items(workspace: Workspace, words: str | None, limit: int | None = None) -> list[dict[str, Any]]:
+    """Items whose title, attributes or caption hold all `words`, best first; all items without words."""
+    count = "(SELECT count(*) FROM interactions WHERE interactions.item_id = i.item_id)"
+    columns = f"i.item_id, i.title, i.attributes, i.image, i.caption, {count} AS n"
+    if words is None:
+        sql = f"SELECT {columns} FROM item_descriptions AS i ORDER BY n DESC, i.item_id LIMIT :limit"
+    else:
+        sql = (
+            f"SELECT {columns} FROM item_descriptions AS i WHERE i.item_id IN ("
+            " SELECT item_id FROM items JOIN items_fts ON items_fts.rowid = items.rowid"
+            " WHERE items_fts MATCH :query UNION"
+            " SELECT item_id FROM captions JOIN captions_fts ON captions_fts.rowid = captions.rowid"
+            " WHERE captions_fts MATCH :query) ORDER BY n DESC, i.item_id LIMIT :limit"
+        )
+    query = " ".join('"' + word.replace('"', '""') + '"' for word in (words or "").split())
+    names = ("item_id", "title", "attributes", "image", "caption", "interactions")
+    rows = workspace.rows(sql, {"query": query, "limit": -1 if limit is None else limit})
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    return [{**one, "attributes": json.loads(one["attributes"])} for one in found]
+
+
+def similar_users(workspace: Workspace, user_id: str, limit: int = 3) -> list[str]:
+    """User ids that begin like `user_id`: for the message about one that does not exist."""
+    start = user_id[:3].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    rows = workspace.rows(
+        "SELECT DISTINCT user_id FROM interactions WHERE user_id LIKE ? ESCAPE '\\' ORDER BY user_id LIMIT ?",
+        [start + "%", limit],
+    )
+    return [user for (user,) in rows]
+
+
+def interaction_arrays(
+    workspace: Workspace,
+) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """(item ids, user index, item index): all interactions, by user and in time order, as flat arrays."""
+    item_ids = [i for (i,) in workspace.rows("SELECT item_id FROM items ORDER BY rowid")]
+    position = {item_id: index for index, item_id in enumerate(item_ids)}
+    users: dict[str, int] = {}
+    pairs = [
+        (users.setdefault(user_id, len(users)), position[item_id])
+        for user_id, item_id in workspace.rows(
+            "SELECT user_id, item_id FROM interactions ORDER BY user_id, timestamp, id"
+        )
+    ]
+    flat = np.array(pairs, dtype=np.int32).reshape(-1, 2)
+    return item_ids, flat[:, 0].copy(), flat[:, 1].copy()
+
+
+def texts(workspace: Workspace) -> list[str]:
+    """Title and attribute values of every item, in the order of `interaction_arrays`."""
+    return [
+        " ".join([title, *(_flat(json.loads(attributes)))])
+        for title, attributes in workspace.rows("SELECT title, attributes FROM items ORDER BY rowid")
+    ]
+
+
+def counts(workspace: Workspace) -> dict[str, int]:
+    """How many rows of each kind the workspace holds."""
+    queries = {
+        "items": "SELECT count(*) FROM items",
+        "interactions": "SELECT count(*) FROM interactions",
+        "users": "SELECT count(DISTINCT user_id) FROM interactions",
+        "low_ratings": "SELECT count(*) FROM low_ratings",
+        "images": "SELECT count(*) FROM items JOIN images ON path = image WHERE sha256 IS NOT NULL",
+        "captions": "SELECT count(DISTINCT item_id) FROM captions",
+        "users_with_summary": "SELECT count(DISTINCT user_id) FROM preferences",
+        "scores": "SELECT count(*) FROM scores WHERE without = ''",
+        "rejects": "SELECT count(*) FROM rejects",
+    }
+    return {name: workspace.one(sql) for name, sql in queries.items()}
+
+
+def rejects(workspace: Workspace, limit: int | None = None) -> list[dict[str, Any]]:
+    """Rows that could not be used, by file and line."""
+    rows = workspace.rows(
+        "SELECT file, line, reason, raw FROM rejects ORDER BY file, line LIMIT ?",
+        [-1 if limit is None else limit],
+    )
+    return [dict(zip(("file", "line", "reason", "raw"), row, strict=True)) for row in rows]
+
+
+def _item(row: Any) -> Item:
+    item_id, title, attributes, image, sha256 = row
+    usable = image is not None and sha256 is not None
+    return Item(item_id, title, json.loads(attributes), Path(image) if usable else None, sha256 if usable else None)
+
+
+def _flat(attributes: dict[str, Any]) -> Iterator[str]:
+    for value in attributes.values():
+        yield from map(str, value) if isinstance(value, list) else (str(value),)

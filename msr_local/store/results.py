@@ -1,0 +1,109 @@
+"""Reading and writing what models made: captions, preference summaries, scores. Each row is one commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from .rows import Preference, Score
+from .workspace import Workspace, now
+
+
+def captions(workspace: Workspace, settings: str) -> dict[str, tuple[str, str]]:
+    """{item id: (key, caption)} of all captions made under `settings`."""
+    rows = workspace.rows("SELECT item_id, key, caption FROM captions WHERE settings = ?", [settings])
+    return {item_id: (key, caption) for item_id, key, caption in rows}
+
+
+def caption(workspace: Workspace, item_id: str, settings: str, key: str) -> str | None:
+    """The caption of an item, if one is there for exactly this input."""
+    text: str | None = workspace.one(
+        "SELECT caption FROM captions WHERE item_id = ? AND settings = ? AND key = ?",
+        [item_id, settings, key],
+    )
+    return text
+
+
+def save_caption(workspace: Workspace, item_id: str, settings: str, key: str, text: str, model: str) -> None:
+    with workspace.write():
+        workspace.rows(
+            "INSERT OR REPLACE INTO captions (item_id, settings, key, caption, model, created)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [item_id, settings, key, text, model, now()],
+        )
+
+
+def preferences(workspace: Workspace, user_id: str, settings: str) -> dict[int, Preference]:
+    """{block: summary} of a user under `settings`, valid or not: compare the keys."""
+    rows = workspace.rows(
+        "SELECT block, summary, first_timestamp, last_timestamp, items, key FROM preferences"
+        " WHERE user_id = ? AND settings = ?",
+        [user_id, settings],
+    )
+    return {
+        block: Preference(block, summary, start, end, tuple(json.loads(items)), key)
+        for block, summary, start, end, items, key in rows
+    }
+
+
+def save_preference(workspace: Workspace, user_id: str, settings: str, preference: Preference, model: str) -> None:
+    """Keep one block's summary; whatever stood in its place, and all after it, was made stale by it."""
+    with workspace.write():
+        workspace.rows(
+            "DELETE FROM preferences WHERE user_id = ? AND settings = ? AND block >= ?",
+            [user_id, settings, preference.block],
+        )
+        workspace.rows(
+            "INSERT INTO preferences (user_id, block, settings, key, summary, first_timestamp, last_timestamp,"
+            " items, model, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                user_id, preference.block, settings, preference.key, preference.summary, preference.start,
+                preference.end, json.dumps(preference.items), model, now(),
+            ],
+        )  # fmt: skip
+
+
+def drop_preferences_outside(workspace: Workspace, user_id: str, settings: str, first: int, last: int) -> None:
+    """Forget blocks before `first` and after `last`: they are no longer part of the user's chain."""
+    with workspace.write():
+        workspace.rows(
+            "DELETE FROM preferences WHERE user_id = ? AND settings = ? AND (block < ? OR block > ?)",
+            [user_id, settings, first, last],
+        )
+
+
+def scores(workspace: Workspace, user_id: str, settings: str, without: str = "") -> dict[str, Score]:
+    """{item id: score} of a user's questions under `settings`, valid or not: compare the keys."""
+    rows = workspace.rows(
+        "SELECT item_id, log_odds, p_yes, coverage, key FROM scores WHERE user_id = ? AND settings = ? AND without = ?",
+        [user_id, settings, without],
+    )
+    return {row[0]: Score(*row) for row in rows}
+
+
+def save_score(workspace: Workspace, user_id: str, settings: str, score: Score, model: str, without: str = "") -> None:
+    with workspace.write():
+        workspace.rows(
+            "INSERT OR REPLACE INTO scores (user_id, item_id, without, settings, key, log_odds, p_yes, coverage,"
+            " model, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                user_id, score.item_id, without, settings, score.key, score.log_odds, score.p_yes, score.coverage,
+                model, now(),
+            ],
+        )  # fmt: skip
+
+
+def save_ranking(
+    workspace: Workspace, user_id: str, settings: str, ranking: Iterable[tuple[str, float, float]]
+) -> None:
+    """Keep the last ranking: (item id, recall, fused score) of each candidate; older ones lose their rank."""
+    with workspace.write():
+        workspace.rows(
+            "UPDATE scores SET recall = NULL, score = NULL WHERE user_id = ? AND settings = ?",
+            [user_id, settings],
+        )
+        workspace.db.conn.executemany(
+            "UPDATE scores SET recall = ?, score = ? WHERE user_id = ? AND item_id = ? AND settings = ?"
+            " AND without = ''",
+            [(recall, score, user_id, item_id, settings) for item_id, recall, score in ranking],
+        )

@@ -1,0 +1,81 @@
+"""Rows as the rest of the project sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of the catalogue; `image` is a checked picture with its SHA-256, if there is one."""
+
+    item_id: str
+    title: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    image: Path | None = None
+    image_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One step of a user's history."""
+
+    item: Item
+    timestamp: str | None = None
+    rating: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """The summary after one block of a user's history; `block` counts from the user's first block, at 0."""
+
+    block: int
+    summary: str
+    start: str | None
+    end: str | None
+    items: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The log-odds of one user's question about one item."""
+
+    item_id: str
+    log_odds: float
+    p_yes: float
+    coverage: float
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """A good row of an items file; `image` is text as the file has it, not yet a path."""
+
+    line: int
+    item_id: str
+    title: str
+    attributes: dict[str, Any]
+    image: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionRow:
+    """A good row of an interactions file; `timestamp` is None only where the source has no times at all."""
+
+    line: int
+    user_id: str
+    item_id: str
+    timestamp: str | None
+    rating: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that cannot be used, kept as it was in the file; `line` counts from 1."""
+
+    line: int
+    reason: str
+    raw: str

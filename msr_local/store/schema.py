@@ -1,0 +1,164 @@
+"""The tables of a workspace, as migrations: each is applied once, in order, in a transaction.
+
+Rules: plain column types; times are ISO-8601 text in UTC; the tables of results carry `settings` (a hash of
+model, adapter, prompt and sampling) and `key` (a hash of that and of all input), so that a stale result is
+never mistaken for a valid one. Views are for people: Datasette shows them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("msr_local")
+
+
+def _run(db: Any, script: str) -> None:
+    # Not executescript(): that would commit the migration's transaction.
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+@migrations()
+def m001_catalogue(db: Any) -> None:
+    """What was read from people's files."""
+    _run(
+        db,
+        """
+        CREATE TABLE items (
+            item_id TEXT PRIMARY KEY,
+            title TEXT NOT NULL,
+            attributes TEXT NOT NULL DEFAULT '{}',  -- a JSON object
+            image TEXT  -- absolute path
+        );
+        CREATE TABLE interactions (
+            id INTEGER PRIMARY KEY,  -- order of arrival: breaks ties of timestamp
+            user_id TEXT NOT NULL,
+            item_id TEXT NOT NULL REFERENCES items(item_id),
+            timestamp TEXT,  -- NULL where the source has an order but no times
+            rating REAL,
+            occurrence INTEGER NOT NULL DEFAULT 1  -- counts repeats of a user's item without timestamp
+        );
+        CREATE UNIQUE INDEX interactions_once
+            ON interactions (user_id, item_id, ifnull(timestamp, ''), occurrence);
+        CREATE INDEX interactions_history ON interactions (user_id, timestamp, id);
+        CREATE INDEX interactions_item ON interactions (item_id);
+        CREATE TABLE low_ratings (  -- under --min-rating: no part of the history, never recommended
+            user_id TEXT NOT NULL,
+            item_id TEXT NOT NULL REFERENCES items(item_id),
+            timestamp TEXT NOT NULL DEFAULT '',
+            rating REAL NOT NULL,
+            PRIMARY KEY (user_id, item_id, timestamp)
+        );
+        CREATE TABLE images (
+            path TEXT PRIMARY KEY,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            sha256 TEXT,
+            error TEXT  -- why the picture cannot be used
+        );
+        CREATE TABLE rejects (
+            file TEXT NOT NULL,
+            line INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            raw TEXT NOT NULL,
+            PRIMARY KEY (file, line, reason)
+        );
+        CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+        CREATE TABLE files (  -- hashes of model files, so that gigabytes are read once
+            path TEXT PRIMARY KEY,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            sha256 TEXT NOT NULL
+        )
+        """,
+    )
+
+
+@migrations()
+def m002_results(db: Any) -> None:
+    """What models made of it: one row is the unit of loss."""
+    _run(
+        db,
+        """
+        CREATE TABLE captions (
+            item_id TEXT NOT NULL REFERENCES items(item_id),
+            settings TEXT NOT NULL,
+            key TEXT NOT NULL,
+            caption TEXT NOT NULL,
+            model TEXT NOT NULL,
+            created TEXT NOT NULL,
+            PRIMARY KEY (item_id, settings)
+        );
+        CREATE TABLE preferences (
+            user_id TEXT NOT NULL,
+            block INTEGER NOT NULL,
+            settings TEXT NOT NULL,
+            key TEXT NOT NULL,
+            summary TEXT NOT NULL,
+            first_timestamp TEXT,
+            last_timestamp TEXT,
+            items TEXT NOT NULL,  -- a JSON array of item ids
+            model TEXT NOT NULL,
+            created TEXT NOT NULL,
+            PRIMARY KEY (user_id, settings, block)
+        );
+        CREATE TABLE scores (
+            user_id TEXT NOT NULL,
+            item_id TEXT NOT NULL REFERENCES items(item_id),
+            without TEXT NOT NULL DEFAULT '',  -- the evidence left out of the question; '' for none
+            settings TEXT NOT NULL,
+            key TEXT NOT NULL,
+            log_odds REAL NOT NULL,
+            p_yes REAL NOT NULL,
+            coverage REAL NOT NULL,
+            recall REAL,
+            score REAL,
+            model TEXT NOT NULL,
+            created TEXT NOT NULL,
+            PRIMARY KEY (user_id, item_id, without, settings)
+        )
+        """,
+    )
+
+
+@migrations()
+def m003_search(db: Any) -> None:
+    """Full-text search over titles, attributes and captions, kept current by triggers."""
+    db["items"].enable_fts(["title", "attributes"], create_triggers=True)
+    db["captions"].enable_fts(["caption"], create_triggers=True)
+
+
+@migrations()
+def m004_views(db: Any) -> None:
+    """The recipe's stages as a person would ask for them."""
+    _run(
+        db,
+        """
+        CREATE VIEW item_descriptions AS
+            SELECT items.item_id, items.title, items.attributes, items.image,
+                (SELECT caption FROM captions WHERE captions.item_id = items.item_id
+                 ORDER BY created DESC LIMIT 1) AS caption
+            FROM items;
+        CREATE VIEW user_timeline AS
+            SELECT user_id, block, first_timestamp, last_timestamp, items, summary, settings, created
+            FROM preferences ORDER BY user_id, settings, block;
+        CREATE VIEW recommendations AS
+            SELECT scores.user_id,
+                row_number() OVER (
+                    PARTITION BY scores.user_id, scores.settings ORDER BY scores.score DESC
+                ) AS rank,
+                scores.item_id, items.title, scores.p_yes, scores.log_odds, scores.score, scores.recall,
+                scores.model, scores.created
+            FROM scores JOIN items USING (item_id)
+            WHERE scores.without = '' AND scores.score IS NOT NULL
+                AND NOT EXISTS (
+                    SELECT 1 FROM interactions AS seen
+                    WHERE seen.user_id = scores.user_id AND seen.item_id = scores.item_id)
+                AND NOT EXISTS (
+                    SELECT 1 FROM low_ratings AS seen
+                    WHERE seen.user_id = scores.user_id AND seen.item_id = scores.item_id)
+        """,
+    )

@@ -1,0 +1,132 @@
+"""One workspace: a folder with `msr.db`, the user's prompt overrides, models and adapters."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import sqlite_utils
+
+from ..errors import WorkspaceError
+from .schema import migrations
+
+_MIGRATION_SET = "msr_local"
+
+
+class Workspace:
+    """An open workspace. Use as a context manager; everything written is in SQLite when a method returns.
+
+    Raises `WorkspaceError` when the folder cannot be written, or the file is no database, or was written
+    by a newer release.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / "msr.db"
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=60)
+        except (OSError, sqlite3.Error) as error:
+            raise WorkspaceError(f"{home}: cannot keep a workspace here ({error}). Next: --home DIR.") from error
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self.db = sqlite_utils.Database(connection, execute_plugins=False)
+            self._migrate()
+        except sqlite3.Error as error:
+            connection.close()
+            raise WorkspaceError(
+                f"{self.path}: cannot be used as a workspace ({error}). Next: --home DIR, or move the file away."
+            ) from error
+        except WorkspaceError:
+            connection.close()
+            raise
+
+    def _migrate(self) -> None:
+        known = {m.name for m in migrations._migrations}
+        applied = {m.name for m in migrations.applied(self.db)}
+        if applied - known:
+            raise WorkspaceError(
+                f"{self.path}: written by a newer msr-local (it knows {', '.join(sorted(applied - known))}). "
+                "Next: upgrade msr-local."
+            )
+        if known - applied:
+            with self.write():  # takes the lock first: two processes may open a new workspace at once
+                migrations.apply(self.db)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[None]:
+        """One transaction, all or nothing; waits for other writers."""
+        if self.db.conn.in_transaction:
+            yield
+            return
+        self.db.conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.db.conn.execute("COMMIT")
+        except BaseException:
+            self.db.conn.rollback()
+            raise
+
+    def rows(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        """Run a query of this package (the store keeps all SQL)."""
+        return self.db.conn.execute(sql, parameters)
+
+    def one(self, sql: str, parameters: Any = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.rows(sql, parameters).fetchone()
+        return row[0] if row else None
+
+    def setting(self, name: str) -> Any:
+        """A JSON value that was kept under `name`, or None."""
+        value = self.one("SELECT value FROM settings WHERE name = ?", [name])
+        return None if value is None else json.loads(value)
+
+    def set_setting(self, name: str, value: Any) -> None:
+        with self.write():
+            self.rows("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", [name, json.dumps(value)])
+
+    def file_sha256(self, path: Path) -> str:
+        """SHA-256 of a file, read again only when its size or time of change differ."""
+        stat = path.stat()
+        row = self.rows("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", [str(path)]).fetchone()
+        if row and row[:2] == (stat.st_size, stat.st_mtime_ns):
+            return str(row[2])
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        sha256 = digest.hexdigest()
+        with self.write():
+            self.rows(
+                "INSERT OR REPLACE INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?)",
+                [str(path), stat.st_size, stat.st_mtime_ns, sha256],
+            )
+        return sha256
+
+    def close(self) -> None:
+        self.db.conn.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def now() -> str:
+    """The time as the tables keep it: ISO-8601, UTC."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def fingerprint(*parts: object) -> str:
+    """A short stable hash of JSON-able parts: the keys of all cached results."""
+    data = json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(data.encode()).hexdigest()[:32]

@@ -1,0 +1,110 @@
+"""Taste over time, what is recommended now, and the measured reasons for one item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from msr_local.recipe.views import Evidence, Explanation
+from msr_local.viewer.bars import Span, diverging_bar, signed
+from msr_local.viewer.canvas import Canvas, Drawing
+from msr_local.viewer.pixels import half_blocks
+from msr_local.viewer.recommendations import recommendations_table
+from msr_local.viewer.timeline import timeline
+
+EVIDENCE_MEANING = (
+    "Log-odds lost when this is left out of the question; measured, not guessed. "
+    "Plus spoke for the item, minus against it."
+)
+_TWO_COLUMNS = 130  # below this width the sections stand under each other
+_GUTTER = 4
+_PICTURE = 24
+_CHART = 48
+_GAP = 2
+_PASSAGE = 400  # cells of a description or a caption, which may be of any length
+
+
+def explanation_view(explanation: Explanation) -> RenderableType:
+    """The whole explanation: one column on a narrow console, two on a wide one."""
+
+    def draw(canvas: Canvas) -> RenderableType:
+        if canvas.width < _TWO_COLUMNS:
+            return Group(*timeline(explanation, canvas), "", *_now(explanation, canvas))
+        left = canvas.narrowed((canvas.width - _GUTTER) * 2 // 5)
+        right = canvas.narrowed(canvas.width - _GUTTER - left.width)
+        sides = Table.grid(padding=(0, _GUTTER, 0, 0))
+        sides.add_column(width=left.width, overflow="fold")
+        sides.add_column(width=right.width, overflow="fold")
+        sides.add_row(Group(*timeline(explanation, left)), Group(*_now(explanation, right)))
+        return sides
+
+    return Drawing(draw)
+
+
+def _now(explanation: Explanation, canvas: Canvas) -> Iterator[RenderableType]:
+    yield canvas.heading(Text("Recommended now"))
+    yield recommendations_table(explanation.recommendations, canvas, chosen=explanation.item_id)
+    yield ""
+    yield from _item(explanation, canvas)
+
+
+def _item(explanation: Explanation, canvas: Canvas) -> Iterator[RenderableType]:
+    title = canvas.text(explanation.title or explanation.item_id, cells=canvas.width - 5)
+    yield canvas.heading(Text("Why ").append_text(title).append("?"))
+    about = list(_about(explanation, canvas))
+    if explanation.image and canvas.paints and canvas.width >= 2 * _PICTURE:
+        side_by_side = Table.grid(padding=(0, _GAP, 0, 0))
+        side_by_side.add_column(no_wrap=True)
+        side_by_side.add_column(overflow="fold")
+        side_by_side.add_row(half_blocks(explanation.image, _PICTURE), Group(*about))
+        yield side_by_side
+    else:
+        yield from about
+    yield ""
+    if explanation.evidence:
+        yield _chart(explanation.ranked_evidence, canvas)
+        yield ""
+        yield Text(EVIDENCE_MEANING, style="dim")
+    else:
+        yield Text("No evidence was measured for this item.", style="dim")
+    if explanation.notes:
+        yield ""
+    for note in explanation.notes:
+        yield canvas.text(f"Note: {note}", "dim")
+
+
+def _about(explanation: Explanation, canvas: Canvas) -> Iterator[RenderableType]:
+    """What the item is, and how sure the model is of it."""
+    for line in explanation.description_lines:
+        yield canvas.text(line, cells=_PASSAGE)
+    if explanation.caption:
+        caption = canvas.text(explanation.caption, cells=_PASSAGE)
+        yield Text.assemble(("Seen in the picture: ", "dim"), caption)
+    yield ""
+    yield Text.assemble(
+        ("p(yes) ", "dim"),
+        (f"{explanation.p_yes:.3f}", "bold"),
+        ("  log-odds ", "dim"),
+        signed(explanation.log_odds),
+    )
+
+
+def _chart(evidence: Sequence[Evidence], canvas: Canvas) -> RenderableType:
+    """One row a piece of evidence: label, bar and signed number, all bars to one scale."""
+    labels = [canvas.text(piece.label or piece.kind, cells=canvas.width * 2 // 5) for piece in evidence]
+    numbers = [signed(piece.delta_log_odds) for piece in evidence]
+    taken = max(label.cell_len for label in labels) + max(map(len, numbers)) + 2 * _GAP + 1
+    room = max(2, min(_CHART, canvas.width - taken))
+    span = Span.of(evidence)
+    left = round(room * span.split)
+    chart = Table.grid(padding=(0, _GAP, 0, 0))
+    chart.add_column(no_wrap=True, overflow="crop")
+    chart.add_column(no_wrap=True, overflow="crop")
+    chart.add_column(no_wrap=True, overflow="crop", justify="right")
+    for piece, label, number in zip(evidence, labels, numbers, strict=True):
+        bar = diverging_bar(span.share(piece), left, room - left, canvas.glyphs)
+        chart.add_row(label, bar, number)
+    return chart

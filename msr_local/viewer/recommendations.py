@@ -1,0 +1,108 @@
+"""The ranked list, as one aligned table that gives up columns before it gives up legibility."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, JustifyMethod, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from msr_local.recipe.views import Recommendation, RecommendationList
+from msr_local.viewer.bars import share_bar, signed
+from msr_local.viewer.canvas import Canvas, Drawing
+
+_GAP = 2
+_BAR = 10
+_SHORTEST_TITLE = len("title")
+_LEAST_TITLE = 26  # a longer title is cut rather than shown in less than this
+_SOURCES = 40
+_SHORT_SOURCE = {"item_knn": "knn", "popularity": "popular"}
+
+
+def recommendations_view(recommendations: RecommendationList) -> RenderableType:
+    """The user's taste in words, then the table of ranked items."""
+
+    def draw(canvas: Canvas) -> RenderableType:
+        parts = [canvas.heading(canvas.text(recommendations.user, cells=canvas.width))]
+        if recommendations.summary:
+            parts.append(canvas.text(recommendations.summary))
+        return Group(*parts, "", recommendations_table(recommendations.items, canvas))
+
+    return Drawing(draw)
+
+
+def recommendations_table(items: Sequence[Recommendation], canvas: Canvas, chosen: str | None = None) -> RenderableType:
+    """The table itself; the row of the item `chosen` is marked."""
+    if not items:
+        return Text("Nothing to recommend.", style="dim")
+    columns = _columns(items, canvas, chosen)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
+    for column in columns:
+        # Cells are cut to size already; Rich's own ellipsis is not ASCII.
+        table.add_column(column.header, justify=column.justify, width=column.width, no_wrap=True, overflow="crop")
+    for item, row in zip(items, zip(*(column.cells for column in columns), strict=True), strict=True):
+        table.add_row(*row, style="bold" if item.item_id == chosen else "")
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    header: str
+    cells: Sequence[Text]
+    justify: JustifyMethod
+
+    @property
+    def width(self) -> int:
+        return max(len(self.header), *(cell.cell_len for cell in self.cells))
+
+
+def _columns(items: Sequence[Recommendation], canvas: Canvas, chosen: str | None) -> list[_Column]:
+    """The columns that fit, the title with the room that they leave."""
+
+    def column(header: str, cell: Callable[[Recommendation], Text], justify: JustifyMethod) -> _Column:
+        return _Column(header, [cell(item) for item in items], justify)
+
+    def rank(item: Recommendation) -> Text:
+        mark = f"{canvas.glyphs.pointer} " if item.item_id == chosen else ""
+        return Text(f"{mark}{item.rank}", "dim")
+
+    def probability(item: Recommendation) -> Text:
+        return Text.assemble(share_bar(item.p_yes, _BAR, canvas.glyphs), f" {item.p_yes:.3f}")
+
+    ranks = column("#", rank, "right")
+    barred = column("p(yes)", probability, "left")
+    bare = column("p(yes)", lambda item: Text(f"{item.p_yes:.3f}"), "right")
+    log_odds = column("log-odds", lambda item: Text(signed(item.log_odds)), "right")
+    score = column("score", lambda item: Text(f"{item.score:.3f}", "dim"), "right")
+    two_sources = column("found by", lambda item: _sources(item.shares, canvas, most=2), "left")
+    one_source = column("found by", lambda item: _sources(item.shares, canvas, most=1), "left")
+
+    longest = max(_SHORTEST_TITLE, *(canvas.text(item.title).cell_len for item in items))
+    room = 0
+    for rest in (
+        [barred, log_odds, score, two_sources],
+        [barred, log_odds, score, one_source],
+        [barred, log_odds, score],
+        [barred, log_odds],
+        [bare, log_odds],
+        [bare],
+    ):
+        room = canvas.width - sum(taken.width + _GAP for taken in (ranks, *rest))
+        if room >= min(longest, _LEAST_TITLE):
+            break
+    room = max(1, min(room, longest))
+    return [ranks, column("title", lambda item: canvas.text(item.title, cells=room), "left"), *rest]
+
+
+def _sources(shares: Mapping[str, float], canvas: Canvas, most: int) -> Text:
+    """The recall sources that brought most of an item in, as "markov 54% · knn 30%"."""
+    ranked = sorted(shares.items(), key=lambda source: -source[1])[:most]
+    return canvas.text(canvas.glyphs.between.join(_named(ranked)), "dim", cells=_SOURCES)
+
+
+def _named(sources: Iterable[tuple[str, float]]) -> Iterable[str]:
+    for name, share in sources:
+        if share > 0:
+            yield f"{_SHORT_SOURCE.get(name, name)} {share:.0%}"

@@ -1,0 +1,41 @@
+"""The explanation as one HTML page that stands alone: no script, nothing fetched, everything escaped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from msr_local.recipe.views import Explanation
+from msr_local.text import printable, storable
+from msr_local.viewer.bars import Span, signed
+from msr_local.viewer.explanation import EVIDENCE_MEANING
+from msr_local.viewer.pixels import data_uri
+from msr_local.viewer.timeline import day_range
+
+
+def html_report(explanation: Explanation) -> str:
+    """The whole explanation as an HTML document."""
+    template = _ENVIRONMENT.get_template("report.html.j2")
+    return template.render(
+        it=explanation,
+        picture=data_uri(explanation.image) if explanation.image else None,
+        span=Span.of(explanation.evidence),
+        meaning=EVIDENCE_MEANING,
+    )
+
+
+def _clean(value: Any) -> Any:
+    """Plain strings lose what could disturb a page; markup made by the template itself stays."""
+    return printable(storable(value)) if type(value) is str else value
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("msr_local", "viewer"),
+    autoescape=True,
+    finalize=_clean,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(signed=signed, days=day_range, percent="{:.1%}".format)
