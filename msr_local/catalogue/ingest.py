@@ -18,8 +18,9 @@ from ..store import catalogue
 from ..store.catalogue import Added, ImageFact
 from ..store.rows import ItemRow, Rejected
 from ..store.workspace import Workspace
+from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS, Fields
 from .images import check_image, images_by_id, resolve_image
-from .readers import find_sources, read_interactions, read_items
+from .readers import find_sources, read_columns, read_interactions, read_items
 
 _TOGETHER = 64  # pictures checked in one transaction
 
@@ -57,15 +58,38 @@ def ingest(
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
-    item_mapping, interaction_mapping = dict(mapping or {}), dict(mapping or {})
+    files = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
+    mappings = _share(mapping, files) if mapping else {file: {} for file in files}
     pictures = _Pictures(item_file, images_by_id(images) if images else None)
     progress("items", 0, 0)
-    added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, item_mapping)))
+    added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, mappings[item_file])))
     progress("interactions", 0, 0)
-    rows = read_interactions(interaction_file, interaction_mapping)
+    rows = read_interactions(interaction_file, mappings[interaction_file])
     added = catalogue.add_interactions(workspace, interaction_file, rows, min_rating=min_rating)
     found, broken = _check(workspace, item_file, pictures, progress)
     return Ingested(added_items, added, found, broken + len(pictures.refused))
+
+
+def _share(mapping: Mapping[str, str], files: Mapping[Path, Fields]) -> dict[Path, dict[str, str]]:
+    """`mapping` for each file: a column goes to the files that have it and know the field."""
+    columns = {file: read_columns(file) for file in files}
+    for column, field in mapping.items():
+        if not any(column in names for names in columns.values()):
+            raise InputError(
+                f"no column {column!r} to map to {field}. "
+                + " ".join(f"{file.name} has: {', '.join(names)}." for file, names in columns.items())
+            )
+        if not any(field == IGNORE or field in fields for fields in files.values()):
+            known = dict.fromkeys(name for fields in files.values() for name in fields)
+            raise InputError(f"{column!r} cannot be mapped to {field!r}. The fields are: {', '.join([*known, IGNORE])}.")
+    return {
+        file: {
+            column: field
+            for column, field in mapping.items()
+            if column in columns[file] and (field == IGNORE or field in fields)
+        }
+        for file, fields in files.items()
+    }
 
 
 class _Pictures:

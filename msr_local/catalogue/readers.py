@@ -83,6 +83,12 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
     raise InputError(f"{items}: no known pair of files in this folder. Looked for {looked_for}.")
 
 
+def read_columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns of `path`. Raises InputError if it cannot be read."""
+    with _open_table(path, ()) as table:
+        return tuple(name.strip() for name in table.columns)
+
+
 def read_items(path: Path, mapping: Mapping[str, str]) -> Iterator[ItemRow | Rejected]:
     """The items in `path`, in order, one row at a time; its suffix says the format (see `FORMATS`, also .gz).
 
@@ -124,7 +130,7 @@ def read_interactions(path: Path, mapping: Mapping[str, str]) -> Iterator[Intera
                     _timestamp(None if time is None else cells[time]) if has_time else None,
                     None if rating is None else to_rating(cells[rating]),
                 )
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield _reject(record, error)
             else:
                 yield row

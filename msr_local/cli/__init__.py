@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import sys
 from typing import NoReturn
 
-import click
 import typer
 
 from ..errors import MsrError
 from .output import Output
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main() -> NoReturn:
-    """Run `msr-local`; always ends in `sys.exit` with a code of the contract (docs/cli.md)."""
-    sys.exit(_run())
+    """The console script."""
+    sys.exit(run())
 
 
-def _run() -> int:
+def run() -> int:
+    """Run `msr-local` with `sys.argv`; the exit code of the contract (docs/cli.md)."""
     from .app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a title must not crash a terminal of another encoding
     output = Output()
     command = typer.main.get_command(app)
     try:
         code = command.main(prog_name="msr-local", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         output.error("interrupted. What was done is kept: run the same command again to go on.")
         return INTERRUPTED
-    except click.ClickException as error:
-        return _usage(output, error)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "msr-local"
+        output.error(f"{error.format_message().rstrip('.')}. Next: {where} --help.")
+        return USAGE
     except BrokenPipeError:  # the reader, head for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -47,15 +54,6 @@ def _run() -> int:
             raise
         output.error(str(error) if isinstance(error, MsrError) else _explain(error))
         return error.exit_code if isinstance(error, MsrError) else FAILED
-
-
-def _usage(output: Output, error: click.ClickException) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-        return USAGE
-    where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "msr-local"
-    output.error(f"{error.format_message()} Next: {where} --help.")
-    return USAGE
 
 
 def _explain(error: Exception) -> str:

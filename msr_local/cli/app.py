@@ -12,7 +12,6 @@ from .options import Session
 from .output import Output
 
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,7 +26,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
     home: Annotated[
@@ -50,6 +49,9 @@ def main(
     First: msr-local demo. With your own data: msr-local ingest ITEMS INTERACTIONS, then
     msr-local recommend USER and msr-local explain USER.
     """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
     import platformdirs
 
     place = home or Path(platformdirs.user_data_dir("msr-local"))

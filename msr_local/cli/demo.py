@@ -21,6 +21,7 @@ def demo(
     import platformdirs
 
     from ..catalogue.ingest import ingest
+    from ..recipe.explanations import explain
     from ..viewer import explanation_view
 
     session: opt.Session = context.obj
@@ -29,7 +30,7 @@ def demo(
         with as_file(files("msr_local") / "demo") as folder:
             ingest(workspace, folder / "items.csv", folder / "interactions.csv", progress=progress)
         with session.recommender(workspace, progress) as recommender:
-            explanation = recommender.explain(user)
+            explanation = explain(recommender, user)
     session.output.result(None, lambda: explanation_view(explanation), as_json=False)
     session.output.note("")
     session.output.note(f"Go on: msr-local --home {shlex.quote(str(home))} users")

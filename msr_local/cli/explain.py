@@ -31,6 +31,9 @@ def explain(
     as_json: opt.Json = False,
 ) -> None:
     """Show a user's taste over time, the recommendations, and the measured evidence for one item."""
+    from ..recipe.explanations import explain as explain_item
+    from ..viewer import explanation_view, html_report
+
     session: opt.Session = context.obj
     with session.workspace() as workspace, session.output.progress() as progress:
         recommender = session.recommender(
@@ -38,9 +41,7 @@ def explain(
             detail=image_detail, recipe=recipe, block_size=block_size, window=history, direct=direct,
         )  # fmt: skip
         with recommender:
-            found = recommender.explain(user, item, k, candidates)
-    from ..viewer import explanation_view, html_report
-
+            found = explain_item(recommender, user, item, k, candidates)
     if html is not None:
         html.write_text(html_report(found), encoding="utf-8")
         session.output.note(f"Wrote {html}.")

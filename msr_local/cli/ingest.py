@@ -13,7 +13,7 @@ from . import options as opt
 
 if TYPE_CHECKING:
     from ..catalogue.ingest import Ingested
-    from ..recommender import Recommender
+    from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
 _SHOWN = 5  # rejects on the screen; all of them are in the table
@@ -90,16 +90,16 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
 
 
 def _caption(session: opt.Session, recommender: Recommender, limit: int | None) -> dict[str, int]:
-    if not recommender.sees:
+    if recommender.weights.vision_id is None:
         session.output.note(
             "No vision model is configured: items are described by title and attributes. "
             "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
         )
-        return {"made": 0, "present": 0, "failed": 0}
-    run = recommender.caption_items(limit=limit)
+        return {"made": 0, "present": 0, "failed": 0, "left": 0}
+    run = recommender.captions.make(limit=limit)
     for item, reason in run.failed[:_SHOWN]:
         session.output.note(f"No caption for item {item.item_id!r}: {reason}")
-    return {"made": run.made, "present": run.present, "failed": len(run.failed)}
+    return {"made": run.made, "present": run.present, "failed": len(run.failed), "left": run.left}
 
 
 def _summarise(recommender: Recommender, progress: Any) -> int:
@@ -108,7 +108,7 @@ def _summarise(recommender: Recommender, progress: Any) -> int:
     everyone = users(recommender.workspace)
     for done, user in enumerate(everyone):
         progress("users", done, len(everyone))
-        recommender.preferences(user["user"])
+        recommender.preferences.chain(user["user"], recommender.history(user["user"]))
     progress("users", len(everyone), len(everyone))
     return len(everyone)
 

@@ -8,7 +8,14 @@ import typer
 
 from . import options as opt
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Choose and check the model that answers.")
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """Choose and check the model that answers."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(name="list")
@@ -69,7 +76,7 @@ def verify(
         session.output.progress() as progress,
         session.recommender(workspace, progress, model=model, mmproj=mmproj) as recommender,
     ):
-        document = {**asdict(recommender.engine.facts), **recommender.weights.to_json()}
+        document = {**asdict(recommender.asker.facts), **recommender.weights.to_json()}
     rows = [{"": name.replace("_", " "), "value": _short(value)} for name, value in document.items()]
     from .browse import _table
 

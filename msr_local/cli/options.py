@@ -13,7 +13,7 @@ import typer
 from .output import Output
 
 if TYPE_CHECKING:
-    from ..recommender import Recommender
+    from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -90,7 +90,7 @@ class Session:
         """The recipe on `workspace` with the chosen weights and settings."""
         from ..engine import embedded
         from ..recipe.recipes import RECIPES
-        from ..recommender import Recommender
+        from ..recipe.recommender import Recommender
         from ..weights import choose
 
         if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():

@@ -26,6 +26,9 @@ def recommend(
     as_json: opt.Json = False,
 ) -> None:
     """Rank unseen items for a user: recall, then the model's log-odds of yes, then both fused."""
+    from ..recipe.explanations import WEAK, weak_answer
+    from ..viewer import recommendations_view
+
     session: opt.Session = context.obj
     with session.workspace() as workspace, session.output.progress() as progress:
         recommender = session.recommender(
@@ -34,10 +37,7 @@ def recommend(
         )  # fmt: skip
         with recommender:
             found = recommender.recommend(user, k, candidates)
-    from ..recommender import weak_answer
-    from ..viewer import recommendations_view
-
     coverage = found.model["coverage"]
-    if coverage is not None and coverage < 0.5:
+    if coverage is not None and coverage < WEAK:
         session.output.note(weak_answer(coverage))
     session.output.result(found.to_json(), lambda: recommendations_view(found), as_json=as_json)

@@ -62,7 +62,7 @@ def _render(facts: ModelFacts, messages: list[Any]) -> str | None:
             strftime_now=lambda _: "",  # a date would change every cache key every day
             enable_thinking=False,
         )
-    except (jinja2.TemplateError, TypeError, AttributeError):
+    except Exception:  # a template is a program of the model's makers: it may fail in any way
         return None
     return text if not facts.add_bos or text.startswith(facts.bos) else facts.bos + text
 

@@ -38,6 +38,8 @@ class _Child:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 "PYTHONSAFEPATH": "1",  # no module from the current folder
+                # OpenMP threads that spin at barriers starve each other when the machine is busy: give way early.
+                "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),
             },
         )
         self._busy = False

@@ -1,67 +1,87 @@
-"""Recurrent preference summaries (MLLM-MSR, section 4.2): summary of blocks 1..k-1 + block k -> 1..k.
-
-Blocks are counted from the user's first interaction, so that a new interaction leaves all earlier blocks as
-they were. A long history starts late, at a block that moves on by half a window at a time: a summary then
-costs between half and all of `history / block_size` blocks, and most new interactions recompute only one.
-"""
+"""Recurrent preference summaries (MLLM-MSR, section 4.2), kept as a chain of blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cached_property
 
-from ..store.rows import Interaction
+from ..store import results
+from ..store.rows import Interaction, Item, Preference
+from ..store.workspace import Workspace, fingerprint
+from ..weights import Weights
+from .asking import Asker, Progress
+from .blocks import Block, blocks
+from .captions import Captions
+from .descriptions import describe
+from .prompts import Question
+from .recipes import Recipe
 
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """`block_size` consecutive interactions; the last block of a history may be shorter."""
-
-    index: int
-    interactions: tuple[Interaction, ...]
-
-    @property
-    def start(self) -> str | None:
-        return self.interactions[0].timestamp
-
-    @property
-    def end(self) -> str | None:
-        return self.interactions[-1].timestamp
+MAX_TOKENS = 128
 
 
-def blocks(history: Sequence[Interaction], block_size: int = 3, window: int = 30) -> list[Block]:
-    """The blocks to summarise, oldest first, of at most the last `window` interactions (in whole blocks)."""
-    cut = [
-        Block(index, tuple(history[start : start + block_size]))
-        for index, start in enumerate(range(0, len(history), block_size))
-    ]
-    return cut[_first_block(len(cut), max(1, window // block_size)) :]
+class Preferences:
+    """Writes and keeps each user's chain of summaries: what is there and still valid is not written again."""
 
+    def __init__(
+        self,
+        workspace: Workspace,
+        weights: Weights,
+        recipe: Recipe,
+        asker: Asker,
+        captions: Captions,
+        progress: Progress,
+    ) -> None:
+        self._workspace, self._weights, self._recipe = workspace, weights, recipe
+        self._asker, self._captions, self._progress = asker, captions, progress
 
-def _first_block(count: int, most: int) -> int:
-    stride = max(1, most // 2)
-    return max(0, -(-(count - most) // stride) * stride)
+    @cached_property
+    def settings(self) -> str:
+        """Hash of all that shapes a summary but the history itself."""
+        recipe = self._recipe
+        names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
+        hashes = [self._asker.template(name).sha256 for name in names]
+        shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption]
+        return fingerprint("preference", self._weights.text_id, hashes, shape, MAX_TOKENS)
 
+    def chain(self, user_id: str, history: Sequence[Interaction]) -> list[Preference]:
+        """The summaries after each block of `history`, oldest first; each new one is committed at once."""
+        steps = blocks(history, self._recipe.block_size, self._recipe.window)
+        if not steps:
+            return []
+        if self._recipe.direct:
+            everything = tuple(one for block in steps for one in block.interactions)
+            steps = [Block(steps[-1].index, everything)]
+        kept = results.preferences(self._workspace, user_id, self.settings)
+        chain: list[Preference] = []
+        for done, block in enumerate(steps):
+            before = chain[-1] if chain else None
+            items = [(one.item, self._caption(one.item)) for one in block.interactions]
+            told = [describe(item, caption) for item, caption in items]
+            key = fingerprint(self.settings, before.key if before else None, told)
+            known = kept.get(block.index)
+            if known is None or known.key != key:
+                self._progress("summary", done, len(steps))
+                summary = self._write(before.summary if before else None, items)
+                ids = tuple(item.item_id for item, _ in items)
+                known = Preference(block.index, summary, block.start, block.end, ids, key)
+                model = self._weights.config.model.name
+                results.save_preference(self._workspace, user_id, self.settings, known, model)
+            chain.append(known)
+        if set(kept) - {block.index for block in steps}:
+            results.keep_preferences(self._workspace, user_id, self.settings, steps[0].index, steps[-1].index)
+        self._progress("summary", len(steps), len(steps))
+        return chain
 
-def changes(before: str, after: str) -> tuple[list[str], list[str]]:
-    """Words of a summary that are new against the one before, and those that are gone, in reading order."""
-    old, new = _words(before), _words(after)
-    return [w for w in new if w not in old], [w for w in old if w not in new]
+    def _write(self, before: str | None, items: Sequence[tuple[Item, str | None]]) -> str:
+        name = "direct" if self._recipe.direct else "first" if before is None else "update"
+        template = self._asker.template(f"preference_{name}")
+        values = {} if before is None else {"summary": before}
 
+        def build(room: int) -> Question:
+            told = [describe(item, caption, room) for item, caption in items]
+            return template.question(self._asker.facts, {"items": told, **values})
 
-def _words(text: str) -> dict[str, None]:
-    return dict.fromkeys(word for word in _tokens(text) if len(word) > 3 and word not in _COMMON)
+        return self._asker.write(self._asker.fitting(build, MAX_TOKENS), MAX_TOKENS)
 
-
-def _tokens(text: str) -> Iterator[str]:
-    for word in text.replace("’", "'").split():
-        yield word.strip(".,;:!?\"'()[]*-–—").lower().removesuffix("'s")
-
-
-_COMMON = frozenset(
-    """about also although another appears been both chose chosen currently enjoy enjoys especially from have having
-    interest interested into item items latest like liked likes more most movie movies much next often other over
-    particularly person preference prefers seem seems shows since some such summary tend tends than that their them
-    then there these they this those through towards user various very well were what when which while will with
-    would your""".split()  # noqa: SIM905
-)
+    def _caption(self, item: Item) -> str | None:
+        return self._captions.of(item) if self._recipe.caption else None

@@ -63,8 +63,8 @@ def save_preference(workspace: Workspace, user_id: str, settings: str, preferenc
         )  # fmt: skip
 
 
-def drop_preferences_outside(workspace: Workspace, user_id: str, settings: str, first: int, last: int) -> None:
-    """Forget blocks before `first` and after `last`: they are no longer part of the user's chain."""
+def keep_preferences(workspace: Workspace, user_id: str, settings: str, first: int, last: int) -> None:
+    """Keep blocks `first` to `last` only: the others are no longer part of the user's chain."""
     with workspace.write():
         workspace.rows(
             "DELETE FROM preferences WHERE user_id = ? AND settings = ? AND (block < ? OR block > ?)",

@@ -1,0 +1,87 @@
+"""Asking the engine the recipe's questions: templates, fitting the context, batches with one prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from ..engine.process import EngineProcess
+from ..engine.types import Engine, EngineConfig, Image, LogOdds, ModelFacts
+from ..errors import ContextOverflow
+from .prompts import PromptTemplate, Question
+
+_ROOMS = (640, 320, 160, 80, 40)  # characters a description may take, tried until the prompt fits
+
+Progress = Callable[[str, int, int], None]  # (stage, done, total)
+
+
+class Asker:
+    """An engine that starts with the first question, and the prompt templates of one workspace."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        prompts: Path | None = None,
+        open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
+    ) -> None:
+        self._config, self._overrides, self._open = config, prompts, open_engine
+        self._templates: dict[str, PromptTemplate] = {}
+
+    @cached_property
+    def engine(self) -> Engine:
+        return self._open(self._config)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.engine.facts
+
+    def template(self, name: str) -> PromptTemplate:
+        """The template `name`, the workspace's own if there is one."""
+        if name not in self._templates:
+            self._templates[name] = PromptTemplate(name, self._overrides)
+        return self._templates[name]
+
+    def fitting(self, build: Callable[[int], Question], reserve: int = 0) -> Question:
+        """`build(room)` with the most room for each description that fits the context less `reserve` tokens.
+
+        Raises `ContextOverflow` when even the least does not.
+        """
+        for room in _ROOMS:
+            question = build(room)
+            if self._fits(question, reserve):
+                return question
+        raise ContextOverflow(
+            f"the question does not fit a context of {self.facts.context} tokens even with every description "
+            "cut short. Next: a smaller --block-size or --history, or a larger --context."
+        )
+
+    def _fits(self, question: Question, reserve: int) -> bool:
+        room = self.facts.context - reserve
+        parts = [*question.prefix, *question.suffix]
+        texts = [part.text for part in parts if not isinstance(part, Image)]
+        # A token is at least one byte: most prompts need no counting.
+        if len(texts) == len(parts) and sum(len(text.encode("utf-8", "replace")) for text in texts) <= room:
+            return True
+        return self.engine.count_tokens(parts) <= room
+
+    def write(self, question: Question, max_tokens: int) -> str:
+        """Generated text on one line; where the cap cut it off, up to its last whole sentence."""
+        made = self.engine.generate(question.prefix, question.suffix, max_tokens=max_tokens)
+        text = " ".join(made.text.split())
+        return text[: text.rindex(".") + 1] if not made.ended and "." in text else text
+
+    def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
+        """The log-odds of yes, in order; neighbours with the same prefix are asked together."""
+        start = 0
+        while start < len(questions):
+            prefix = questions[start].prefix
+            end = start
+            while end < len(questions) and questions[end].prefix == prefix:
+                end += 1
+            yield from self.engine.log_odds(prefix, [question.suffix for question in questions[start:end]])
+            start = end
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.close()

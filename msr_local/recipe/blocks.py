@@ -1,0 +1,67 @@
+"""Recurrent preference summaries (MLLM-MSR, section 4.2): summary of blocks 1..k-1 + block k -> 1..k.
+
+Blocks are counted from the user's first interaction, so that a new interaction leaves all earlier blocks as
+they were. A long history starts late, at a block that moves on by half a window at a time: a summary then
+costs between half and all of `history / block_size` blocks, and most new interactions recompute only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..store.rows import Interaction
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`block_size` consecutive interactions; the last block of a history may be shorter."""
+
+    index: int
+    interactions: tuple[Interaction, ...]
+
+    @property
+    def start(self) -> str | None:
+        return self.interactions[0].timestamp
+
+    @property
+    def end(self) -> str | None:
+        return self.interactions[-1].timestamp
+
+
+def blocks(history: Sequence[Interaction], block_size: int = 3, window: int = 30) -> list[Block]:
+    """The blocks to summarise, oldest first, of at most the last `window` interactions (in whole blocks)."""
+    cut = [
+        Block(index, tuple(history[start : start + block_size]))
+        for index, start in enumerate(range(0, len(history), block_size))
+    ]
+    return cut[_first_block(len(cut), max(1, window // block_size)) :]
+
+
+def _first_block(count: int, most: int) -> int:
+    stride = max(1, most // 2)
+    return max(0, -(-(count - most) // stride) * stride)
+
+
+def changes(before: str, after: str) -> tuple[list[str], list[str]]:
+    """Words of a summary that are new against the one before, and those that are gone, in reading order."""
+    old, new = _words(before), _words(after)
+    return [w for w in new if w not in old], [w for w in old if w not in new]
+
+
+def _words(text: str) -> dict[str, None]:
+    return dict.fromkeys(word for word in _tokens(text) if len(word) > 3 and word not in _COMMON)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    for word in text.replace("’", "'").split():
+        yield word.strip(".,;:!?\"'()[]*-–—").lower().removesuffix("'s")
+
+
+_COMMON = frozenset(
+    """about also although another appears been both chose chosen currently enjoy enjoys especially from have having
+    interest interested into item items latest like liked likes more most movie movies much next often other over
+    particularly person preference prefers seem seems shows since some such summary tend tends than that their them
+    then there these they this those through towards user various very well were what when which while will with
+    would your""".split()  # noqa: SIM905
+)

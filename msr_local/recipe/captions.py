@@ -1,0 +1,94 @@
+"""Item summaries (MLLM-MSR, section 4.1): a vision model turns each item's picture into text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..catalogue.images import load_rgb
+from ..engine.types import Image
+from ..errors import InputError, ModelError
+from ..store import histories, results
+from ..store.rows import Item
+from ..store.workspace import Workspace, fingerprint
+from ..weights import Weights
+from .asking import Asker, Progress
+
+MAX_TOKENS = 96
+_LONGEST_EDGE = 1024  # pixels an engine gets to see
+
+
+@dataclass(slots=True)
+class CaptionRun:
+    """What became of the pictures; `left` were not tried because of a limit, `failed` holds (item, reason)."""
+
+    present: int = 0
+    made: int = 0
+    left: int = 0
+    failed: list[tuple[Item, str]] = field(default_factory=list)
+
+
+class Captions:
+    """The captions of a workspace under the configured vision model; without one there are none."""
+
+    def __init__(self, workspace: Workspace, weights: Weights, asker: Asker, progress: Progress) -> None:
+        self._workspace, self._weights, self._asker, self._progress = workspace, weights, asker, progress
+
+    @cached_property
+    def _settings(self) -> str:
+        return fingerprint("caption", self._weights.vision_id, self._asker.template("item_caption").sha256, MAX_TOKENS)
+
+    def _key(self, item: Item) -> str:
+        return fingerprint(self._settings, item.image_sha256, item.title)
+
+    def of(self, item: Item) -> str | None:
+        """The caption made of this very picture and title by this very model, if it is there."""
+        if self._weights.vision_id is None or item.image is None:
+            return None
+        return results.caption(self._workspace, item.item_id, self._settings, self._key(item))
+
+    def make(self, items: Iterable[Item] | None = None, limit: int | None = None) -> CaptionRun:
+        """Caption the items that have a picture and no caption yet (all by default, popular ones first).
+
+        Each caption is committed as it is made. Raises `ModelError` without a vision model.
+        """
+        if self._weights.vision_id is None:
+            raise ModelError("captions need a vision model. Next: msr-local models use --model FILE --mmproj FILE.")
+        run = CaptionRun()
+        known = results.captions(self._workspace, self._settings)
+        missing = []
+        for item in histories.items_with_image(self._workspace) if items is None else items:
+            if known.get(item.item_id, ("",))[0] == self._key(item):
+                run.present += 1
+            else:
+                missing.append(item)
+        tried = missing[:limit]
+        run.left = len(missing) - len(tried)
+        for done, item in enumerate(tried):
+            self._progress("captions", done, len(tried))
+            try:
+                text = self._caption(item)
+            except InputError as error:  # the file changed or went away since it was checked
+                run.failed.append((item, str(error)))
+                continue
+            if not text:
+                run.failed.append((item, "the model wrote nothing"))
+                continue
+            model = self._weights.config.model.name
+            results.save_caption(self._workspace, item.item_id, self._settings, self._key(item), text, model)
+            run.made += 1
+        self._progress("captions", len(tried), len(tried))
+        return run
+
+    def _caption(self, item: Item) -> str:
+        template = self._asker.template("item_caption")
+        question = template.question(self._asker.facts, {"title": item.title}, picture(item))
+        return self._asker.write(question, MAX_TOKENS)
+
+
+def picture(item: Item) -> Image:
+    """The decoded picture of an item that has one. Raises `InputError` if the file is no longer good."""
+    assert item.image is not None
+    decoded = load_rgb(item.image, longest_edge=_LONGEST_EDGE)
+    return Image(decoded.width, decoded.height, decoded.pixels, decoded.sha256)

@@ -1,0 +1,138 @@
+"""Explanations: taste over time, then why one item, by leaving each part of the question out and asking anew.
+
+Nothing here is written by a model about itself: a number is the log-odds that the answer lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..catalogue.images import load_rgb
+from ..errors import InputError, NotFoundError
+from ..store import histories, results
+from ..store.rows import Interaction, Item, Preference, Score
+from . import views
+from .blocks import changes
+from .descriptions import attribute_values
+from .recommender import Asked, Recommender, new_score
+
+WEAK = 0.5  # coverage under which an answer is called weak
+_THUMBNAIL = 320  # pixels on the longer side
+
+
+def explain(
+    recommender: Recommender, user_id: str, item_id: str | None = None, k: int = 10, candidates: int = 100
+) -> views.Explanation:
+    """Why `item_id` (by default the first recommendation) for this user.
+
+    Raises `NotFoundError` for a user or an item that is not there.
+    """
+    workspace = recommender.workspace
+    if item_id is not None and histories.item(workspace, item_id) is None:
+        raise NotFoundError(f"there is no item {item_id!r}. Next: msr-local items WORDS.")
+    ranking = recommender.recommend(user_id, k, candidates)
+    if item_id is None:
+        if not ranking.items:
+            raise NotFoundError(f"there is nothing left to recommend to user {user_id!r}.")
+        item_id = ranking.items[0].item_id
+    history = recommender.history(user_id)
+    seen = [step.item.item_id for step in history if step.item.item_id != item_id]
+    asked = recommender.ask(recommender.recall.candidate(seen, item_id), ranking.summary, history)
+    score = recommender.scores(user_id, [asked])[item_id]
+    chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []
+    recent = history[-recommender.recipe.recent :] if recommender.recipe.recent else []
+    return views.Explanation(
+        user=user_id,
+        item_id=item_id,
+        title=asked.item.title,
+        p_yes=score.p_yes,
+        log_odds=score.log_odds,
+        description_lines=[
+            f"{name.replace('_', ' ').capitalize()}: {', '.join(attribute_values(value))}"
+            for name, value in asked.item.attributes.items()
+        ],
+        caption=recommender.captions.of(asked.item),
+        image=_thumbnail(asked.item),
+        timeline=_timeline(recommender, chain),
+        evidence=_evidence(recommender, user_id, asked, score, [step.item.title for step in recent]),
+        recommendations=ranking.items,
+        notes=_notes(recommender, asked.item, history, score),
+    )
+
+
+def weak_answer(coverage: float) -> str:
+    """The note for a model that would rather not answer yes or no."""
+    return (
+        f"The model gives yes and no together {coverage:.1%} of its probability: it was not tuned for this "
+        "question, so read p(yes) as a leaning, not as a chance."
+    )
+
+
+def _evidence(
+    recommender: Recommender, user_id: str, asked: Asked, whole: Score, titles: Sequence[str]
+) -> list[views.Evidence]:
+    """z(all) - z(all but one part), for each part: asked anew, never inferred."""
+    parts = list(asked.evidence.without())
+    found: dict[int, float] = {}
+    missing = []
+    for index, (part, evidence) in enumerate(parts):
+        key = recommender.key(evidence)
+        kept = results.scores(recommender.workspace, user_id, recommender.settings, part.name)
+        known = kept.get(whole.item_id)
+        if known is not None and known.key == key:
+            found[index] = known.log_odds
+        else:
+            missing.append((index, part, key, recommender.question(asked.item, evidence)))
+    answers = recommender.asker.answers([question for *_, question in missing])
+    for done, ((index, part, key, _), answer) in enumerate(zip(missing, answers, strict=True), start=1):
+        score, model = new_score(whole.item_id, answer, key), recommender.weights.config.model.name
+        results.save_score(recommender.workspace, user_id, recommender.settings, score, model, part.name)
+        found[index] = score.log_odds
+        recommender.progress("evidence", done, len(missing))
+    return [
+        views.Evidence(part.kind, part.label(titles), whole.log_odds - found[index])
+        for index, (part, _) in enumerate(parts)
+    ]
+
+
+def _timeline(recommender: Recommender, chain: Sequence[Preference]) -> list[views.TimelineBlock]:
+    timeline = []
+    before = chain[0].summary if chain else ""
+    for preference in chain:
+        added, dropped = changes(before, preference.summary)
+        items = histories.items(recommender.workspace, preference.items)
+        timeline.append(
+            views.TimelineBlock(
+                block=preference.block,
+                start=preference.start,
+                end=preference.end,
+                items=[{"item_id": item.item_id, "title": item.title} for item in items],
+                summary=preference.summary,
+                added=added,
+                dropped=dropped,
+            )
+        )
+        before = preference.summary
+    return timeline
+
+
+def _notes(recommender: Recommender, item: Item, history: Sequence[Interaction], score: Score) -> list[str]:
+    notes = []
+    if any(step.item.item_id == item.item_id for step in history):
+        notes.append("This item is already in the person's history.")
+    if item.image is not None and not recommender.looks:
+        why = "the recipe leaves it out" if recommender.weights.vision_id else "no vision model is configured"
+        notes.append(f"The picture was not looked at: {why}.")
+    if score.coverage < WEAK:
+        notes.append(weak_answer(score.coverage))
+    return notes
+
+
+def _thumbnail(item: Item) -> views.Thumbnail | None:
+    if item.image is None:
+        return None
+    try:
+        small = load_rgb(item.image, longest_edge=_THUMBNAIL)
+    except InputError:
+        return None
+    return views.Thumbnail(small.width, small.height, small.pixels)

@@ -1,0 +1,221 @@
+"""The recommender (MLLM-MSR, section 4.3): recall candidates, ask about each, rank by the fused score.
+
+Each step looks for its result under the hash of all that makes it, asks the engine only for what is missing,
+and commits every single answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..engine.answers import sigmoid
+from ..engine.process import EngineProcess
+from ..engine.types import Engine, EngineConfig, LogOdds
+from ..errors import NotFoundError
+from ..store import histories, results
+from ..store.rows import Interaction, Item, Score
+from ..store.workspace import Workspace, fingerprint
+from ..weights import Weights
+from . import scoring, views
+from .asking import Asker, Progress
+from .candidates import Candidate, Recall
+from .captions import Captions, picture
+from .descriptions import describe, shorten
+from .preferences import Preferences
+from .prompts import Question
+from .recipes import RECIPES, Recipe
+from .scoring import Evidence
+
+_TOGETHER = 32  # questions built and sent at once: their pictures are held in memory meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A scoring question: the item, what recall knew of it, and the evidence."""
+
+    item: Item
+    candidate: Candidate
+    evidence: Evidence
+
+
+class Recommender:
+    """A workspace, the weights that answer, and a recipe. Use as a context manager."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        weights: Weights,
+        recipe: Recipe = RECIPES["full"],
+        *,
+        progress: Progress = lambda stage, done, total: None,
+        open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
+    ) -> None:
+        self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress
+        self.asker = Asker(weights.config, workspace.home / "prompts", open_engine)
+        self.captions = Captions(workspace, weights, self.asker, progress)
+        self.preferences = Preferences(workspace, weights, recipe, self.asker, self.captions, progress)
+
+    @property
+    def looks(self) -> bool:
+        """Whether pictures go into the scoring question."""
+        return self.recipe.image and self.weights.vision_id is not None
+
+    @cached_property
+    def recall(self) -> Recall:
+        """The collaborative scores over the whole workspace."""
+        return Recall(*histories.interaction_arrays(self.workspace), histories.texts(self.workspace))
+
+    @cached_property
+    def settings(self) -> str:
+        """Hash of all that shapes an answer but the question's evidence."""
+        model = self.weights.vision_id if self.looks else self.weights.text_id
+        return fingerprint("score", model, self.asker.template("score").sha256, self.recipe.to_json())
+
+    def history(self, user_id: str) -> list[Interaction]:
+        """The user's interactions in time order. Raises `NotFoundError` for a user that no file named."""
+        history = histories.history(self.workspace, user_id)
+        if not history and not histories.user_exists(self.workspace, user_id):
+            near = histories.similar_users(self.workspace, user_id)
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            raise NotFoundError(f"there is no user {user_id!r}.{hint} Next: msr-local users.")
+        return history
+
+    def recommend(self, user_id: str, k: int = 10, candidates: int = 100) -> views.RecommendationList:
+        """The best `k` of `candidates` recalled items that the user has not seen.
+
+        Raises `NotFoundError` for a user that no file named.
+        """
+        clock = [time.perf_counter()]
+        history = self.history(user_id)
+        seen = [step.item.item_id for step in history]
+        disliked = histories.low_rated(self.workspace, user_id)
+        recalled = self.recall.candidates(seen, max(k, candidates), exclude=disliked)
+        clock.append(time.perf_counter())
+        summary = self.summary(user_id, history)
+        clock.append(time.perf_counter())
+        asked = [self.ask(candidate, summary, history) for candidate in recalled]
+        scores = self.scores(user_id, asked)
+        clock.append(time.perf_counter())
+        ranked = sorted(
+            ((scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall), one) for one in asked),
+            key=lambda pair: (-pair[0], pair[1].item.item_id),
+        )
+        ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
+        results.save_ranking(self.workspace, user_id, self.settings, ranking)
+        names = ("recall_s", "summary_s", "score_s")
+        spans = {name: round(end - start, 3) for name, start, end in zip(names, clock, clock[1:], strict=False)}
+        return views.RecommendationList(
+            user=user_id,
+            summary=summary,
+            items=[
+                _recommendation(rank, score, one, scores[one.item.item_id])
+                for rank, (score, one) in enumerate(ranked[:k], start=1)
+            ],
+            model=self._model(scores),
+            timing={"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)},
+        )
+
+    def _model(self, scores: dict[str, Score]) -> dict[str, object]:
+        coverage = sorted(score.coverage for score in scores.values())
+        return {
+            **self.weights.to_json(),
+            "recipe": self.recipe.to_json(),
+            "prompt_version": self.asker.template("score").sha256[:12],
+            "coverage": coverage[len(coverage) // 2] if coverage else None,
+        }
+
+    def summary(self, user_id: str, history: Sequence[Interaction]) -> str:
+        """The user's present taste in words; '' where the recipe has no summary or there is no history."""
+        chain = self.preferences.chain(user_id, history) if self.recipe.summary else []
+        return chain[-1].summary if chain else ""
+
+    # ---- the scoring question
+
+    def ask(self, candidate: Candidate, summary: str, history: Sequence[Interaction]) -> Asked:
+        """The question whether the user of `summary` and `history` would take `candidate` next."""
+        item = histories.item(self.workspace, candidate.item_id)
+        if item is None:
+            raise NotFoundError(f"there is no item {candidate.item_id!r}. Next: msr-local items.")
+        companion = histories.item(self.workspace, candidate.companion) if candidate.companion else None
+        recent = history[-self.recipe.recent :] if self.recipe.recent else ()
+        evidence = Evidence(
+            summary=summary,
+            history=tuple(describe(step.item, room=120) for step in recent),
+            description=describe(item),
+            caption=(self.captions.of(item) or "") if self.recipe.caption else "",
+            hint=scoring.hint(candidate, companion) if self.recipe.hint else "",
+            image_sha256=(item.image_sha256 or "") if self.looks else "",
+        )
+        return Asked(item, candidate, evidence)
+
+    def key(self, evidence: Evidence) -> str:
+        """Hash of all that makes the answer to a scoring question."""
+        return fingerprint(self.settings, evidence.to_json())
+
+    def question(self, item: Item, evidence: Evidence) -> Question:
+        """The prompt; raises `InputError` if the item's picture is no longer good."""
+        image = picture(item) if evidence.image_sha256 else None
+
+        def build(room: int) -> Question:
+            values = {
+                "summary": evidence.summary,
+                "history": [shorten(line, room) for line in evidence.history],
+                "candidate": describe(item, evidence.caption, room),
+                "hint": evidence.hint,
+            }
+            return self.asker.template("score").question(self.asker.facts, values, image)
+
+        return self.asker.fitting(build)
+
+    def scores(self, user_id: str, asked: Sequence[Asked]) -> dict[str, Score]:
+        """{item id: score} of all questions; the new ones are asked, and each answer is committed."""
+        kept = results.scores(self.workspace, user_id, self.settings)
+        found: dict[str, Score] = {}
+        missing: list[tuple[Asked, str]] = []
+        for one in asked:
+            key, known = self.key(one.evidence), kept.get(one.item.item_id)
+            if known is not None and known.key == key:
+                found[known.item_id] = known
+            else:
+                missing.append((one, key))
+        self.progress("scores", 0, len(missing))
+        for start in range(0, len(missing), _TOGETHER):
+            group = missing[start : start + _TOGETHER]
+            answers = self.asker.answers([self.question(one.item, one.evidence) for one, _ in group])
+            for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
+                score = new_score(one.item.item_id, answer, key)
+                model = self.weights.config.model.name
+                results.save_score(self.workspace, user_id, self.settings, score, model)
+                found[score.item_id] = score
+                self.progress("scores", done, len(missing))
+        return found
+
+    def close(self) -> None:
+        self.asker.close()
+
+    def __enter__(self) -> Recommender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def new_score(item_id: str, answer: LogOdds, key: str) -> Score:
+    """An answer as a row to keep."""
+    return Score(item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
+
+
+def _recommendation(rank: int, score: float, asked: Asked, answer: Score) -> views.Recommendation:
+    return views.Recommendation(
+        rank=rank,
+        item_id=asked.item.item_id,
+        title=asked.item.title,
+        p_yes=answer.p_yes,
+        log_odds=answer.log_odds,
+        score=score,
+        caption=asked.evidence.caption or None,
+        shares=asked.candidate.shares,
+    )

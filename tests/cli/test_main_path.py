@@ -1,0 +1,255 @@
+"""ingest -> recommend -> explain through the command line, on the tiny model with eyes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Ran
+
+Cli = Callable[..., Ran]
+
+
+def table(home: Path, sql: str) -> list[tuple]:
+    with sqlite3.connect(home / "msr.db") as connection:
+        return connection.execute(sql).fetchall()
+
+
+def dump(home: Path) -> list[str]:
+    with sqlite3.connect(home / "msr.db") as connection:
+        return list(connection.iterdump())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def seeing(cli: Cli, models: Path) -> None:
+    assert cli("models", "use", "--model", models / "text.gguf", "--mmproj", models / "eyes.gguf").code == 0
+
+
+def test_ingest_captions_recommend_explain(
+    cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None, tmp_path: Path
+) -> None:
+    done = cli("ingest", *shop, "--json")
+    assert done.code == 0, done.err
+    assert done.json["items"]["new"] == 12 and done.json["images"] == {"usable": 12, "rejected": 0}
+    assert done.json["captions"]["made"] == 12
+    assert table(home, "SELECT count(*), min(length(caption)) > 0 FROM captions") == [(12, 1)]
+
+    first = cli("recommend", "u5", "-k", "3", "--candidates", "5", "--json")
+    assert first.code == 0, first.err
+    answer = first.json
+    assert set(answer) == {"user", "summary", "items", "model", "timing"}
+    assert answer["summary"]
+    seen = {item for (item,) in table(home, "SELECT item_id FROM interactions WHERE user_id = 'u5'")}
+    assert [item["rank"] for item in answer["items"]] == [1, 2, 3]
+    for item in answer["items"]:
+        assert item["item_id"] not in seen
+        assert item["caption"]
+        assert item["p_yes"] == pytest.approx(1 / (1 + math.exp(-item["log_odds"])))
+        assert sum(item["shares"].values()) == pytest.approx(1)
+    assert answer["items"] == sorted(answer["items"], key=lambda item: -item["score"])
+    assert len(answer["model"]["sha256"]) == 64
+
+    again = cli("recommend", "u5", "-k", "3", "--candidates", "5", "--json")
+    assert again.json["items"] == answer["items"] and again.json["summary"] == answer["summary"]
+
+    page = tmp_path / "report.html"
+    explained = cli("explain", "u5", "--candidates", "5", "--json", "--html", page)
+    assert explained.code == 0, explained.err
+    evidence = explained.json["evidence"]
+    assert {"caption", "image", "summary", "history"} <= {one["kind"] for one in evidence}
+    assert any(abs(one["delta_log_odds"]) > 1e-4 for one in evidence)
+    assert [block["block"] for block in explained.json["timeline"]] == [0, 1, 2]
+    assert sum(len(block["items"]) for block in explained.json["timeline"]) == 9
+    assert "<html" in page.read_text() and "data:image/png" in page.read_text()
+
+
+def test_evidence_is_the_measured_difference(cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None) -> None:
+    cli("ingest", *shop)
+    explained = cli("explain", "u4", "--candidates", "4", "--json").json
+    stored = dict(
+        table(home, f"SELECT without, log_odds FROM scores WHERE user_id = 'u4' AND item_id = '{explained['item_id']}'")
+    )
+    by_kind = {one["kind"]: one["delta_log_odds"] for one in explained["evidence"]}
+    assert stored[""] == pytest.approx(explained["log_odds"])
+    for kind in ("caption", "image", "summary"):
+        assert by_kind[kind] == pytest.approx(stored[""] - stored[kind])
+
+
+def test_a_second_ingest_changes_nothing_and_one_more_line_adds_one_row(
+    cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None
+) -> None:
+    cli("ingest", *shop)
+    before = dump(home)
+    again = cli("ingest", *shop, "--json").json
+    assert dump(home) == before
+    assert again["items"]["new"] == again["interactions"]["new"] == again["captions"]["made"] == 0
+    with shop[1].open("a") as file:
+        file.write("u0,i11,1100000000,4\n")
+    third = cli("ingest", *shop, "--json").json
+    assert third["interactions"]["new"] == 1
+    assert len(dump(home)) == len(before) + 1
+
+
+def test_only_blocks_after_a_new_interaction_are_written_again(
+    cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None
+) -> None:
+    cli("ingest", *shop)
+    cli("recommend", "u5", "--candidates", "2")
+    before = table(home, "SELECT block, key, created FROM preferences WHERE user_id = 'u5' ORDER BY block")
+    assert [row[0] for row in before] == [0, 1, 2]
+    with shop[1].open("a") as file:
+        file.write("u5,i4,1100000000,4\n")
+    cli("ingest", *shop)
+    cli("recommend", "u5", "--candidates", "2")
+    after = table(home, "SELECT block, key, created FROM preferences WHERE user_id = 'u5' ORDER BY block")
+    assert after[:3] == before and [row[0] for row in after] == [0, 1, 2, 3]
+
+
+def test_changed_pictures_and_titles_are_captioned_again(
+    cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None
+) -> None:
+    from PIL import Image
+
+    cli("ingest", *shop)
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(shop[0].parent / "img/3.png")
+    shop[0].write_text(shop[0].read_text().replace("Film 5,", "Another film,"))
+    again = cli("ingest", *shop, "--json").json
+    assert again["items"]["changed"] == 1
+    assert again["captions"] == {"made": 2, "present": 10, "failed": 0, "left": 0}
+
+
+def test_another_prompt_makes_new_results(cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None) -> None:
+    cli("ingest", *shop, "--no-captions")
+    before = cli("recommend", "u3", "--candidates", "3", "--json").json
+    (home / "prompts").mkdir()
+    (home / "prompts/score.j2").write_text(
+        "{% block system %}Judge.{% endblock %}{% block shared %}{{ summary }}{% endblock %}"
+        "{% block own %}Is {{ candidate }} good?{% endblock %}"
+    )
+    after = cli("recommend", "u3", "--candidates", "3", "--json").json
+    assert after["model"]["prompt_version"] != before["model"]["prompt_version"]
+    z = {item["item_id"]: item["log_odds"] for item in before["items"]}
+    assert any(item["log_odds"] != pytest.approx(z[item["item_id"]], abs=1e-6) for item in after["items"])
+    (home / "prompts/score.j2").write_text("{% block system %}{% endblock %}")
+    broken = cli("recommend", "u3")
+    assert broken.code == 1 and "score.j2" in broken.err and "shared" in broken.err
+
+
+def test_recipes_and_direct_summaries(cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None) -> None:
+    cli("ingest", *shop)
+    kinds = {}
+    for recipe in ("full", "paper", "no-image", "history"):
+        ran = cli("explain", "u5", "--candidates", "3", "--recipe", recipe, "--json")
+        assert ran.code == 0, ran.err
+        kinds[recipe] = {one["kind"] for one in ran.json["evidence"]}
+    assert kinds["paper"] == {"summary", "caption", "image"}
+    assert "summary" not in kinds["history"] and not {"image", "caption"} & kinds["no-image"]
+    direct = cli("explain", "u5", "--candidates", "3", "--direct", "--json").json
+    assert len(direct["timeline"]) == 1 and len(direct["timeline"][0]["items"]) == 9
+
+
+def test_images_by_folder(cli: Cli, shop: tuple[Path, Path], home: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(3):
+        (shop[0].parent / f"img/{i}.png").rename(pictures / f"i{i}.png")
+    items = tmp_path / "items.csv"
+    items.write_text("id,name\n" + "".join(f"i{i},Film {i}\n" for i in range(12)))
+    done = cli("ingest", items, shop[1], "--images", pictures, "--json")
+    assert done.code == 0 and done.json["images"]["usable"] == 3
+    assert "No vision model" in done.err  # said once, and the items are described without pictures
+    assert done.err.count("No vision model") == 1
+
+
+def test_low_ratings_are_kept_apart_and_never_recommended(
+    cli: Cli, shop: tuple[Path, Path], home: Path, models: Path
+) -> None:
+    done = cli("ingest", *shop, "--min-rating", "4", "--no-captions", "--json").json
+    low = table(home, "SELECT count(*) FROM low_ratings")[0][0]
+    assert low == done["interactions"]["low_rated"] > 0
+    assert table(home, "SELECT min(rating) FROM interactions") == [(4.0,)]
+    known = {
+        item for (item,) in table(home, "SELECT item_id FROM low_ratings WHERE user_id = 'u2' UNION "
+                                        "SELECT item_id FROM interactions WHERE user_id = 'u2'")
+    }  # fmt: skip
+    answer = cli("recommend", "u2", "-k", "12", "--model", models / "text.gguf", "--json").json
+    assert known.isdisjoint(item["item_id"] for item in answer["items"])
+    assert len(answer["items"]) == 12 - len(known)
+    before = dump(home)
+    cli("ingest", *shop, "--min-rating", "4", "--no-captions")
+    assert dump(home)[: len(before)] == before
+    everything = cli("ingest", *shop, "--no-captions", "--json").json
+    assert everything["interactions"]["new"] == low and table(home, "SELECT count(*) FROM low_ratings") == [(0,)]
+
+
+def test_a_user_without_liked_items_gets_popular_ones(
+    cli: Cli, shop: tuple[Path, Path], models: Path
+) -> None:
+    with shop[1].open("a") as file:
+        file.write("cold,i1,1100000000,1\n")
+    cli("ingest", *shop, "--min-rating", "3", "--no-captions")
+    answer = cli("recommend", "cold", "--model", models / "text.gguf", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["summary"] == "" and answer.json["items"]
+    assert all(item["shares"]["popularity"] == 1 for item in answer.json["items"])
+    assert "i1" not in {item["item_id"] for item in answer.json["items"]}
+    assert cli("explain", "cold", "--model", models / "text.gguf").code == 0
+
+
+def test_summaries_ahead_of_time(cli: Cli, shop: tuple[Path, Path], home: Path, models: Path) -> None:
+    done = cli("ingest", *shop, "--no-captions", "--summaries", "--model", models / "text.gguf", "--json")
+    assert done.code == 0 and done.json["summaries"] == 6
+    assert table(home, "SELECT count(DISTINCT user_id) FROM preferences") == [(6,)]
+
+
+def test_rejects_are_kept_counted_and_said(cli: Cli, shop: tuple[Path, Path], home: Path) -> None:
+    with shop[1].open("a") as file:
+        file.write("u0,nothing,1100000000,4\n,i1,1100000000,4\nu0,i2,not a time,4\nu0,i2,,4\nu0,i0,1000000000,1\n")
+    done = cli("ingest", *shop, "--no-captions", "--json")
+    assert done.code == 3
+    assert done.json["rejected"] == 5 and "5 rejected" in done.err
+    rows = cli("status", "--rejects", "--json").json
+    assert [row["line"] for row in rows] == sorted(row["line"] for row in rows) and len(rows) == 5
+    reasons = " ".join(row["reason"] for row in rows)
+    for word in ("unknown item", "user_id", "not a time", "another rating"):
+        assert word in reasons
+    assert table(home, "SELECT count(*) FROM interactions") == [(39,)]
+
+
+def test_mapping_goes_to_the_file_that_has_the_column(cli: Cli, tmp_path: Path, home: Path) -> None:
+    (tmp_path / "goods.csv").write_text("sku_no,label,colour\n1,Red hat,red\n2,Blue hat,blue\n")
+    (tmp_path / "sales.csv").write_text("who,sku_no,when\nann,1,2024-01-01\nann,2,2024-01-02\n")
+    maps = ["sku_no=item_id", "label=title", "who=user_id", "when=timestamp"]
+    done = cli("ingest", tmp_path / "goods.csv", tmp_path / "sales.csv", *(x for m in maps for x in ("--map", m)))
+    assert done.code == 0, done.err
+    assert table(home, "SELECT user_id, item_id, timestamp FROM interactions") == [
+        ("ann", "1", "2024-01-01T00:00:00Z"),
+        ("ann", "2", "2024-01-02T00:00:00Z"),
+    ]
+    assert table(home, "SELECT attributes FROM items WHERE item_id = '1'") == [('{"colour":"red"}',)]
+    bad = cli("ingest", tmp_path / "goods.csv", tmp_path / "sales.csv", "--map", "nope=title")
+    assert bad.code == 1 and "nope" in bad.err
+    assert cli("ingest", tmp_path / "goods.csv", tmp_path / "sales.csv", "--map", "title").code == 2
+
+
+def test_browse(cli: Cli, shop: tuple[Path, Path], home: Path) -> None:
+    cli("ingest", *shop, "--no-captions")
+    assert cli("users", "--json").json[0] == {
+        "user": "u5", "interactions": 9, "first": "2001-09-09T01:46:40Z", "last": "2001-09-09T04:00:00Z",
+    }  # fmt: skip
+    assert {item["item_id"] for item in cli("items", "worst", "--json").json} == {f"i{i}" for i in range(0, 12, 2)}
+    assert cli("items", '"unbalanced AND (', "--json").json == []
+    status = cli("status", "--json").json
+    assert (status["items"], status["users"], status["todo"]["captions"]) == (12, 6, 12)
+    for command in ("users", "items", "status"):
+        assert cli(command).code == 0
+    assert json.loads(cli("models", "list", "--json").out)[0]["active"]
