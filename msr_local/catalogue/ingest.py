@@ -81,7 +81,9 @@ def _share(mapping: Mapping[str, str], files: Mapping[Path, Fields]) -> dict[Pat
             )
         if not any(field == IGNORE or field in fields for fields in files.values()):
             known = dict.fromkeys(name for fields in files.values() for name in fields)
-            raise InputError(f"{column!r} cannot be mapped to {field!r}. The fields are: {', '.join([*known, IGNORE])}.")
+            raise InputError(
+                f"{column!r} cannot be mapped to {field!r}. The fields are: {', '.join([*known, IGNORE])}."
+            )
     return {
         file: {
             column: field

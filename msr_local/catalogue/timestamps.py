@@ -28,7 +28,7 @@ _SECONDS = tuple(f"{second:02}" for second in range(60))
 
 
 def parse_timestamp(value: str | int | float | datetime | date) -> str:
-    """`value` as ISO-8601 UTC: "2001-09-09T01:46:40Z", with a fraction of six digits where it is not zero.
+    """`value` as ISO-8601 UTC: "2001-09-09T01:46:40+00:00", with a fraction of six digits where it is not zero.
 
     Numbers, also as text, count from 1970 in seconds, milliseconds, microseconds or nanoseconds, told apart
     by magnitude. Text may also be an ISO date, or date and time; what names no offset is UTC.
@@ -99,7 +99,7 @@ def _clock(seconds: int, microseconds: int) -> str:
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
         raise ValueError(_OUT_OF_RANGE)
     day, second = divmod(seconds, 86_400)
-    fraction = f".{microseconds:06}Z" if microseconds else "Z"
+    fraction = f".{microseconds:06}+00:00" if microseconds else "+00:00"  # "+" sorts before ".", "Z" would not
     return _day(day) + _MINUTES[second // 60] + _SECONDS[second % 60] + fraction
 
 

@@ -102,8 +102,8 @@ def add_interactions(
             _good_interactions(workspace, file, rows, added),
         )
         added.rejected += _reject_unknown_items(workspace, file)
-        added.rejected += _reject_other_ratings(workspace, file)
-        added.duplicate += _drop_duplicates(workspace)
+        added.duplicate, contradicting = _drop_repeats(workspace, file)
+        added.rejected += contradicting
         _number_repeats(workspace)
         if min_rating is not None:
             added.low_rated = _keep_low_ratings(workspace, min_rating)
@@ -115,10 +115,11 @@ def add_interactions(
             " ON CONFLICT (user_id, item_id, ifnull(timestamp, ''), occurrence)"
             " DO UPDATE SET rating = excluded.rating WHERE rating IS NOT excluded.rating"
         ).rowcount
-        workspace.rows(
-            "DELETE FROM low_ratings WHERE (user_id, item_id, timestamp) IN"
-            " (SELECT user_id, item_id, ifnull(timestamp, '') FROM incoming)"
-        )
+        if workspace.one("SELECT EXISTS (SELECT 1 FROM low_ratings)"):
+            workspace.rows(
+                "DELETE FROM low_ratings WHERE (user_id, item_id, timestamp) IN"
+                " (SELECT user_id, item_id, ifnull(timestamp, '') FROM incoming)"
+            )
         workspace.rows("DELETE FROM incoming")
         added.new = workspace.one("SELECT count(*) FROM interactions") - before
         added.changed = written - added.new
@@ -150,27 +151,25 @@ def _reject_unknown_items(workspace: Workspace, file: Path) -> int:
     return workspace.rows(f"DELETE FROM incoming WHERE {unknown}").rowcount
 
 
-def _reject_other_ratings(workspace: Workspace, file: Path) -> int:
-    # Only a later row of the same user, item and time that disagrees with the first one.
-    later = (
-        "SELECT rowid, line, first, user_id, item_id, timestamp, rating FROM (SELECT rowid, *,"
-        " first_value(rating) OVER same AS first_rating, first_value(line) OVER same AS first FROM incoming"
-        " WHERE timestamp IS NOT NULL WINDOW same AS (PARTITION BY user_id, item_id, timestamp ORDER BY rowid))"
-        " WHERE rating IS NOT first_rating"
+def _drop_repeats(workspace: Workspace, file: Path) -> tuple[int, int]:
+    """Rows whose user, item and time stand on an earlier line: (duplicates, rejects with another rating)."""
+    workspace.rows(
+        "CREATE TEMP TABLE repeats AS SELECT * FROM ("
+        " SELECT rowid AS id, *, row_number() OVER same AS n, first_value(line) OVER same AS first_line,"
+        " first_value(rating) OVER same AS first_rating FROM incoming WHERE timestamp IS NOT NULL"
+        " WINDOW same AS (PARTITION BY user_id, item_id, timestamp ORDER BY rowid)) WHERE n > 1"
     )
     workspace.rows(
         "INSERT OR REPLACE INTO rejects (file, line, reason, raw) SELECT ?, line,"
-        f" 'another rating for the same user, item and time as on line ' || first, {_RAW} FROM ({later})",
+        f" 'another rating for the same user, item and time as on line ' || first_line, {_RAW} FROM repeats"
+        " WHERE rating IS NOT first_rating",
         [str(file)],
     )
-    return workspace.rows(f"DELETE FROM incoming WHERE rowid IN (SELECT rowid FROM ({later}))").rowcount
-
-
-def _drop_duplicates(workspace: Workspace) -> int:
-    return workspace.rows(
-        "DELETE FROM incoming WHERE timestamp IS NOT NULL AND rowid NOT IN (SELECT min(rowid) FROM incoming"
-        " WHERE timestamp IS NOT NULL GROUP BY user_id, item_id, timestamp)"
-    ).rowcount
+    repeats = workspace.one("SELECT count(*) FROM repeats")
+    rejected = workspace.one("SELECT count(*) FROM repeats WHERE rating IS NOT first_rating")
+    workspace.rows("DELETE FROM incoming WHERE rowid IN (SELECT id FROM repeats)")
+    workspace.rows("DROP TABLE repeats")
+    return repeats - rejected, rejected
 
 
 def _number_repeats(workspace: Workspace) -> None:

@@ -38,6 +38,7 @@ class Workspace:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA cache_size = -200000")  # 200 MB at most: indexes of a million rows fit
             self.db = sqlite_utils.Database(connection, execute_plugins=False)
             self._migrate()
         except sqlite3.Error as error:
@@ -123,7 +124,7 @@ class Workspace:
 
 def now() -> str:
     """The time as the tables keep it: ISO-8601, UTC."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def fingerprint(*parts: object) -> str:

@@ -277,8 +277,8 @@ def test_interactions(tmp_path):
         encoding="utf-8",
     )
     assert list(read_interactions(path, {})) == [
-        InteractionRow(2, "u1", "a b/ü🎬", "2001-09-09T01:46:40Z", 4.5),
-        InteractionRow(3, "u1", "a", "2001-09-09T00:00:00Z", None),
+        InteractionRow(2, "u1", "a b/ü🎬", "2001-09-09T01:46:40+00:00", 4.5),
+        InteractionRow(3, "u1", "a", "2001-09-09T00:00:00+00:00", None),
         Rejected(4, "rating 'NaN' is not a number", "u1,a,NaN,1000000000"),
         Rejected(5, "rating 'good' is not a number", "u1,a,good,1000000000"),
         Rejected(6, "timestamp is empty", "u1,a,5,"),

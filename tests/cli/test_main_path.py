@@ -191,9 +191,7 @@ def test_low_ratings_are_kept_apart_and_never_recommended(
     assert everything["interactions"]["new"] == low and table(home, "SELECT count(*) FROM low_ratings") == [(0,)]
 
 
-def test_a_user_without_liked_items_gets_popular_ones(
-    cli: Cli, shop: tuple[Path, Path], models: Path
-) -> None:
+def test_a_user_without_liked_items_gets_popular_ones(cli: Cli, shop: tuple[Path, Path], models: Path) -> None:
     with shop[1].open("a") as file:
         file.write("cold,i1,1100000000,1\n")
     cli("ingest", *shop, "--min-rating", "3", "--no-captions")
@@ -232,8 +230,8 @@ def test_mapping_goes_to_the_file_that_has_the_column(cli: Cli, tmp_path: Path, 
     done = cli("ingest", tmp_path / "goods.csv", tmp_path / "sales.csv", *(x for m in maps for x in ("--map", m)))
     assert done.code == 0, done.err
     assert table(home, "SELECT user_id, item_id, timestamp FROM interactions") == [
-        ("ann", "1", "2024-01-01T00:00:00Z"),
-        ("ann", "2", "2024-01-02T00:00:00Z"),
+        ("ann", "1", "2024-01-01T00:00:00+00:00"),
+        ("ann", "2", "2024-01-02T00:00:00+00:00"),
     ]
     assert table(home, "SELECT attributes FROM items WHERE item_id = '1'") == [('{"colour":"red"}',)]
     bad = cli("ingest", tmp_path / "goods.csv", tmp_path / "sales.csv", "--map", "nope=title")
@@ -244,7 +242,7 @@ def test_mapping_goes_to_the_file_that_has_the_column(cli: Cli, tmp_path: Path, 
 def test_browse(cli: Cli, shop: tuple[Path, Path], home: Path) -> None:
     cli("ingest", *shop, "--no-captions")
     assert cli("users", "--json").json[0] == {
-        "user": "u5", "interactions": 9, "first": "2001-09-09T01:46:40Z", "last": "2001-09-09T04:00:00Z",
+        "user": "u5", "interactions": 9, "first": "2001-09-09T01:46:40+00:00", "last": "2001-09-09T04:00:00+00:00",
     }  # fmt: skip
     assert {item["item_id"] for item in cli("items", "worst", "--json").json} == {f"i{i}" for i in range(0, 12, 2)}
     assert cli("items", '"unbalanced AND (', "--json").json == []
