@@ -37,7 +37,7 @@ def frame(facts: ModelFacts, system: str) -> Frame:
         if text is not None and text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
             head, rest = text.split(_SYSTEM)
             middle, tail = rest.split(_USER)
-            return Frame(_trusted(head) + (Text(system),) + _trusted(middle), _trusted(tail))
+            return Frame((*_trusted(head), Text(system), *_trusted(middle)), _trusted(tail))
     raise ModelError(f"{facts.name}: its chat template cannot hold a plain question.")
 
 

@@ -28,6 +28,7 @@ from .types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 
 _BATCH = 512  # tokens in one decode
 _FORKS = 16  # sequences beside sequence 0
+_PENALISED = 64  # generated tokens that the repeat penalty looks back on
 _IMAGES_KEPT = 64  # encoded images kept for the next question about them
 _UNQUANTISED = {0, 1, 32}  # llama_ftype: F32, F16, BF16
 _GGML_WARN = 3
@@ -409,10 +410,11 @@ class LlamaEngine:
         max_tokens: int = 128,
         temperature: float = 0.0,
         seed: int = 0,
+        repeat_penalty: float = 1.0,
     ) -> Generation:
         head, tail = self._units(prefix), self._units(suffix)
         self._require_room(_cells(head) + _cells(tail) + max_tokens)
-        sampler = _sampler(temperature, seed)
+        sampler = _sampler(self._n_vocab, temperature, seed, repeat_penalty)
         position = self._hold(adapter, head)
         llama.llama_memory_seq_cp(self._memory, 0, 1, -1, -1)
         try:
@@ -498,8 +500,11 @@ def _cells(units: Sequence[Unit]) -> int:
     return sum(1 if isinstance(unit, int) else unit.positions for unit in units)
 
 
-def _sampler(temperature: float, seed: int) -> Any:
+def _sampler(n_vocab: int, temperature: float, seed: int, repeat_penalty: float) -> Any:
     chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+    if repeat_penalty != 1.0:
+        penalties = llama.llama_sampler_init_penalties(n_vocab, _PENALISED, repeat_penalty, 0.0, 0.0)
+        llama.llama_sampler_chain_add(chain, penalties)
     if temperature > 0:
         llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_temp(temperature))
         llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_dist(seed))

@@ -130,6 +130,7 @@ class EngineProcess:
         max_tokens: int = 128,
         temperature: float = 0.0,
         seed: int = 0,
+        repeat_penalty: float = 1.0,
     ) -> Generation:
         generation: Generation = self._child.call(
             "generate",
@@ -139,6 +140,7 @@ class EngineProcess:
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
+            repeat_penalty=repeat_penalty,
         )
         return generation
 

@@ -112,8 +112,12 @@ class Engine(Protocol):
         max_tokens: int = 128,
         temperature: float = 0.0,
         seed: int = 0,
+        repeat_penalty: float = 1.0,
     ) -> Generation:
-        """Continue `prefix + suffix`; greedy at temperature 0, else sampled with `seed`."""
+        """Continue `prefix + suffix`; greedy at temperature 0, else sampled with `seed`.
+
+        `repeat_penalty` over 1 makes the last 64 generated tokens less likely to come again.
+        """
         ...
 
     def close(self) -> None: ...

@@ -13,6 +13,7 @@ from .prompts import PromptTemplate, Question
 
 _ROOMS = (640, 320, 160, 80, 40)  # characters a description may take, tried until the prompt fits
 
+REPEAT_PENALTY = 1.1
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 
@@ -66,9 +67,16 @@ class Asker:
         return self.engine.count_tokens(parts) <= room
 
     def write(self, question: Question, max_tokens: int) -> str:
-        """Generated text on one line; where the cap cut it off, up to its last whole sentence."""
-        made = self.engine.generate(question.prefix, question.suffix, max_tokens=max_tokens)
-        text = " ".join(made.text.split())
+        """The answer on one line; where the cap cut it off, up to its last whole sentence.
+
+        Greedy, with a light penalty on repeats: small models otherwise go round in circles.
+        """
+        made = self.engine.generate(
+            question.prefix, question.suffix, max_tokens=max_tokens, repeat_penalty=REPEAT_PENALTY
+        )
+        if not made.text.strip():
+            return ""
+        text = " ".join((question.opening + made.text).split())
         return text[: text.rindex(".") + 1] if not made.ended and "." in text else text
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:

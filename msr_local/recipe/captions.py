@@ -13,7 +13,7 @@ from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from .asking import Asker, Progress
+from .asking import REPEAT_PENALTY, Asker, Progress
 
 MAX_TOKENS = 96
 _LONGEST_EDGE = 1024  # pixels an engine gets to see
@@ -37,7 +37,9 @@ class Captions:
 
     @cached_property
     def _settings(self) -> str:
-        return fingerprint("caption", self._weights.vision_id, self._asker.template("item_caption").sha256, MAX_TOKENS)
+        return fingerprint(
+            "caption", self._weights.vision_id, self._asker.template("item_caption").sha256, MAX_TOKENS, REPEAT_PENALTY
+        )
 
     def _key(self, item: Item) -> str:
         return fingerprint(self._settings, item.image_sha256, item.title)

@@ -9,14 +9,14 @@ from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from .asking import Asker, Progress
+from .asking import REPEAT_PENALTY, Asker, Progress
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import describe
 from .prompts import Question
 from .recipes import Recipe
 
-MAX_TOKENS = 128
+MAX_TOKENS = 96
 
 
 class Preferences:
@@ -41,7 +41,7 @@ class Preferences:
         names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
         hashes = [self._asker.template(name).sha256 for name in names]
         shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption]
-        return fingerprint("preference", self._weights.text_id, hashes, shape, MAX_TOKENS)
+        return fingerprint("preference", self._weights.text_id, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
     def chain(self, user_id: str, history: Sequence[Interaction]) -> list[Preference]:
         """The summaries after each block of `history`, oldest first; each new one is committed at once."""

@@ -1,8 +1,9 @@
 """Prompt templates: one Jinja file a question, in three blocks.
 
 `system` goes into the system turn; `shared` is the part of the user's turn that many questions have in
-common (decoded once); `own` is the rest. A file of the same name in the workspace's `prompts/` replaces the
-shipped one, and its hash is part of the key of everything made with it.
+common (decoded once); `own` is the rest. A block `answer`, if there is one, holds the first words of the
+model's answer, which keeps small models to the point. A file of the same name in the workspace's `prompts/`
+replaces the shipped one, and its hash is part of the key of everything made with it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Question:
 
     prefix: tuple[Text | Image, ...]
     suffix: tuple[Text | Image, ...]
+    opening: str = ""  # the first words of the answer, part of `suffix`
 
 
 class PromptTemplate:
@@ -71,10 +73,12 @@ class PromptTemplate:
     def question(self, facts: ModelFacts, values: Mapping[str, Any], image: Image | None = None) -> Question:
         """The template filled with `values`, in the chat format of the model. All values are plain data."""
         system, shared, own = (self._block(block, image, values) for block in _BLOCKS)
+        opening = self._block("answer", None, values) if "answer" in self._template.blocks else ""
         chat = frame(facts, system)
         return Question(
             (*chat.before, *_parts(shared + "\n\n" if shared else "", None)),
-            (*_parts(own, image), *chat.after),
+            (*_parts(own, image), *chat.after, *_parts(opening, None)),
+            opening,
         )
 
     def _block(self, block: str, image: Image | None, values: Mapping[str, Any]) -> str:

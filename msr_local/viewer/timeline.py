@@ -13,7 +13,7 @@ from rich.text import Text
 from msr_local.recipe.views import Explanation, TimelineBlock
 from msr_local.viewer.canvas import Canvas
 
-_MOST_BLOCKS = 8
+_MOST_BLOCKS = 12
 _MOST_WORDS = 8
 _WORD = 24  # cells; whatever is longer is hardly a word
 _ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d(?=$|[T ])")
@@ -27,9 +27,12 @@ def timeline(explanation: Explanation, canvas: Canvas) -> Iterator[RenderableTyp
         yield Text("No history yet, so nothing is known of this taste.", style="dim")
     blocks = explanation.timeline[-_MOST_BLOCKS:]
     if earlier := len(explanation.timeline) - len(blocks):
-        yield Text(f"{earlier} earlier blocks are left out here; --json has them all.", style="dim")
+        left_out = "1 earlier block is" if earlier == 1 else f"{earlier} earlier blocks are"
+        yield Text(f"{left_out} left out here; --json has them all.", style="dim")
+    before = None
     for block in blocks:
-        yield _OnRail(_block(block, canvas), canvas, last=block is blocks[-1])
+        yield _OnRail(_block(block, before, canvas), canvas, last=block is blocks[-1])
+        before = block.summary
 
 
 def day_range(block: TimelineBlock, to: str) -> str:
@@ -39,7 +42,7 @@ def day_range(block: TimelineBlock, to: str) -> str:
     return to.join(dict.fromkeys(days))
 
 
-def _block(block: TimelineBlock, canvas: Canvas) -> RenderableType:
+def _block(block: TimelineBlock, before: str | None, canvas: Canvas) -> RenderableType:
     """The days, the titles, the summary after them, and the words that came and went."""
     when = day_range(block, canvas.glyphs.to) or f"block {block.block}"
     lines = [canvas.text(when, "bold", cells=canvas.width - 2)]
@@ -48,7 +51,9 @@ def _block(block: TimelineBlock, canvas: Canvas) -> RenderableType:
         titles.append(canvas.glyphs.between if number else "", "dim")
         titles.append_text(canvas.text(item["title"], cells=canvas.width - 2))
     lines.append(titles)
-    if block.summary:
+    if block.summary and block.summary == before:
+        lines.append(Text("The summary stayed as it was.", "dim"))
+    elif block.summary:
         lines.append(canvas.text(block.summary, "italic"))
     changes = [
         canvas.text(f"{sign}{word}", style, cells=_WORD)

@@ -142,7 +142,7 @@ def test_nothing_known_is_said_in_words() -> None:
 
 
 def test_a_long_history_says_what_it_leaves_out() -> None:
-    blocks = [replace(PLAIN.timeline[0], block=number) for number in range(1, 13)]
+    blocks = [replace(PLAIN.timeline[0], block=number) for number in range(1, 17)]
     assert "4 earlier blocks" in drawn(explanation_view(replace(PLAIN, timeline=blocks)))
 
 
@@ -170,3 +170,9 @@ def test_the_thumbnail_fits_its_box(size: tuple[int, int], columns: int, rows: i
 )
 def test_no_thumbnail_where_it_cannot_be_painted(console: dict) -> None:
     assert "▀" not in drawn(explanation_view(PLAIN), **console)
+
+
+def test_a_summary_that_did_not_change_is_said_once() -> None:
+    blocks = [replace(PLAIN.timeline[0], block=number, summary="Likes tea.", added=(), dropped=()) for number in (1, 2)]
+    shown = drawn(explanation_view(replace(PLAIN, timeline=blocks)))
+    assert shown.count("Likes tea.") == 1 and shown.count("The summary stayed as it was.") == 1
