@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import tiny_models
+from samples import Ran
 
 from msr_local.cli import run
-from msr_local.engine.types import EngineConfig, Image
+from msr_local.engine.types import EngineConfig
 from msr_local.store.workspace import Workspace
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -58,25 +54,6 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/data, which is not distributed with the project")
     return SHARED
-
-
-def picture(seed: int, width: int = 40, height: int = 30) -> Image:
-    """A random picture."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8).tobytes()
-    return Image(width, height, pixels, hashlib.sha256(pixels).hexdigest())
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command printed and returned."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -35,11 +35,13 @@ def run() -> int:
     try:
         code = command.main(prog_name="msr-local", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        output.error("interrupted. What was done is kept: run the same command again to go on.")
+        output.error("interrupted. What was done is kept. Next: run the same command again to go on.")
         return INTERRUPTED
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from conftest import picture
+from samples import picture
 
 from msr_local.engine.llama import LlamaEngine
 from msr_local.engine.process import EngineProcess
