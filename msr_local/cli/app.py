@@ -35,6 +35,7 @@ def main(
             "--home",
             envvar="MSR_LOCAL_HOME",
             file_okay=False,
+            metavar="DIR",
             help="The workspace's folder.",
             show_default="the user's data folder",
         ),

@@ -12,7 +12,7 @@ from . import options as opt
 if TYPE_CHECKING:
     from rich.table import Table
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most N.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Show at most N.")]
 
 
 def users(context: typer.Context, limit: Limit = 20, as_json: opt.Json = False) -> None:
@@ -27,7 +27,9 @@ def users(context: typer.Context, limit: Limit = 20, as_json: opt.Json = False) 
 
 def items(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(help="Words of title, attributes or caption.")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORDS", help="Words of title, attributes or caption.")
+    ] = None,
     limit: Limit = 20,
     as_json: opt.Json = False,
 ) -> None:

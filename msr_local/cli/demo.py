@@ -13,9 +13,9 @@ from . import options as opt
 
 def demo(
     context: typer.Context,
-    user: Annotated[str, typer.Option(help="One of the invented users.")] = "ada",
+    user: Annotated[str, typer.Option(metavar="USER", help="One of the invented users.")] = "ada",
 ) -> None:
-    """Build a small workspace of invented films, recommend for one user, and explain it."""
+    """Recommend and explain on invented films."""
     import shlex
 
     import platformdirs

@@ -12,10 +12,13 @@ from . import options as opt
 
 def explain(
     context: typer.Context,
-    user: Annotated[str, typer.Argument(help="A user id of the interactions.", show_default=False)],
-    item: Annotated[str | None, typer.Argument(help="An item id.", show_default="the first recommendation")] = None,
+    user: Annotated[str, typer.Argument(metavar="USER", help="A user id of the interactions.", show_default=False)],
+    item: Annotated[
+        str | None, typer.Argument(metavar="ITEM", help="An item id.", show_default="the first recommendation")
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write a page that stands alone.", show_default=False)
+        Path | None,
+        typer.Option(dir_okay=False, metavar="FILE", help="Write a page that stands alone.", show_default=False),
     ] = None,
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
@@ -26,11 +29,14 @@ def explain(
     model: opt.Model = None,
     mmproj: opt.Mmproj = None,
     image_detail: opt.Detail = opt.ImageDetail.overview,
-    context_size: Annotated[int, typer.Option("--context", min=256, help="Tokens of context.")] = 4096,
+    context_size: opt.Context = 4096,
     threads: opt.Threads = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Show a user's taste over time, the recommendations, and the measured evidence for one item."""
+    """Show taste over time, and why an item.
+
+    The evidence is measured: each part of the question is left out, and the question asked again.
+    """
     from ..recipe.explanations import explain as explain_item
     from ..viewer import explanation_view, html_report
 

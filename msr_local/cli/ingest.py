@@ -22,22 +22,27 @@ _SHOWN = 5  # rejects on the screen; all of them are in the table
 def ingest(
     context: typer.Context,
     items: Annotated[
-        Path, typer.Argument(exists=True, help="Items: CSV, TSV, JSONL, Parquet, .item, .dat, or one folder.")
+        Path,
+        typer.Argument(
+            metavar="ITEMS", exists=True, help="Items: CSV, TSV, JSONL, Parquet, .item, .dat, or one folder."
+        ),
     ],
     interactions: Annotated[
-        Path | None, typer.Argument(exists=True, help="Interactions.", show_default="found in the folder")
+        Path | None,
+        typer.Argument(metavar="INTERACTIONS", exists=True, help="Interactions.", show_default="found in the folder"),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="A folder of pictures named by item id.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, metavar="DIR", help="A folder of pictures named by item id."),
     ] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Say what a column is.")
     ] = None,
     min_rating: Annotated[
-        float | None, typer.Option(help="Lower ratings are kept apart: no history, never recommended.")
+        float | None, typer.Option(metavar="R", help="Lower ratings are kept apart: no history, never recommended.")
     ] = None,
     captions: Annotated[bool, typer.Option(help="Caption pictures, where a vision model is configured.")] = True,
-    limit: Annotated[int | None, typer.Option(min=0, help="Caption at most N pictures now.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="Caption at most N pictures now.")] = None,
     summaries: Annotated[bool, typer.Option(help="Summarise all users ahead of time.")] = False,
     block_size: opt.BlockSize = None,
     history: opt.History = None,
@@ -45,11 +50,13 @@ def ingest(
     model: opt.Model = None,
     mmproj: opt.Mmproj = None,
     image_detail: opt.Detail = opt.ImageDetail.overview,
-    context_size: Annotated[int, typer.Option("--context", min=256, help="Tokens of context.")] = 4096,
+    context_size: opt.Context = 4096,
     threads: opt.Threads = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Read items and interactions, then caption pictures. Running it again adds only what is new.
+    """Read items and interactions, caption pictures.
+
+    Running it again adds only what is new.
 
     Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
     """

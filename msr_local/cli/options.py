@@ -19,14 +19,20 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Model = Annotated[
     Path | None,
-    typer.Option("--model", exists=True, dir_okay=False, help="Answer with this GGUF model.", show_default=False),
+    typer.Option(
+        "--model", exists=True, dir_okay=False, metavar="FILE", help="Answer with this GGUF model.", show_default=False
+    ),
 ]
 Mmproj = Annotated[
     Path | None,
-    typer.Option("--mmproj", exists=True, dir_okay=False, help="Its multimodal projector.", show_default=False),
+    typer.Option(
+        "--mmproj", exists=True, dir_okay=False, metavar="FILE", help="Its multimodal projector.", show_default=False
+    ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all that may be used")]
-Context = Annotated[int, typer.Option(min=256, help="Tokens of context.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all that may be used")
+]
+Context = Annotated[int, typer.Option("--context", min=256, metavar="N", help="Tokens of context.")]
 
 
 class ImageDetail(str, Enum):
@@ -48,15 +54,15 @@ class RecipeName(str, Enum):
 
 RecipeOption = Annotated[RecipeName, typer.Option("--recipe", help="The evidence in the question.")]
 BlockSize = Annotated[
-    int | None, typer.Option(min=1, help="Interactions that one summary step reads.", show_default="3")
+    int | None, typer.Option(min=1, metavar="N", help="Interactions that one summary step reads.", show_default="3")
 ]
 History = Annotated[
     int | None,
-    typer.Option("--history", min=1, help="Summarise at most the last N interactions.", show_default="30"),
+    typer.Option("--history", min=1, metavar="N", help="Summarise at most the last N interactions.", show_default="30"),
 ]
 Direct = Annotated[bool, typer.Option("--direct", help="One summary at once instead of block by block.")]
-Top = Annotated[int, typer.Option("-k", "--top", min=1, help="How many items to recommend.")]
-Candidates = Annotated[int, typer.Option("--candidates", min=1, help="How many recalled items to score.")]
+Top = Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="How many items to recommend.")]
+Candidates = Annotated[int, typer.Option("--candidates", min=1, metavar="N", help="How many recalled items to score.")]
 
 
 @dataclass(slots=True)

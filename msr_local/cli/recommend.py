@@ -11,7 +11,7 @@ from . import options as opt
 
 def recommend(
     context: typer.Context,
-    user: Annotated[str, typer.Argument(help="A user id of the interactions.", show_default=False)],
+    user: Annotated[str, typer.Argument(metavar="USER", help="A user id of the interactions.", show_default=False)],
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
     recipe: opt.RecipeOption = opt.RecipeName.full,
@@ -21,11 +21,14 @@ def recommend(
     model: opt.Model = None,
     mmproj: opt.Mmproj = None,
     image_detail: opt.Detail = opt.ImageDetail.overview,
-    context_size: Annotated[int, typer.Option("--context", min=256, help="Tokens of context.")] = 4096,
+    context_size: opt.Context = 4096,
     threads: opt.Threads = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Rank unseen items for a user: recall, then the model's log-odds of yes, then both fused."""
+    """Rank unseen items for a user.
+
+    Recall finds candidates, the model gives each its log-odds of yes, and the score fuses both.
+    """
     from ..recipe.explanations import WEAK, weak_answer
     from ..viewer import recommendations_view
 

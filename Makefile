@@ -1,0 +1,38 @@
+# make demo: install into .venv and run the whole recipe on an invented catalogue.
+# make test: install the development tools as well and run all checks.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# llama-cpp-python is compiled at its first installation: 5 to 15 minutes on two cores, then pip has it cached.
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+
+.PHONY: demo test lint docs clean
+
+demo: $(VENV)/.runs
+	$(BIN)/msr-local demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.develops
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(VENV)/.develops
+	$(BIN)/python -m tests.reference_pages
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runs: pyproject.toml | $(BIN)/python
+	@echo "Installing msr-local; the first time, compiling llama.cpp takes 5 to 15 minutes."
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e .
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
