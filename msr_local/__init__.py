@@ -1,1 +1,47 @@
 """msr-local: a recommender that looks at the pictures, reads the history and explains itself, locally."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = [
+    "RECIPES",
+    "MsrError",
+    "Recipe",
+    "Recommender",
+    "Weights",
+    "Workspace",
+    "choose",
+    "explain",
+    "ingest",
+]
+
+if TYPE_CHECKING:
+    from .catalogue.ingest import ingest
+    from .errors import MsrError
+    from .recipe.explanations import explain
+    from .recipe.recipes import RECIPES, Recipe
+    from .recipe.recommender import Recommender
+    from .store.workspace import Workspace
+    from .weights import Weights, choose
+
+_HOMES = {
+    "RECIPES": "recipe.recipes",
+    "MsrError": "errors",
+    "Recipe": "recipe.recipes",
+    "Recommender": "recipe.recommender",
+    "Weights": "weights",
+    "Workspace": "store.workspace",
+    "choose": "weights",
+    "explain": "recipe.explanations",
+    "ingest": "catalogue.ingest",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `msr-local --help` must not wait for numpy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'msr_local' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -28,7 +28,7 @@ from .types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 
 _BATCH = 512  # tokens in one decode
 _FORKS = 16  # sequences beside sequence 0
-_PENALISED = 64  # generated tokens that the repeat penalty looks back on
+_PENALISED = 160  # generated tokens that the repeat penalty looks back on
 _IMAGES_KEPT = 64  # encoded images kept for the next question about them
 _UNQUANTISED = {0, 1, 32}  # llama_ftype: F32, F16, BF16
 _GGML_WARN = 3
@@ -411,10 +411,13 @@ class LlamaEngine:
         temperature: float = 0.0,
         seed: int = 0,
         repeat_penalty: float = 1.0,
+        said: str = "",
     ) -> Generation:
         head, tail = self._units(prefix), self._units(suffix)
         self._require_room(_cells(head) + _cells(tail) + max_tokens)
         sampler = _sampler(self._n_vocab, temperature, seed, repeat_penalty)
+        for token in self._tokenise(said, special=False):
+            llama.llama_sampler_accept(sampler, token)
         position = self._hold(adapter, head)
         llama.llama_memory_seq_cp(self._memory, 0, 1, -1, -1)
         try:

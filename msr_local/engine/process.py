@@ -131,6 +131,7 @@ class EngineProcess:
         temperature: float = 0.0,
         seed: int = 0,
         repeat_penalty: float = 1.0,
+        said: str = "",
     ) -> Generation:
         generation: Generation = self._child.call(
             "generate",
@@ -141,6 +142,7 @@ class EngineProcess:
             temperature=temperature,
             seed=seed,
             repeat_penalty=repeat_penalty,
+            said=said,
         )
         return generation
 

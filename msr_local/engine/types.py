@@ -113,10 +113,12 @@ class Engine(Protocol):
         temperature: float = 0.0,
         seed: int = 0,
         repeat_penalty: float = 1.0,
+        said: str = "",
     ) -> Generation:
         """Continue `prefix + suffix`; greedy at temperature 0, else sampled with `seed`.
 
-        `repeat_penalty` over 1 makes the last 64 generated tokens less likely to come again.
+        `repeat_penalty` over 1 makes the last 160 generated tokens less likely to come again; the tokens of
+        `said` count as generated before.
         """
         ...
 

@@ -13,7 +13,6 @@ from .prompts import PromptTemplate, Question
 
 _ROOMS = (640, 320, 160, 80, 40)  # characters a description may take, tried until the prompt fits
 
-REPEAT_PENALTY = 1.1
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 
@@ -66,13 +65,13 @@ class Asker:
             return True
         return self.engine.count_tokens(parts) <= room
 
-    def write(self, question: Question, max_tokens: int) -> str:
+    def write(self, question: Question, max_tokens: int, repeat_penalty: float, said: str = "") -> str:
         """The answer on one line; where the cap cut it off, up to its last whole sentence.
 
-        Greedy, with a light penalty on repeats: small models otherwise go round in circles.
+        Greedy, with a penalty on repeats, of `said` too: small models otherwise go round in circles.
         """
         made = self.engine.generate(
-            question.prefix, question.suffix, max_tokens=max_tokens, repeat_penalty=REPEAT_PENALTY
+            question.prefix, question.suffix, max_tokens=max_tokens, repeat_penalty=repeat_penalty, said=said
         )
         if not made.text.strip():
             return ""

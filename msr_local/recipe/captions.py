@@ -13,9 +13,10 @@ from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from .asking import REPEAT_PENALTY, Asker, Progress
+from .asking import Asker, Progress
 
 MAX_TOKENS = 96
+REPEAT_PENALTY = 1.1
 _LONGEST_EDGE = 1024  # pixels an engine gets to see
 
 
@@ -86,7 +87,7 @@ class Captions:
     def _caption(self, item: Item) -> str:
         template = self._asker.template("item_caption")
         question = template.question(self._asker.facts, {"title": item.title}, picture(item))
-        return self._asker.write(question, MAX_TOKENS)
+        return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY)
 
 
 def picture(item: Item) -> Image:
