@@ -60,7 +60,7 @@ def ingest(
         raise InputError(f"{images}: no such folder of images.")
     files = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
     mappings = _share(mapping, files) if mapping else {file: {} for file in files}
-    pictures = _Pictures(item_file, images_by_id(images) if images else None)
+    pictures = _Pictures(item_file, images_by_id(images.resolve()) if images else None)
     progress("items", 0, 0)
     added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, mappings[item_file])))
     progress("interactions", 0, 0)

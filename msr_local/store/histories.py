@@ -13,15 +13,13 @@ import numpy.typing as npt
 from .rows import Interaction, Item
 from .workspace import Workspace
 
-_ITEM = (
-    "items.item_id, items.title, items.attributes, items.image,"
-    " (SELECT sha256 FROM images WHERE images.path = items.image) AS sha256"
-)
+_ITEM = "items.item_id, items.title, items.attributes, images.path, images.size, images.mtime_ns, images.sha256"
+_PICTURE = "LEFT JOIN images ON images.path = items.image AND images.sha256 IS NOT NULL"
 
 
 def item(workspace: Workspace, item_id: str) -> Item | None:
     """One item, or None."""
-    row = workspace.rows(f"SELECT {_ITEM} FROM items WHERE item_id = ?", [item_id]).fetchone()
+    row = workspace.rows(f"SELECT {_ITEM} FROM items {_PICTURE} WHERE item_id = ?", [item_id]).fetchone()
     return _item(row) if row else None
 
 
@@ -34,21 +32,20 @@ def items(workspace: Workspace, item_ids: Iterable[str]) -> list[Item]:
 def items_with_image(workspace: Workspace) -> Iterator[Item]:
     """Items that have a usable picture, those with most interactions first."""
     rows = workspace.rows(
-        f"SELECT {_ITEM} FROM items JOIN images AS usable ON usable.path = items.image"
-        " WHERE usable.sha256 IS NOT NULL ORDER BY (SELECT count(*) FROM interactions"
+        f"SELECT {_ITEM} FROM items {_PICTURE} WHERE images.sha256 IS NOT NULL ORDER BY (SELECT count(*) FROM interactions"
         " WHERE interactions.item_id = items.item_id) DESC, items.rowid"
     ).fetchall()
-    return map(_item, rows)
+    return (one for one in map(_item, rows) if one.image is not None)
 
 
 def history(workspace: Workspace, user_id: str) -> list[Interaction]:
     """All interactions of a user in time order; equal times in the order of arrival."""
     rows = workspace.rows(
-        f"SELECT {_ITEM}, timestamp, rating FROM interactions JOIN items USING (item_id)"
+        f"SELECT {_ITEM}, timestamp, rating FROM interactions JOIN items USING (item_id) {_PICTURE}"
         " WHERE user_id = ? ORDER BY timestamp, interactions.id",
         [user_id],
     )
-    return [Interaction(_item(row[:5]), row[5], row[6]) for row in rows]
+    return [Interaction(_item(row[:7]), row[7], row[8]) for row in rows]
 
 
 def user_exists(workspace: Workspace, user_id: str) -> bool:
@@ -159,9 +156,19 @@ def rejects(workspace: Workspace, limit: int | None = None) -> list[dict[str, An
 
 
 def _item(row: Any) -> Item:
-    item_id, title, attributes, image, sha256 = row
-    usable = image is not None and sha256 is not None
-    return Item(item_id, title, json.loads(attributes), Path(image) if usable else None, sha256 if usable else None)
+    item_id, title, attributes, path, size, mtime_ns, sha256 = row
+    if path is None or not _unchanged(Path(path), size, mtime_ns):
+        return Item(item_id, title, json.loads(attributes))
+    return Item(item_id, title, json.loads(attributes), Path(path), sha256)
+
+
+def _unchanged(path: Path, size: int, mtime_ns: int) -> bool:
+    """Whether the picture is the one that was checked; a changed or missing one waits for the next ingest."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (size, mtime_ns)
 
 
 def _flat(attributes: dict[str, Any]) -> Iterator[str]:

@@ -251,3 +251,16 @@ def test_browse(cli: Cli, shop: tuple[Path, Path], home: Path) -> None:
     for command in ("users", "items", "status"):
         assert cli(command).code == 0
     assert json.loads(cli("models", "list", "--json").out)[0]["active"]
+
+
+def test_a_picture_that_goes_away_is_left_out_of_the_question(
+    cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None
+) -> None:
+    cli("ingest", *shop)
+    item = cli("recommend", "u0", "--candidates", "3", "--json").json["items"][0]["item_id"]
+    (shop[0].parent / f"img/{item[1:]}.png").unlink()
+    ran = cli("explain", "u0", item, "--candidates", "3", "--json")
+    assert ran.code == 0, ran.err
+    assert not {"image", "caption"} & {one["kind"] for one in ran.json["evidence"]}
+    again = cli("ingest", *shop, "--json")
+    assert again.code == 3 and again.json["images"] == {"usable": 11, "rejected": 1}
