@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import browse, demo, explain, ingest, models, recommend
+from . import browse, demo, doctor, explain, ingest, models, recommend
 from .options import Session
 from .output import Output
 
@@ -66,4 +66,5 @@ app.command()(explain.explain)
 app.command()(browse.users)
 app.command()(browse.items)
 app.command()(browse.status)
+app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -81,7 +81,9 @@ class LlamaEngine:
         llama.llama_backend_init()
         self._model = llama.llama_model_load_from_file(_c_path(config.model), llama.llama_model_default_params())
         if not self._model:
-            raise ModelError(f"{config.model}: llama.cpp cannot load this model. {self._log.last()}")
+            raise ModelError(
+                f"{config.model}: llama.cpp cannot load this model. {self._log.last()} Next: is the file whole?"
+            )
         self._vocab = llama.llama_model_get_vocab(self._model)
         self._n_vocab = llama.llama_vocab_n_tokens(self._vocab)
         params = llama.llama_context_default_params()
@@ -98,7 +100,9 @@ class LlamaEngine:
         for role, path in config.adapters.items():
             self._adapters[role] = llama.llama_adapter_lora_init(self._model, _c_path(path))
             if not self._adapters[role]:
-                raise ModelError(f"{path}: this adapter does not fit {config.model.name}. {self._log.last()}")
+                raise ModelError(
+                    f"{path}: this adapter does not fit {config.model.name}. {self._log.last()} Next: the adapter's own base model."
+                )
         if config.projector is not None:
             self._projector = self._load_projector(config.projector)
 
@@ -109,7 +113,10 @@ class LlamaEngine:
         params.warmup = False
         projector = mtmd.mtmd_init_from_file(_c_path(path), self._model, params)
         if not projector:
-            raise ModelError(f"{path}: this projector does not fit {self._config.model.name}. {self._log.last()}")
+            raise ModelError(
+                f"{path}: this projector does not fit {self._config.model.name}. {self._log.last()} "
+                "Next: the projector that was published with the model."
+            )
         if not mtmd.mtmd_support_vision(projector):
             mtmd.mtmd_free(projector)
             raise ModelError(f"{path}: this projector has no vision part.")
@@ -133,6 +140,7 @@ class LlamaEngine:
             yes=tuple(self._yes),
             no=tuple(self._no),
             threads=self._threads,
+            system=llama.llama_print_system_info().decode(),
         )
 
     def _single_tokens(self, word: str) -> dict[str, int]:

@@ -61,6 +61,7 @@ class ModelFacts:
     yes: tuple[str, ...]
     no: tuple[str, ...]
     threads: int
+    system: str  # what the native build can use, in llama.cpp's words
 
 
 @dataclass(frozen=True, slots=True)

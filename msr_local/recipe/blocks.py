@@ -63,5 +63,5 @@ _COMMON = frozenset(
     interest interested into item items latest like liked likes more most movie movies much next often other over
     particularly person preference prefers seem seems shows since some such summary tend tends than that their them
     then there these they this those through towards user various very well were what when which while will with
-    would your""".split()  # noqa: SIM905
+    would your""".split()
 )

@@ -32,8 +32,8 @@ def items(workspace: Workspace, item_ids: Iterable[str]) -> list[Item]:
 def items_with_image(workspace: Workspace) -> Iterator[Item]:
     """Items that have a usable picture, those with most interactions first."""
     rows = workspace.rows(
-        f"SELECT {_ITEM} FROM items {_PICTURE} WHERE images.sha256 IS NOT NULL ORDER BY (SELECT count(*) FROM interactions"
-        " WHERE interactions.item_id = items.item_id) DESC, items.rowid"
+        f"SELECT {_ITEM} FROM items {_PICTURE} WHERE images.sha256 IS NOT NULL"
+        " ORDER BY (SELECT count(*) FROM interactions WHERE interactions.item_id = items.item_id) DESC, items.rowid"
     ).fetchall()
     return (one for one in map(_item, rows) if one.image is not None)
 

@@ -181,3 +181,16 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     environment = {"MSR_LOCAL_HOME": str(tmp_path / "home"), "MSR_LOCAL_DEBUG": "1"}
     ran = shell("recommend", "nobody", **environment)
     assert ran.returncode == 1 and b"Traceback" in ran.stderr
+
+
+def test_doctor(cli: Cli, models: Path, tmp_path: Path) -> None:
+    ran = cli("doctor", "--model", models / "text.gguf", "--mmproj", models / "eyes.gguf", "--json")
+    found = {one["check"]: one for one in ran.json}
+    assert ran.code == 2 and found["answer"]["state"] == "warning"  # random weights do not answer yes or no
+    assert {one["state"] for name, one in found.items() if name != "answer"} <= {"ok", "warning"}
+    assert found["projector"]["state"] == "ok" and "' yes'" in found["tokens for yes"]["detail"]
+    blind = cli("doctor", "--model", models / "text.gguf", "--json")
+    assert blind.code == 2 and {one["check"]: one["state"] for one in blind.json}["projector"] == "warning"
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\0\0\0")
+    broken = cli("doctor", "--model", tmp_path / "broken.gguf")
+    assert broken.code == 1 and "broken.gguf" in broken.out and "Next" in broken.out + broken.err

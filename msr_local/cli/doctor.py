@@ -1,0 +1,108 @@
+"""`msr-local doctor`: is everything there that a recommendation needs?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import MsrError
+from . import options as opt
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..recipe.recommender import Recommender
+    from ..store.workspace import Workspace
+
+READY, BROKEN, WARNINGS = 0, 1, 2
+_FAST = ("AVX2", "AVX512", "NEON", "SVE")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `state` is ok, warning or broken."""
+
+    check: str
+    state: str
+    detail: str
+
+
+def doctor(
+    context: typer.Context, model: opt.Model = None, mmproj: opt.Mmproj = None, as_json: opt.Json = False
+) -> None:
+    """Check the runtime, the model and the workspace.
+
+    Exit code 0: ready. 2: works, with warnings. 1: broken.
+    """
+    session: opt.Session = context.obj
+    findings = [Finding("msr-local", "ok", f"{version('msr-local')}, Python {platform.python_version()}")]
+    try:
+        with session.workspace() as workspace, session.output.progress() as progress:
+            findings.append(_workspace(workspace))
+            with session.recommender(workspace, progress, model=model, mmproj=mmproj) as recommender:
+                findings += _model(recommender)
+    except MsrError as error:
+        findings.append(Finding("stopped", "broken", str(error)))
+    session.output.result([asdict(one) for one in findings], lambda: _table(findings), as_json=as_json)
+    states = {one.state for one in findings}
+    raise typer.Exit(BROKEN if "broken" in states else WARNINGS if "warning" in states else READY)
+
+
+def _workspace(workspace: Workspace) -> Finding:
+    check = workspace.one("PRAGMA quick_check")
+    return Finding("workspace", "ok" if check == "ok" else "broken", f"{workspace.path}: {check}")
+
+
+def _model(recommender: Recommender) -> Iterator[Finding]:
+    facts = recommender.asker.facts
+    fast = [name for name in _FAST if f"{name} = 1" in facts.system]
+    yield Finding("runtime", "ok", f"llama-cpp-python {version('llama-cpp-python')}, {facts.threads} threads")
+    slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
+    yield Finding("SIMD", "ok" if fast else "warning", ", ".join(fast) or slow)
+    yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.weights.origin})")
+    blind = "none: pictures are not looked at. Next: msr-local models use --model FILE --mmproj FILE."
+    yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
+    yield _tried("chat template", lambda: f"holds the {len(_question(recommender))} parts of a question")
+    for word, spellings in (("yes", facts.yes), ("no", facts.no)):
+        listed = ", ".join(map(repr, spellings)) or "no single token: p(yes) cannot be read. Next: another model."
+        yield Finding(f"tokens for {word}", "ok" if spellings else "broken", listed)
+    if facts.yes and facts.no:
+        yield _answer(recommender)
+
+
+def _question(recommender: Recommender) -> list[object]:
+    values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
+    question = recommender.asker.template("score").question(recommender.asker.facts, values)
+    return [*question.prefix, *question.suffix]
+
+
+def _answer(recommender: Recommender) -> Finding:
+    (answer,) = recommender.asker.engine.log_odds([], [_question(recommender)])  # type: ignore[list-item]
+    said = f"yes and no have {answer.coverage:.0%} of the probability"
+    weak = f"{said}; the model would rather begin with {answer.top!r}: it was not tuned for this question"
+    return Finding("answer", "ok", said) if answer.coverage >= 0.5 else Finding("answer", "warning", weak)
+
+
+def _tried(check: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, "ok", attempt())
+    except MsrError as error:
+        return Finding(check, "broken", str(error))
+
+
+def _table(findings: list[Finding]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..text import printable
+
+    styles = {"ok": "green", "warning": "yellow", "broken": "bold red"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for one in findings:
+        table.add_row(one.check, Text(one.state, styles[one.state]), Text(printable(one.detail)))
+    return table
