@@ -101,7 +101,8 @@ class LlamaEngine:
             self._adapters[role] = llama.llama_adapter_lora_init(self._model, _c_path(path))
             if not self._adapters[role]:
                 raise ModelError(
-                    f"{path}: this adapter does not fit {config.model.name}. {self._log.last()} Next: the adapter's own base model."
+                    f"{path}: this adapter does not fit {config.model.name}. {self._log.last()} "
+                    "Next: the adapter's own base model."
                 )
         if config.projector is not None:
             self._projector = self._load_projector(config.projector)

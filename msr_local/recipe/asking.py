@@ -90,5 +90,7 @@ class Asker:
             start = end
 
     def close(self) -> None:
+        """End the engine; the next question starts a new one."""
         if "engine" in self.__dict__:
             self.engine.close()
+            del self.engine

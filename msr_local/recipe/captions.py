@@ -8,15 +8,17 @@ from functools import cached_property
 
 from ..catalogue.images import load_rgb
 from ..engine.types import Image
-from ..errors import InputError, ModelError
+from ..errors import EngineCrashed, InputError, ModelError
 from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
 from .asking import Asker, Progress
+from .descriptions import shorten
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
+_CRASHES = 3  # after so many in one run it is not the picture
 _LONGEST_EDGE = 1024  # pixels an engine gets to see
 
 
@@ -68,12 +70,20 @@ class Captions:
                 missing.append(item)
         tried = missing[:limit]
         run.left = len(missing) - len(tried)
+        crashes = 0
         for done, item in enumerate(tried):
             self._progress("captions", done, len(tried))
             try:
                 text = self._caption(item)
             except InputError as error:  # the file changed or went away since it was checked
                 run.failed.append((item, str(error)))
+                continue
+            except EngineCrashed as error:  # one picture must not stop all those behind it
+                run.failed.append((item, str(error)))
+                crashes += 1
+                if crashes == _CRASHES:
+                    raise
+                self._asker.close()
                 continue
             if not text:
                 run.failed.append((item, "the model wrote nothing"))
@@ -86,7 +96,7 @@ class Captions:
 
     def _caption(self, item: Item) -> str:
         template = self._asker.template("item_caption")
-        question = template.question(self._asker.facts, {"title": item.title}, picture(item))
+        question = template.question(self._asker.facts, {"title": shorten(item.title, 160)}, picture(item))
         return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY)
 
 
