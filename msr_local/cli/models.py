@@ -44,7 +44,7 @@ def use(
     embedded: Annotated[bool, typer.Option("--embedded", help="Go back to the embedded model.")] = False,
 ) -> None:
     """Keep a model, and its projector if it has one, as the workspace's default."""
-    from ..engine.llama import require_gguf
+    from ..engine.gguf import require_gguf
     from ..weights import remember
 
     session: opt.Session = context.obj

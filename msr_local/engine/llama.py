@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ..errors import AnswerTokensError, ContextOverflow, ModelError
 from .answers import answer_log_odds, spellings
+from .gguf import require_gguf
 from .hardware import usable_threads
 from .types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 
@@ -467,17 +468,6 @@ def quantise(source: Path, target: Path, *, ftype: int, threads: int | None = No
     params.nthread = threads or usable_threads()
     if llama.llama_model_quantize(_c_path(source), _c_path(target), ctypes.byref(params)) != 0:
         raise ModelError(f"{source}: llama.cpp could not convert it. {log.last()}")
-
-
-def require_gguf(path: Path) -> None:
-    """Raise `ModelError` unless `path` is a readable file that begins like a GGUF of a known version."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot read this model file ({error.strerror}). Next: check the path.") from error
-    if head[:4] != b"GGUF" or int.from_bytes(head[4:8], "little") not in (2, 3):
-        raise ModelError(f"{path}: not a GGUF model file (version 2 or 3). Next: give one made for llama.cpp.")
 
 
 class _NativeLog:
