@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
@@ -22,6 +23,7 @@ class Frame:
     after: tuple[Text, ...]
 
 
+@lru_cache(maxsize=32)
 def frame(facts: ModelFacts, system: str) -> Frame:
     """Open a conversation with `system`, leave room for the user's content, and begin the answer.
 
@@ -32,13 +34,21 @@ def frame(facts: ModelFacts, system: str) -> Frame:
         raise ModelError(f"{facts.name} carries no chat template. Next: choose an instruction-tuned model.")
     roles = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
     merged = [{"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}]
+    reason: Exception | None = None
     for messages in (roles, _typed(roles), merged, _typed(merged)):
-        text = _render(facts, messages)
-        if text is not None and text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
+        try:
+            text = _render(facts, messages)
+        except Exception as error:  # a template is a program of the model's makers: it may fail in any way
+            reason = error
+            continue
+        if text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
             head, rest = text.split(_SYSTEM)
             middle, tail = rest.split(_USER)
             return Frame((*_trusted(head), Text(system), *_trusted(middle)), _trusted(tail))
-    raise ModelError(f"{facts.name}: its chat template cannot hold a plain question.")
+    because = f" ({reason})" if reason else ""
+    raise ModelError(
+        f"{facts.name}: its chat template cannot hold a plain question{because}. Next: an instruction-tuned model."
+    ) from reason
 
 
 def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -50,20 +60,19 @@ def _trusted(text: str) -> tuple[Text, ...]:
     return (Text(text, special=True),) if text else ()
 
 
-def _render(facts: ModelFacts, messages: list[Any]) -> str | None:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    try:
-        text = environment.from_string(facts.chat_template or "").render(
-            messages=messages,
-            add_generation_prompt=True,
-            bos_token=facts.bos,
-            eos_token=facts.eos,
-            raise_exception=_refuse,
-            strftime_now=lambda _: "",  # a date would change every cache key every day
-            enable_thinking=False,
-        )
-    except Exception:  # a template is a program of the model's makers: it may fail in any way
-        return None
+def _render(facts: ModelFacts, messages: list[Any]) -> str:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    text = environment.from_string(facts.chat_template or "").render(
+        messages=messages,
+        add_generation_prompt=True,
+        bos_token=facts.bos,
+        eos_token=facts.eos,
+        raise_exception=_refuse,
+        strftime_now=lambda _: "",  # a date would change every cache key every day
+        enable_thinking=False,
+    )
     return text if not facts.add_bos or text.startswith(facts.bos) else facts.bos + text
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,19 +28,21 @@ from .gguf import require_gguf
 from .hardware import usable_threads
 from .types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 
-_BATCH = 512  # tokens in one decode
+_BATCH = 512  # tokens in one decode, at most
 _FORKS = 16  # sequences beside sequence 0
 _PENALISED = 160  # generated tokens that the repeat penalty looks back on
-_IMAGES_KEPT = 64  # encoded images kept for the next question about them
+_IMAGES_KEPT = 256 << 20  # bytes of encoded images kept for the next question about them
 _UNQUANTISED = {0, 1, 32}  # llama_ftype: F32, F16, BF16
-_GGML_WARN = 3
+_GGML_WARN, _GGML_ERROR = 3, 4  # ggml_log_level
 
 
 class _Embedded:
     """An image part as the decoder takes it: an mtmd chunk (owned, freed with this object) and its vectors."""
 
-    def __init__(self, key: tuple[str, int], chunk: Any, vectors: npt.NDArray[np.float32], positions: int) -> None:
-        self.key, self.chunk, self.vectors, self.positions = key, chunk, vectors, positions
+    def __init__(
+        self, key: tuple[str, int, int, int], chunk: Any, vectors: npt.NDArray[np.float32], cells: int
+    ) -> None:
+        self.key, self.chunk, self.vectors, self.cells = key, chunk, vectors, cells
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Embedded) and self.key == other.key
@@ -67,8 +70,13 @@ class LlamaEngine:
         self._images: OrderedDict[tuple[str, int, int], list[Unit]] = OrderedDict()
         self._projector: Any = None
         self._context: Any = None
+        self._model: Any = None
         self._adapters: dict[str, Any] = {}
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
         self._logits_type = ctypes.c_float * self._n_vocab
         self.facts = self._read_facts()
 
@@ -98,6 +106,7 @@ class LlamaEngine:
             raise ModelError(f"{config.model}: no context of {params.n_ctx} tokens. {self._log.last()}")
         self._memory = llama.llama_get_memory(self._context)
         self._n_ctx = llama.llama_n_ctx(self._context)
+        self._batch = llama.llama_n_batch(self._context)  # less than asked for where the context is small
         for role, path in config.adapters.items():
             self._adapters[role] = llama.llama_adapter_lora_init(self._model, _c_path(path))
             if not self._adapters[role]:
@@ -134,7 +143,7 @@ class LlamaEngine:
             name=self._meta("general.name") or self._config.model.stem,
             context=self._n_ctx,
             vision=self._projector is not None,
-            exact_batches=llama.llama_model_ftype(self._model) in _UNQUANTISED,
+            batch_stable=llama.llama_model_ftype(self._model) in _UNQUANTISED,
             chat_template=template.decode() if template else None,
             bos=self._piece(bos, special=True).decode() if bos >= 0 else "",
             eos=self._piece(eos, special=True).decode() if eos >= 0 else "",
@@ -184,6 +193,13 @@ class LlamaEngine:
                 units += self._tokenise(part.text, special=part.special)
         return units
 
+    def _tail(self, suffix: Prompt) -> list[Unit]:
+        """The units of a suffix; its last token is the one whose logits are read."""
+        units = self._units(suffix)
+        if not units or not isinstance(units[-1], int):
+            raise ValueError("a suffix must end in text")
+        return units
+
     def token_ids(self, prompt: Prompt) -> list[int]:
         units = self._units(prompt)
         if any(isinstance(unit, _Embedded) for unit in units):
@@ -207,7 +223,7 @@ class LlamaEngine:
             return self._images[key]
         units = self._encode(image)
         self._images[key] = units
-        if len(self._images) > _IMAGES_KEPT:
+        while len(self._images) > 1 and sum(map(_bytes, self._images.values())) > _IMAGES_KEPT:
             self._images.popitem(last=False)
         return units
 
@@ -234,7 +250,7 @@ class LlamaEngine:
             if self._config.image_detail == "overview":
                 parts = self._overview(parts)
             return [
-                part if isinstance(part, int) else self._project(part, (image.sha256, index))
+                part if isinstance(part, int) else self._project(part, (image.sha256, image.width, image.height, index))
                 for index, part in enumerate(parts)
             ]
         finally:
@@ -256,7 +272,7 @@ class LlamaEngine:
                 return [fake, overview, following, fake]
         return parts
 
-    def _project(self, chunk: ctypes.c_void_p, key: tuple[str, int]) -> _Embedded:
+    def _project(self, chunk: ctypes.c_void_p, key: tuple[str, int, int, int]) -> _Embedded:
         code = mtmd.mtmd_encode_chunk(self._projector, chunk)
         if code != 0:
             raise ModelError(f"the projector failed on an image (code {code}). {self._log.last()}")
@@ -300,7 +316,7 @@ class LlamaEngine:
         index = -1
         run: list[int] = []
         for unit in [*units, None]:
-            if isinstance(unit, int) and len(run) < _BATCH:
+            if isinstance(unit, int) and len(run) < self._batch:
                 run.append(unit)
                 continue
             if run:
@@ -318,7 +334,7 @@ class LlamaEngine:
         after = llama.llama_pos()
         vectors = unit.vectors.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         code = mtmd.mtmd_helper_decode_image_chunk(
-            self._projector, self._context, unit.chunk, vectors, position, sequence, _BATCH,
+            self._projector, self._context, unit.chunk, vectors, position, sequence, self._batch,
             ctypes.byref(after), mtmd.mtmd_helper_post_decode_callback(), None,
         )  # fmt: skip
         if code != 0:
@@ -366,20 +382,19 @@ class LlamaEngine:
                 )
         head = self._units(prefix)
         self._require_room(_cells(head))
-        start = self._hold(adapter, head)
         for group in self._groups(suffixes, self._n_ctx - _cells(head)):
-            yield from self._read_answers(start, group)
+            yield from self._read_answers(self._hold(adapter, head), group)
 
     def _groups(self, suffixes: Sequence[Prompt], room: int) -> Iterator[list[list[Unit]]]:
         """Cut the suffixes into batches: one each where quantised kernels would let neighbours change z."""
         group: list[list[Unit]] = []
         size = 0
         for suffix in suffixes:
-            tail = self._units(suffix)
+            tail = self._tail(suffix)
             if _cells(tail) > room:
                 self._require_room(self._n_ctx - room + _cells(tail))
-            alone = not self.facts.exact_batches or any(isinstance(unit, _Embedded) for unit in tail)
-            if group and (alone or len(group) == _FORKS or size + len(tail) > min(_BATCH, room)):
+            alone = not self.facts.batch_stable or any(isinstance(unit, _Embedded) for unit in tail)
+            if group and (alone or len(group) == _FORKS or size + len(tail) > min(self._batch, room)):
                 yield group
                 group, size = [], 0
             if alone:
@@ -408,6 +423,8 @@ class LlamaEngine:
     def _answer(self, index: int) -> LogOdds:
         logits = self._logits(index)
         z, coverage = answer_log_odds(logits, list(self._yes.values()), list(self._no.values()))
+        if not (math.isfinite(z) and math.isfinite(coverage)):
+            raise ModelError(f"{self._config.model.name}: its logits are not finite. Next: is the file whole?")
         top = self._piece(int(np.argmax(logits)), special=True).decode("utf-8", "replace")
         return LogOdds(z, coverage, top)
 
@@ -423,14 +440,14 @@ class LlamaEngine:
         repeat_penalty: float = 1.0,
         said: str = "",
     ) -> Generation:
-        head, tail = self._units(prefix), self._units(suffix)
+        head, tail = self._units(prefix), self._tail(suffix)
         self._require_room(_cells(head) + _cells(tail) + max_tokens)
         sampler = _sampler(self._n_vocab, temperature, seed, repeat_penalty)
-        for token in self._tokenise(said, special=False):
-            llama.llama_sampler_accept(sampler, token)
-        position = self._hold(adapter, head)
-        llama.llama_memory_seq_cp(self._memory, 0, 1, -1, -1)
         try:
+            for token in self._tokenise(said, special=False):
+                llama.llama_sampler_accept(sampler, token)
+            position = self._hold(adapter, head)
+            llama.llama_memory_seq_cp(self._memory, 0, 1, -1, -1)
             position, index = self._extend(1, position, tail)
             output = bytearray()
             for count in range(max_tokens):
@@ -480,7 +497,7 @@ class _NativeLog:
 
         @llama.llama_log_callback  # type: ignore[untyped-decorator]
         def keep(level: int, text: bytes, _: Any) -> None:
-            if level >= _GGML_WARN:
+            if level in (_GGML_WARN, _GGML_ERROR):
                 self._lines = [*self._lines[-7:], text.decode("utf-8", "replace").strip()]
 
         self._callback = keep  # a collected callback would crash the library
@@ -497,9 +514,13 @@ class _NativeLog:
 _KEPT_CALLBACKS: list[Any] = []
 
 
+def _bytes(units: Sequence[Unit]) -> int:
+    return sum(unit.vectors.nbytes for unit in units if isinstance(unit, _Embedded))
+
+
 def _cells(units: Sequence[Unit]) -> int:
     """How many cells of the KV cache `units` take."""
-    return sum(1 if isinstance(unit, int) else unit.positions for unit in units)
+    return sum(1 if isinstance(unit, int) else unit.cells for unit in units)
 
 
 def _sampler(n_vocab: int, temperature: float, seed: int, repeat_penalty: float) -> Any:

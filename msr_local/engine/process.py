@@ -21,6 +21,10 @@ from typing import Any
 from ..errors import EngineCrashed
 from .types import EngineConfig, Generation, LogOdds, ModelFacts, Prompt
 
+# The child must find the same packages as we do, and nothing in the current folder.
+_START = "import sys; sys.path[:] = sys.argv[1:]; from msr_local.engine.worker import main; main()"
+_PATIENCE = 5.0  # seconds that a child gets to end by itself
+
 
 class _Child:
     """The child process: requests go in, items come out. Raises `EngineCrashed` when it dies."""
@@ -29,57 +33,68 @@ class _Child:
         self._subject = subject
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "msr_local.engine.worker"],
+            [sys.executable, "-I", "-c", _START, *(os.path.abspath(path) for path in sys.path if path)],  # noqa: PTH100
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is ours to handle
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                "PYTHONSAFEPATH": "1",  # no module from the current folder
-                # OpenMP threads that spin at barriers starve each other when the machine is busy: give way early.
-                "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),
-            },
+            # OpenMP threads that spin at barriers starve each other when the machine is busy: give way early.
+            env={"GOMP_SPINCOUNT": "1000", **os.environ},
         )
-        self._busy = False
+        self._request = 0  # the latest one
+        self._answered = True  # whether its answer was read to the end
 
     def stream(self, method: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        if self._busy:
-            # The caller left a stream half read: let it run out, or its items would answer this request.
-            for _ in self._replies():
-                pass
+        """Ask; the items of the answer come as they are made, and end when a newer request is made."""
+        while not self._answered:  # nobody read the answer before: its items must not answer this request
+            self._read()
         assert self._child.stdin is not None
         try:
             pickle.dump((method, args, kwargs), self._child.stdin)
             self._child.stdin.flush()
         except OSError:
             raise self._crash() from None
-        self._busy = True
-        return self._replies()
+        self._request += 1
+        self._answered = False
+        return self._items(self._request)
 
-    def _replies(self) -> Iterator[Any]:
-        assert self._child.stdout is not None
+    def _items(self, request: int) -> Iterator[Any]:
         while True:
-            try:
-                kind, value = pickle.load(self._child.stdout)
-            except (EOFError, OSError, pickle.UnpicklingError):
-                raise self._crash() from None
+            if request != self._request:
+                raise RuntimeError("this answer was given up when the engine was asked again")
+            kind, value = self._read()
             if kind == "item":
                 yield value
-                continue
-            self._busy = False
-            if kind == "error":
-                raise value
-            return
+            elif kind == "error":
+                error, trace = value
+                raise error from _ChildTraceback(trace)
+            else:
+                return
+
+    def _read(self) -> tuple[str, Any]:
+        assert self._child.stdout is not None
+        try:
+            kind, value = pickle.load(self._child.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise self._crash() from None
+        except BaseException:  # Ctrl-C in the middle of a message: the rest of it would be misread
+            self._child.kill()
+            raise
+        self._answered = kind != "item"
+        return kind, value
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask for a single item."""
         (value,) = list(self.stream(method, *args, **kwargs))
         return value
 
     def _crash(self) -> EngineCrashed:
-        self._busy = False
-        code = self._child.wait()
+        self._answered = True
+        try:
+            code = self._child.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
@@ -97,6 +112,13 @@ class _Child:
             if stream is not None:
                 with contextlib.suppress(OSError):  # a broken pipe on the last flush
                     stream.close()
+
+
+class _ChildTraceback(Exception):
+    """Where in the child an error was raised; the cause of the error as it arrives here."""
+
+    def __str__(self) -> str:
+        return "\n" + str(self.args[0])
 
 
 class EngineProcess:

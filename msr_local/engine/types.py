@@ -30,6 +30,10 @@ class Image:
     pixels: bytes = field(repr=False)
     sha256: str
 
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1 or len(self.pixels) != 3 * self.width * self.height:
+            raise ValueError(f"{len(self.pixels)} bytes are no {self.width}x{self.height} RGB picture")
+
 
 Prompt = Sequence[Text | Image]
 
@@ -53,7 +57,7 @@ class ModelFacts:
     name: str
     context: int
     vision: bool
-    exact_batches: bool
+    batch_stable: bool  # candidates may be scored together: z moves by less than 0.02
     chat_template: str | None
     bos: str
     eos: str
@@ -93,7 +97,7 @@ class Engine(Protocol):
     def facts(self) -> ModelFacts: ...
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """How many positions `prompt` takes in the context."""
+        """How many cells of the context `prompt` takes."""
         ...
 
     def token_ids(self, prompt: Prompt) -> list[int]:
@@ -101,7 +105,10 @@ class Engine(Protocol):
         ...
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        """The log-odds of yes after `prefix + suffix`, one by one in order; the prefix is decoded once."""
+        """The log-odds of yes after `prefix + suffix`, one by one in order; the prefix is decoded once.
+
+        A suffix ends in text. Read the iterator before the next call: a newer call ends it.
+        """
         ...
 
     def generate(

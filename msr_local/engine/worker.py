@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -37,7 +38,7 @@ def main() -> None:
         except BrokenPipeError:
             return
         except Exception as error:
-            _send(answers, "error", error)
+            _send(answers, "error", (error, traceback.format_exc()))
 
 
 def _items(result: Any) -> Iterator[Any]:

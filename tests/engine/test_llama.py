@@ -12,7 +12,7 @@ from samples import picture
 
 from msr_local.engine.llama import LlamaEngine
 from msr_local.engine.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Text
+from msr_local.engine.types import EngineConfig, Image, Text
 from msr_local.errors import AnswerTokensError, ContextOverflow, EngineCrashed, ModelError
 
 PREFIX = [Text("<|im_start|>user\n", special=True), Text("This person likes quiet films. " * 8)]
@@ -31,7 +31,7 @@ def asks(engine: EngineProcess, suffixes: list[list], **kwargs: object) -> list[
 
 def test_facts(engine: EngineProcess) -> None:
     facts = engine.facts
-    assert facts.vision and facts.exact_batches and facts.context == 1024
+    assert facts.vision and facts.batch_stable and facts.context == 1024
     assert set(facts.yes) == {"Yes", " Yes", "yes", " yes"}
     assert {"No", " no"} <= set(facts.no)
     assert facts.chat_template and "<|im_start|>" in facts.chat_template
@@ -198,3 +198,67 @@ def test_no_token_for_yes_fails_loudly(tiny: EngineConfig) -> None:
     with pytest.raises(AnswerTokensError, match="'yes'"):
         next(inside.log_odds(PREFIX, [[TAIL]]))
     inside.close()
+
+
+def test_an_answer_given_up_says_so(engine: EngineProcess) -> None:
+    stream = engine.log_odds(PREFIX, [[Text(f"Film {i}"), TAIL] for i in range(30)])
+    next(stream)
+    engine.count_tokens(PREFIX)
+    with pytest.raises(RuntimeError, match="given up"):
+        next(stream)
+
+
+def test_an_error_nobody_read_is_not_the_next_answer(engine: EngineProcess) -> None:
+    next(engine.log_odds(PREFIX, [[Text("short"), TAIL], [picture(1), TAIL], [Text("word " * 2000), TAIL]]))
+    assert engine.count_tokens([Text("fine")]) == 1
+
+
+@pytest.mark.parametrize("context", [256, 300, 511, 700])
+def test_small_contexts(tiny: EngineConfig, context: int) -> None:
+    with EngineProcess(replace(tiny, context=context)) as small:
+        room = small.facts.context
+        word = small.count_tokens([Text("word " * 100)]) / 100
+        long = [Text("word " * int((room - 20) / word))]
+        assert len(list(small.log_odds(long, [[TAIL], [Text("a"), TAIL]]))) == 2
+        with pytest.raises(ContextOverflow):
+            list(small.log_odds([*long, *long], [[TAIL]]))
+
+
+@pytest.mark.parametrize("suffix", [[], [Text("")]])
+def test_a_suffix_must_end_in_text(engine: EngineProcess, suffix: list) -> None:
+    with pytest.raises(ValueError, match="end in text"):
+        list(engine.log_odds(PREFIX, [suffix]))
+    with pytest.raises(ValueError, match="end in text"):
+        engine.generate(PREFIX, suffix)
+
+
+def test_a_question_between_two_answers_in_the_same_process(tiny: EngineConfig) -> None:
+    inside = LlamaEngine(tiny)
+    suffixes = [[picture(i), TAIL] for i in range(3)]
+    z = [a.z for a in inside.log_odds(PREFIX, suffixes)]
+    stream = inside.log_odds(PREFIX, suffixes)
+    between = [next(stream).z]
+    inside.generate([Text("x " * 40)], [TAIL], max_tokens=3)
+    between += [a.z for a in stream]
+    assert between == z
+    inside.close()
+
+
+def test_nothing_is_imported_from_the_current_folder(
+    tiny: EngineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("numpy", "json", "pickle", "llama_cpp"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    with EngineProcess(tiny) as engine:
+        assert engine.count_tokens([Text("a")]) == 1
+
+
+def test_a_picture_must_be_whole() -> None:
+    with pytest.raises(ValueError, match="no 4x4 RGB picture"):
+        Image(4, 4, b"abc", "x")
+
+
+def test_a_context_only_as_long_as_the_model_knows(tiny: EngineConfig) -> None:
+    with EngineProcess(replace(tiny, context=1 << 20)) as engine:
+        assert engine.facts.context == 2048
