@@ -1,3 +1,5 @@
+"""`python -m msr_local`"""
+
 from .cli import main
 
 main()

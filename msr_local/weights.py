@@ -74,6 +74,12 @@ def choose(
     return Weights(config, sha256, projector_sha256, origin)
 
 
+def sees(workspace: Workspace, model: Path | None, projector: Path | None) -> bool:
+    """Whether the weights that `choose` would take have eyes."""
+    kept = None if model else workspace.setting(_SETTING)
+    return bool(projector or (kept and kept["mmproj"]))
+
+
 def remember(workspace: Workspace, model: Path | None, projector: Path | None) -> None:
     """Make `model` the workspace's choice; None goes back to the embedded default."""
     kept = model and {

@@ -35,6 +35,7 @@ class Ingested:
     interactions: Added
     images: int
     images_rejected: int
+    files: tuple[Path, Path]
 
     @property
     def rejected(self) -> int:
@@ -58,8 +59,8 @@ def ingest(
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
-    files = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
-    mappings = _share(mapping, files) if mapping else {file: {} for file in files}
+    known = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
+    mappings = _share(mapping, known) if mapping else {file: {} for file in known}
     pictures = _Pictures(item_file, images_by_id(images.resolve()) if images else None)
     progress("items", 0, 0)
     added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, mappings[item_file])))
@@ -67,7 +68,8 @@ def ingest(
     rows = read_interactions(interaction_file, mappings[interaction_file])
     added = catalogue.add_interactions(workspace, interaction_file, rows, min_rating=min_rating)
     found, broken = _check(workspace, item_file, pictures, progress)
-    return Ingested(added_items, added, found, broken + len(pictures.refused))
+    files = (item_file, interaction_file)
+    return Ingested(added_items, added, found, broken + len(pictures.refused), files)
 
 
 def _share(mapping: Mapping[str, str], files: Mapping[Path, Fields]) -> dict[Path, dict[str, str]]:

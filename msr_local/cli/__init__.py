@@ -6,15 +6,18 @@ import io
 import os
 import sqlite3
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from ..errors import MsrError
+from ..text import storable
 from .output import Output
 
 __all__ = ["main", "run"]
 
+_UNWRITABLE = ("locked", "full", "readonly", "read-only", "unable to open", "disk I/O")
 DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -33,7 +36,9 @@ def run() -> int:
     output = Output()
     command = typer.main.get_command(app)
     try:
-        code = command.main(prog_name="msr-local", standalone_mode=False)
+        # Bytes that are no text arrive as lone surrogates, which neither SQLite nor a terminal can take.
+        arguments = [argument if Path(argument).exists() else storable(argument) for argument in sys.argv[1:]]
+        code = command.main(arguments, prog_name="msr-local", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
             raise KeyboardInterrupt
@@ -60,7 +65,7 @@ def run() -> int:
 
 def _explain(error: Exception) -> str:
     """What an error that is not ours means to the user."""
-    if isinstance(error, sqlite3.Error):
+    if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _UNWRITABLE):
         return f"the workspace cannot be read or written ({error}). Next: check space and rights of its folder."
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}."

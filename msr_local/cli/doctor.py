@@ -54,7 +54,7 @@ def doctor(
 
 
 def _workspace(workspace: Workspace) -> Finding:
-    check = workspace.one("PRAGMA quick_check")
+    check = workspace.check()
     return Finding("workspace", "ok" if check == "ok" else "broken", f"{workspace.path}: {check}")
 
 

@@ -41,6 +41,8 @@ def explain(
     from ..viewer import explanation_view, html_report
 
     session: opt.Session = context.obj
+    if html is not None and not html.parent.is_dir():
+        raise typer.BadParameter(f"--html {html}: there is no folder {html.parent}.")
     with session.workspace() as workspace, session.output.progress() as progress:
         recommender = session.recommender(
             workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
+_BLIND = (
+    "No vision model is configured: items are described by title and attributes. "
+    "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
+)
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
@@ -61,6 +65,7 @@ def ingest(
     Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
+    from ..weights import sees
 
     session: opt.Session = context.obj
     if interactions is None and items.is_file():
@@ -73,7 +78,10 @@ def ingest(
         )  # fmt: skip
         document.update(_document(done))
         _tell_rejects(session, workspace, done)
-        wanted = captions and (done.images > 0)
+        wanted = captions and done.images > 0
+        if wanted and not sees(workspace, model, mmproj):
+            session.output.note(_BLIND)
+            wanted = False
         if wanted or summaries:
             recommender = session.recommender(
                 workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,
@@ -97,12 +105,6 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
 
 
 def _caption(session: opt.Session, recommender: Recommender, limit: int | None) -> dict[str, int]:
-    if recommender.weights.vision_id is None:
-        session.output.note(
-            "No vision model is configured: items are described by title and attributes. "
-            "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
-        )
-        return {"made": 0, "present": 0, "failed": 0, "left": 0}
     run = recommender.captions.make(limit=limit)
     for item, reason in run.failed[:_SHOWN]:
         session.output.note(f"No caption for item {item.item_id!r}: {reason}")
@@ -126,7 +128,7 @@ def _tell_rejects(session: opt.Session, workspace: Workspace, done: Ingested) ->
     if not done.rejected:
         return
     session.output.note(f"{done.rejected:,} rejected, kept in the table rejects of {workspace.path}:")
-    for row in rejects(workspace, _SHOWN):
+    for row in rejects(workspace, _SHOWN, done.files):
         session.output.note(f"  {row['file']}:{row['line']}: {row['reason']}")
     if done.rejected > _SHOWN:
         session.output.note("  … Next: msr-local status --rejects")

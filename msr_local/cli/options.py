@@ -36,6 +36,8 @@ Context = Annotated[int, typer.Option("--context", min=256, metavar="N", help="T
 
 
 class ImageDetail(str, Enum):
+    """How much of a picture a SmolVLM looks at."""
+
     overview = "overview"
     tiles = "tiles"
 
@@ -46,6 +48,8 @@ Detail = Annotated[
 
 
 class RecipeName(str, Enum):
+    """The recipes by name."""
+
     full = "full"
     paper = "paper"
     no_image = "no-image"
@@ -74,6 +78,7 @@ class Session:
     output: Output
 
     def workspace(self, home: Path | None = None) -> Workspace:
+        """Open the workspace; its folder is made if it is not there."""
         from ..store.workspace import Workspace
 
         return Workspace(home or self.home)

@@ -201,12 +201,14 @@ class LlamaEngine:
         return units
 
     def token_ids(self, prompt: Prompt) -> list[int]:
+        """See `Engine`."""
         units = self._units(prompt)
         if any(isinstance(unit, _Embedded) for unit in units):
             raise ValueError("a prompt with images has no token ids of its own")
         return [unit for unit in units if isinstance(unit, int)]
 
     def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine`."""
         return _cells(self._units(prompt))
 
     # ---- images
@@ -440,6 +442,7 @@ class LlamaEngine:
         repeat_penalty: float = 1.0,
         said: str = "",
     ) -> Generation:
+        """See `Engine`."""
         head, tail = self._units(prefix), self._tail(suffix)
         self._require_room(_cells(head) + _cells(tail) + max_tokens)
         sampler = _sampler(self._n_vocab, temperature, seed, repeat_penalty)

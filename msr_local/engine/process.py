@@ -133,10 +133,12 @@ class EngineProcess:
             raise
 
     def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine`."""
         count: int = self._child.call("count_tokens", prompt)
         return count
 
     def token_ids(self, prompt: Prompt) -> list[int]:
+        """See `Engine`."""
         ids: list[int] = self._child.call("token_ids", prompt)
         return ids
 
@@ -155,6 +157,7 @@ class EngineProcess:
         repeat_penalty: float = 1.0,
         said: str = "",
     ) -> Generation:
+        """See `Engine`."""
         generation: Generation = self._child.call(
             "generate",
             prefix,

@@ -11,7 +11,7 @@ from ..engine.types import Engine, EngineConfig, Image, LogOdds, ModelFacts
 from ..errors import ContextOverflow
 from .prompts import PromptTemplate, Question
 
-_ROOMS = (640, 320, 160, 80, 40)  # characters a description may take, tried until the prompt fits
+ROOMS = (640, 320, 160, 80, 40)  # characters a description may take, tried until the prompt fits
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
@@ -47,7 +47,7 @@ class Asker:
 
         Raises `ContextOverflow` when even the least does not.
         """
-        for room in _ROOMS:
+        for room in ROOMS:
             question = build(room)
             if self._fits(question, reserve):
                 return question
@@ -77,6 +77,11 @@ class Asker:
             return ""
         text = " ".join((question.opening + made.text).split())
         return text[: text.rindex(".") + 1] if not made.ended and "." in text else text
+
+    def answer_alone(self, question: Question) -> LogOdds:
+        """One answer that no neighbour in a batch can touch: differences of a few thousandths mean something."""
+        (answer,) = self.engine.log_odds(question.prefix, [question.suffix])
+        return answer
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
         """The log-odds of yes, in order; neighbours with the same prefix are asked together."""

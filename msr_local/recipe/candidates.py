@@ -36,8 +36,8 @@ class Candidate:
     item_id: str
     recall: float
     shares: dict[str, float]
-    companion: str | None  # the item of the history that it was most often taken together with
-    together: float  # cosine of the two items' users, 0..1
+    companion: str | None  # the item of the history that it goes with best, by shrunk cosine
+    together: float  # share of the companion's users who took this too, shrunk as if two more had not; 0..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Scores:
     """All items as seen from one history."""
 
     recent: list[int]  # item indices
-    pairs: sparse.csr_matrix  # co-occurrence of each of `recent` with every item
+    pairs: sparse.csc_matrix  # co-occurrence of each of `recent` with every item
     parts: dict[str, Vector]  # weighted score of each source, shape [I]
     recall: Vector  # their sum, shape [I]
 
@@ -101,7 +101,7 @@ class Recall:
         scaled = {name: _scaled(values) for name, values in sources.items()}
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
-        return _Scores(recent, pairs, parts, sum(parts.values(), np.zeros(len(self.item_ids))))
+        return _Scores(recent, pairs.tocsc(), parts, sum(parts.values(), np.zeros(len(self.item_ids))))
 
     def _candidate(self, scores: _Scores, i: int) -> Candidate:
         recall = float(scores.recall[i])
@@ -111,8 +111,9 @@ class Recall:
         column = scores.pairs[:, [i]].toarray().ravel()
         if not column.any():
             return Candidate(self.item_ids[i], recall, shares, None, 0.0)
-        companion = self.item_ids[scores.recent[int(column.argmax())]]
-        return Candidate(self.item_ids[i], recall, shares, companion, float(column.max()))
+        companion = scores.recent[int(column.argmax())]
+        both = float((self._by_item[:, [companion]].T @ self._by_item[:, [i]]).sum())
+        return Candidate(self.item_ids[i], recall, shares, self.item_ids[companion], both / (self.count[companion] + 2))
 
     def _co_occurrence(self, recent: list[int]) -> sparse.csr_matrix:
         """Shrunk cosine between each of `recent` and every item, shape [len(recent), I]."""

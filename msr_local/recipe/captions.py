@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ..catalogue.images import load_rgb
 from ..engine.types import Image
-from ..errors import EngineCrashed, InputError, ModelError
+from ..errors import ContextOverflow, EngineCrashed, InputError, ModelError
 from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
@@ -18,8 +18,8 @@ from .descriptions import shorten
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
-_CRASHES = 3  # after so many in one run it is not the picture
-_LONGEST_EDGE = 1024  # pixels an engine gets to see
+_CRASHES = 3  # after so many in a row it is not the picture
+LONGEST_EDGE = 1024  # pixels an engine gets to see
 
 
 @dataclass(slots=True)
@@ -40,9 +40,9 @@ class Captions:
 
     @cached_property
     def _settings(self) -> str:
-        return fingerprint(
-            "caption", self._weights.vision_id, self._asker.template("item_caption").sha256, MAX_TOKENS, REPEAT_PENALTY
-        )
+        template = self._asker.template("item_caption")
+        shape = [self._weights.config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
+        return fingerprint("caption", self._weights.vision_id, template.sha256, shape)
 
     def _key(self, item: Item) -> str:
         return fingerprint(self._settings, item.image_sha256, item.title)
@@ -78,6 +78,9 @@ class Captions:
             except InputError as error:  # the file changed or went away since it was checked
                 run.failed.append((item, str(error)))
                 continue
+            except ContextOverflow as error:
+                run.failed.append((item, str(error)))
+                continue
             except EngineCrashed as error:  # one picture must not stop all those behind it
                 run.failed.append((item, str(error)))
                 crashes += 1
@@ -85,11 +88,12 @@ class Captions:
                     raise
                 self._asker.close()
                 continue
+            crashes = 0
             if not text:
                 run.failed.append((item, "the model wrote nothing"))
                 continue
             model = self._weights.config.model.name
-            results.save_caption(self._workspace, item.item_id, self._settings, self._key(item), text, model)
+            results.save_caption(self._workspace, item, self._settings, self._key(item), text, model)
             run.made += 1
         self._progress("captions", len(tried), len(tried))
         return run
@@ -103,5 +107,7 @@ class Captions:
 def picture(item: Item) -> Image:
     """The decoded picture of an item that has one. Raises `InputError` if the file is no longer good."""
     assert item.image is not None
-    decoded = load_rgb(item.image, longest_edge=_LONGEST_EDGE)
+    decoded = load_rgb(item.image, longest_edge=LONGEST_EDGE)
+    if decoded.sha256 != item.image_sha256:
+        raise InputError(f"{item.image}: the picture has changed. Next: ingest again.")
     return Image(decoded.width, decoded.height, decoded.pixels, decoded.sha256)

@@ -15,8 +15,10 @@ from . import views
 from .blocks import changes
 from .descriptions import attribute_values
 from .recommender import Asked, Recommender, new_score
+from .scoring import Part
 
 WEAK = 0.5  # coverage under which an answer is called weak
+_WHOLE = Part("nothing")  # the whole question, asked alone
 _THUMBNAIL = 320  # pixels on the longer side
 
 
@@ -54,7 +56,7 @@ def explain(
         caption=recommender.captions.of(asked.item),
         image=_thumbnail(asked.item),
         timeline=_timeline(recommender, chain),
-        evidence=_evidence(recommender, user_id, asked, score, [step.item.title for step in recent]),
+        evidence=_evidence(recommender, user_id, asked, [step.item.title for step in recent]),
         recommendations=ranking.items,
         notes=_notes(recommender, asked.item, history, score),
     )
@@ -68,30 +70,23 @@ def weak_answer(coverage: float) -> str:
     )
 
 
-def _evidence(
-    recommender: Recommender, user_id: str, asked: Asked, whole: Score, titles: Sequence[str]
-) -> list[views.Evidence]:
-    """z(all) - z(all but one part), for each part: asked anew, never inferred."""
-    parts = list(asked.evidence.without())
-    found: dict[int, float] = {}
-    missing = []
-    for index, (part, evidence) in enumerate(parts):
-        key = recommender.key(evidence)
+def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequence[str]) -> list[views.Evidence]:
+    """z(all) - z(all but one part), for each part: asked anew and each alone, never inferred."""
+    parts = [(_WHOLE, asked.evidence), *asked.evidence.without()]
+    z: list[float] = []
+    for done, (part, evidence) in enumerate(parts):
         kept = results.scores(recommender.workspace, user_id, recommender.settings, part.name)
-        known = kept.get(whole.item_id)
-        if known is not None and known.key == key:
-            found[index] = known.log_odds
-        else:
-            missing.append((index, part, key, recommender.question(asked.item, evidence)))
-    answers = recommender.asker.answers([question for *_, question in missing])
-    for done, ((index, part, key, _), answer) in enumerate(zip(missing, answers, strict=True), start=1):
-        score, model = new_score(whole.item_id, answer, key), recommender.weights.config.model.name
-        results.save_score(recommender.workspace, user_id, recommender.settings, score, model, part.name)
-        found[index] = score.log_odds
-        recommender.progress("evidence", done, len(missing))
+        known, key = kept.get(asked.item.item_id), recommender.key(evidence)
+        if known is None or known.key != key:
+            recommender.progress("evidence", done, len(parts))
+            answer = recommender.asker.answer_alone(recommender.question(asked.item, evidence))
+            known, model = new_score(asked.item.item_id, answer, key), recommender.weights.config.model.name
+            results.save_score(recommender.workspace, user_id, recommender.settings, known, model, part.name)
+        z.append(known.log_odds)
+    recommender.progress("evidence", len(parts), len(parts))
     return [
-        views.Evidence(part.kind, part.label(titles), whole.log_odds - found[index])
-        for index, (part, _) in enumerate(parts)
+        views.Evidence(part.kind, part.label(titles), z[0] - left)
+        for (part, _), left in zip(parts[1:], z[1:], strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from .asking import Asker, Progress
+from .asking import ROOMS, Asker, Progress
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import describe
@@ -42,7 +42,7 @@ class Preferences:
         recipe = self._recipe
         names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
         hashes = [self._asker.template(name).sha256 for name in names]
-        shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption]
+        shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption, self._weights.config.context, ROOMS]
         return fingerprint("preference", self._weights.text_id, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
     def chain(self, user_id: str, history: Sequence[Interaction]) -> list[Preference]:

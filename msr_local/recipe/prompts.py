@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.meta
 import jinja2.sandbox
 
 from ..engine.chat import frame
@@ -65,6 +66,8 @@ class PromptTemplate:
             raise PromptError(f"there is no prompt {file} in {' or '.join(map(str, folders))}.") from error
         except jinja2.TemplateSyntaxError as error:
             raise PromptError(f"{error.filename}:{error.lineno}: {error.message}.") from error
+        if list(jinja2.meta.find_referenced_templates(environment.parse(source))):
+            raise PromptError(f"{self.path}: a prompt stands alone; it cannot include or extend another.")
         missing = [block for block in _BLOCKS if block not in self._template.blocks]
         if missing:
             raise PromptError(f"{self.path}: a prompt needs the blocks {', '.join(_BLOCKS)}; {missing[0]} is missing.")
@@ -97,6 +100,8 @@ def _data(value: Any) -> Any:
 
 
 def _parts(text: str, image: Image | None) -> Prompt:
+    if text.count(_IMAGE_MARK) > 1:
+        raise PromptError("a picture may stand only once in a question.")
     before, mark, after = text.partition(_IMAGE_MARK)
     if not mark:
         return (Text(text),) if text else ()

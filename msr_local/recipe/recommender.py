@@ -20,9 +20,9 @@ from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
 from . import scoring, views
-from .asking import Asker, Progress
+from .asking import ROOMS, Asker, Progress
 from .candidates import Candidate, Recall
-from .captions import Captions, picture
+from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import describe, shorten
 from .preferences import Preferences
 from .prompts import Question
@@ -54,6 +54,7 @@ class Recommender:
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress
+        self._recall: tuple[object, Recall] | None = None
         self.asker = Asker(weights.config, workspace.home / "prompts", open_engine)
         self.captions = Captions(workspace, weights, self.asker, progress)
         self.preferences = Preferences(workspace, weights, recipe, self.asker, self.captions, progress)
@@ -63,16 +64,22 @@ class Recommender:
         """Whether pictures go into the scoring question."""
         return self.recipe.image and self.weights.vision_id is not None
 
-    @cached_property
+    @property
     def recall(self) -> Recall:
-        """The collaborative scores over the whole workspace."""
-        return Recall(*histories.interaction_arrays(self.workspace), histories.texts(self.workspace))
+        """The collaborative scores over the whole workspace as it is now."""
+        revision = histories.revision(self.workspace)
+        if self._recall is None or self._recall[0] != revision:
+            with self.workspace.snapshot():
+                arrays, texts = histories.interaction_arrays(self.workspace), histories.texts(self.workspace)
+            self._recall = (revision, Recall(*arrays, texts))
+        return self._recall[1]
 
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes an answer but the question's evidence."""
         model = self.weights.vision_id if self.looks else self.weights.text_id
-        return fingerprint("score", model, self.asker.template("score").sha256, self.recipe.to_json())
+        shape = [self.recipe.to_json(), self.weights.config.context, ROOMS, LONGEST_EDGE]
+        return fingerprint("score", model, self.asker.template("score").sha256, shape)
 
     def history(self, user_id: str) -> list[Interaction]:
         """The user's interactions in time order. Raises `NotFoundError` for a user that no file named."""

@@ -43,16 +43,16 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
     added = Added()
     first: dict[str, tuple[int, int]] = {}
     with workspace.write():
-        workspace.rows("DELETE FROM rejects WHERE file = ?", [str(file)])
-        known = {item_id for (item_id,) in workspace.rows("SELECT item_id FROM items")}
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        known = {item_id for (item_id,) in workspace.execute("SELECT item_id FROM items")}
         for row in rows:
             if isinstance(row, Rejected):
                 add_rejects(workspace, file, [row])
                 added.rejected += 1
                 continue
             values = (row.item_id, row.title, _json(row.attributes), row.image)
-            line, content = first.setdefault(row.item_id, (row.line, hash(values)))
-            if line != row.line:
+            if row.item_id in first:
+                line, content = first[row.item_id]
                 if content == hash(values):
                     added.duplicate += 1
                 else:
@@ -60,7 +60,8 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
                     add_rejects(workspace, file, [Rejected(row.line, reason, _json(values))])
                     added.rejected += 1
                 continue
-            written = workspace.rows(
+            first[row.item_id] = (row.line, hash(values))
+            written = workspace.execute(
                 "INSERT INTO items (item_id, title, attributes, image) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (item_id) DO UPDATE SET"
                 " title = excluded.title, attributes = excluded.attributes, image = excluded.image"
@@ -91,12 +92,12 @@ def add_interactions(
     """
     added = Added()
     with workspace.write():
-        workspace.rows("DELETE FROM rejects WHERE file = ?", [str(file)])
-        workspace.rows(
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        workspace.execute(
             "CREATE TEMP TABLE IF NOT EXISTS incoming"
             " (line INTEGER, user_id TEXT, item_id TEXT, timestamp TEXT, rating REAL, occurrence INTEGER)"
         )
-        workspace.rows("DELETE FROM incoming")
+        workspace.execute("DELETE FROM incoming")
         workspace.db.conn.executemany(
             "INSERT INTO incoming (line, user_id, item_id, timestamp, rating) VALUES (?, ?, ?, ?, ?)",
             _good_interactions(workspace, file, rows, added),
@@ -109,18 +110,18 @@ def add_interactions(
             added.low_rated = _keep_low_ratings(workspace, min_rating)
         before = workspace.one("SELECT count(*) FROM interactions")
         left = workspace.one("SELECT count(*) FROM incoming")
-        written = workspace.rows(
+        written = workspace.execute(
             "INSERT INTO interactions (user_id, item_id, timestamp, rating, occurrence)"
             " SELECT user_id, item_id, timestamp, rating, occurrence FROM incoming WHERE true ORDER BY rowid"
             " ON CONFLICT (user_id, item_id, ifnull(timestamp, ''), occurrence)"
             " DO UPDATE SET rating = excluded.rating WHERE rating IS NOT excluded.rating"
         ).rowcount
         if workspace.one("SELECT EXISTS (SELECT 1 FROM low_ratings)"):
-            workspace.rows(
-                "DELETE FROM low_ratings WHERE (user_id, item_id, timestamp) IN"
-                " (SELECT user_id, item_id, ifnull(timestamp, '') FROM incoming)"
+            workspace.execute(
+                "DELETE FROM low_ratings WHERE (user_id, item_id, timestamp, occurrence) IN"
+                " (SELECT user_id, item_id, ifnull(timestamp, ''), occurrence FROM incoming)"
             )
-        workspace.rows("DELETE FROM incoming")
+        workspace.execute("DELETE FROM incoming")
         added.new = workspace.one("SELECT count(*) FROM interactions") - before
         added.changed = written - added.new
         added.unchanged = left - written
@@ -139,69 +140,78 @@ def _good_interactions(
 
 
 _RAW = "json_array(user_id, item_id, timestamp, rating)"
+_REJECT = "INSERT INTO rejects (file, number, line, reason, raw)"
+_COUNT = "(SELECT count(*) FROM rejects WHERE file = :file)"
+_NUMBER = f"{_COUNT} + row_number() OVER (ORDER BY line)"
 
 
 def _reject_unknown_items(workspace: Workspace, file: Path) -> int:
     unknown = "NOT EXISTS (SELECT 1 FROM items WHERE items.item_id = incoming.item_id)"
-    workspace.rows(
-        "INSERT OR REPLACE INTO rejects (file, line, reason, raw)"
-        f" SELECT ?, line, 'unknown item ' || quote(item_id), {_RAW} FROM incoming WHERE {unknown}",
-        [str(file)],
+    workspace.execute(
+        f"{_REJECT} SELECT :file, {_NUMBER}, line, 'unknown item ' || quote(item_id), {_RAW}"
+        f" FROM incoming WHERE {unknown} ORDER BY rowid",
+        {"file": str(file)},
     )
-    return workspace.rows(f"DELETE FROM incoming WHERE {unknown}").rowcount
+    return workspace.execute(f"DELETE FROM incoming WHERE {unknown}").rowcount
 
 
 def _drop_repeats(workspace: Workspace, file: Path) -> tuple[int, int]:
     """Rows whose user, item and time stand on an earlier line: (duplicates, rejects with another rating)."""
-    workspace.rows(
+    workspace.execute(
         "CREATE TEMP TABLE repeats AS SELECT * FROM ("
         " SELECT rowid AS id, *, row_number() OVER same AS n, first_value(line) OVER same AS first_line,"
         " first_value(rating) OVER same AS first_rating FROM incoming WHERE timestamp IS NOT NULL"
         " WINDOW same AS (PARTITION BY user_id, item_id, timestamp ORDER BY rowid)) WHERE n > 1"
     )
-    workspace.rows(
-        "INSERT OR REPLACE INTO rejects (file, line, reason, raw) SELECT ?, line,"
-        f" 'another rating for the same user, item and time as on line ' || first_line, {_RAW} FROM repeats"
-        " WHERE rating IS NOT first_rating",
-        [str(file)],
+    workspace.execute(
+        f"{_REJECT} SELECT :file, {_NUMBER}, line,"
+        f" 'another rating for the same user, item and time as on line ' || first_line, {_RAW}"
+        " FROM repeats WHERE rating IS NOT first_rating ORDER BY id",
+        {"file": str(file)},
     )
     repeats = workspace.one("SELECT count(*) FROM repeats")
     rejected = workspace.one("SELECT count(*) FROM repeats WHERE rating IS NOT first_rating")
-    workspace.rows("DELETE FROM incoming WHERE rowid IN (SELECT id FROM repeats)")
-    workspace.rows("DROP TABLE repeats")
+    workspace.execute("DELETE FROM incoming WHERE rowid IN (SELECT id FROM repeats)")
+    workspace.execute("DROP TABLE repeats")
     return repeats - rejected, rejected
 
 
 def _number_repeats(workspace: Workspace) -> None:
-    workspace.rows("UPDATE incoming SET occurrence = 1 WHERE timestamp IS NOT NULL")
-    workspace.rows(
-        "UPDATE incoming SET occurrence = numbered.n FROM (SELECT rowid AS id,"
+    workspace.execute("UPDATE incoming SET occurrence = 1")
+    workspace.execute(
+        "CREATE TEMP TABLE numbered AS SELECT * FROM (SELECT rowid AS id,"
         " row_number() OVER (PARTITION BY user_id, item_id ORDER BY rowid) AS n FROM incoming"
-        " WHERE timestamp IS NULL) AS numbered WHERE incoming.rowid = numbered.id"
+        " WHERE timestamp IS NULL) WHERE n > 1"
     )
+    workspace.db.conn.executemany(
+        "UPDATE incoming SET occurrence = ? WHERE rowid = ?",
+        workspace.execute("SELECT n, id FROM numbered").fetchall(),
+    )
+    workspace.execute("DROP TABLE numbered")
 
 
 def _keep_low_ratings(workspace: Workspace, min_rating: float) -> int:
-    workspace.rows(
-        "INSERT OR REPLACE INTO low_ratings (user_id, item_id, timestamp, rating)"
-        " SELECT user_id, item_id, ifnull(timestamp, ''), rating FROM incoming WHERE rating < ? ORDER BY rowid",
+    workspace.execute(
+        "INSERT OR REPLACE INTO low_ratings (user_id, item_id, timestamp, rating, occurrence)"
+        " SELECT user_id, item_id, ifnull(timestamp, ''), rating, occurrence FROM incoming WHERE rating < ? ORDER BY rowid",
         [min_rating],
     )
-    workspace.rows(
+    workspace.execute(
         "DELETE FROM interactions WHERE id IN (SELECT id FROM interactions JOIN incoming"
         " ON interactions.user_id = incoming.user_id AND interactions.item_id = incoming.item_id"
-        " AND interactions.timestamp IS incoming.timestamp WHERE incoming.rating < ?)",
+        " AND interactions.timestamp IS incoming.timestamp"
+        " AND interactions.occurrence = incoming.occurrence WHERE incoming.rating < ?)",
         [min_rating],
     )
-    return workspace.rows("DELETE FROM incoming WHERE rating < ?", [min_rating]).rowcount
+    return workspace.execute("DELETE FROM incoming WHERE rating < ?", [min_rating]).rowcount
 
 
 def add_rejects(workspace: Workspace, file: Path, rows: Iterable[Rejected]) -> None:
     """Keep rows that cannot be used."""
     with workspace.write():
         workspace.db.conn.executemany(
-            "INSERT OR REPLACE INTO rejects (file, line, reason, raw) VALUES (?, ?, ?, ?)",
-            [(str(file), row.line, row.reason, row.raw) for row in rows],
+            f"{_REJECT} VALUES (:file, {_COUNT} + 1, :line, :reason, :raw)",
+            [{"file": str(file), "line": row.line, "reason": row.reason, "raw": row.raw} for row in rows],
         )
 
 
@@ -210,7 +220,7 @@ def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, Imag
     found = {}
     for path in paths:
         stat = path.stat()
-        row = workspace.rows(
+        row = workspace.execute(
             "SELECT sha256, error FROM images WHERE path = ? AND size = ? AND mtime_ns = ?",
             [str(path), stat.st_size, stat.st_mtime_ns],
         ).fetchone()

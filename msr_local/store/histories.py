@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ _PICTURE = "LEFT JOIN images ON images.path = items.image AND images.sha256 IS N
 
 def item(workspace: Workspace, item_id: str) -> Item | None:
     """One item, or None."""
-    row = workspace.rows(f"SELECT {_ITEM} FROM items {_PICTURE} WHERE item_id = ?", [item_id]).fetchone()
+    row = workspace.execute(f"SELECT {_ITEM} FROM items {_PICTURE} WHERE item_id = ?", [item_id]).fetchone()
     return _item(row) if row else None
 
 
@@ -31,7 +31,7 @@ def items(workspace: Workspace, item_ids: Iterable[str]) -> list[Item]:
 
 def items_with_image(workspace: Workspace) -> Iterator[Item]:
     """Items that have a usable picture, those with most interactions first."""
-    rows = workspace.rows(
+    rows = workspace.execute(
         f"SELECT {_ITEM} FROM items {_PICTURE} WHERE images.sha256 IS NOT NULL"
         " ORDER BY (SELECT count(*) FROM interactions WHERE interactions.item_id = items.item_id) DESC, items.rowid"
     ).fetchall()
@@ -40,7 +40,7 @@ def items_with_image(workspace: Workspace) -> Iterator[Item]:
 
 def history(workspace: Workspace, user_id: str) -> list[Interaction]:
     """All interactions of a user in time order; equal times in the order of arrival."""
-    rows = workspace.rows(
+    rows = workspace.execute(
         f"SELECT {_ITEM}, timestamp, rating FROM interactions JOIN items USING (item_id) {_PICTURE}"
         " WHERE user_id = ? ORDER BY timestamp, interactions.id",
         [user_id],
@@ -61,12 +61,12 @@ def user_exists(workspace: Workspace, user_id: str) -> bool:
 
 def low_rated(workspace: Workspace, user_id: str) -> set[str]:
     """Items that the user rated under --min-rating: known to them, so never recommended."""
-    return {i for (i,) in workspace.rows("SELECT item_id FROM low_ratings WHERE user_id = ?", [user_id])}
+    return {i for (i,) in workspace.execute("SELECT item_id FROM low_ratings WHERE user_id = ?", [user_id])}
 
 
 def users(workspace: Workspace, limit: int | None = None) -> list[dict[str, Any]]:
     """Users with their number of interactions and first and last time, most active first."""
-    rows = workspace.rows(
+    rows = workspace.execute(
         "SELECT user_id, count(*), min(timestamp), max(timestamp) FROM interactions"
         " GROUP BY user_id ORDER BY count(*) DESC, user_id LIMIT ?",
         [-1 if limit is None else limit],
@@ -75,10 +75,10 @@ def users(workspace: Workspace, limit: int | None = None) -> list[dict[str, Any]
 
 
 def search_items(workspace: Workspace, words: str | None, limit: int | None = None) -> list[dict[str, Any]]:
-    """Items whose title, attributes or caption hold all `words`, best first; all items without words."""
+    """Items whose title, attributes or caption hold all `words` (all items without words), the most taken first."""
     count = "(SELECT count(*) FROM interactions WHERE interactions.item_id = i.item_id)"
     columns = f"i.item_id, i.title, i.attributes, i.image, i.caption, {count} AS n"
-    if words is None:
+    if words is None or not words.strip():
         sql = f"SELECT {columns} FROM item_descriptions AS i ORDER BY n DESC, i.item_id LIMIT :limit"
     else:
         sql = (
@@ -90,7 +90,7 @@ def search_items(workspace: Workspace, words: str | None, limit: int | None = No
         )
     query = " ".join('"' + word.replace('"', '""') + '"' for word in (words or "").split())
     names = ("item_id", "title", "attributes", "image", "caption", "interactions")
-    rows = workspace.rows(sql, {"query": query, "limit": -1 if limit is None else limit})
+    rows = workspace.execute(sql, {"query": query, "limit": -1 if limit is None else limit})
     found = [dict(zip(names, row, strict=True)) for row in rows]
     return [{**one, "attributes": json.loads(one["attributes"])} for one in found]
 
@@ -98,7 +98,7 @@ def search_items(workspace: Workspace, words: str | None, limit: int | None = No
 def similar_users(workspace: Workspace, user_id: str, limit: int = 3) -> list[str]:
     """User ids that begin like `user_id`: for the message about one that does not exist."""
     start = user_id[:3].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    rows = workspace.rows(
+    rows = workspace.execute(
         "SELECT DISTINCT user_id FROM interactions WHERE user_id LIKE ? ESCAPE '\\' ORDER BY user_id LIMIT ?",
         [start + "%", limit],
     )
@@ -109,12 +109,12 @@ def interaction_arrays(
     workspace: Workspace,
 ) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """(item ids, user index, item index): all interactions, by user and in time order, as flat arrays."""
-    item_ids = [i for (i,) in workspace.rows("SELECT item_id FROM items ORDER BY rowid")]
+    item_ids = [i for (i,) in workspace.execute("SELECT item_id FROM items ORDER BY rowid")]
     position = {item_id: index for index, item_id in enumerate(item_ids)}
     users: dict[str, int] = {}
     pairs = [
         (users.setdefault(user_id, len(users)), position[item_id])
-        for user_id, item_id in workspace.rows(
+        for user_id, item_id in workspace.execute(
             "SELECT user_id, item_id FROM interactions ORDER BY user_id, timestamp, id"
         )
     ]
@@ -122,11 +122,19 @@ def interaction_arrays(
     return item_ids, flat[:, 0].copy(), flat[:, 1].copy()
 
 
+def revision(workspace: Workspace) -> tuple[object, ...]:
+    """Changes whenever another connection, or this one, has written to the catalogue."""
+    counts = workspace.execute(
+        "SELECT (SELECT count(*) FROM items), (SELECT max(rowid) FROM items), count(*), max(id) FROM interactions"
+    ).fetchone()
+    return (*counts, workspace.one("PRAGMA data_version"))
+
+
 def texts(workspace: Workspace) -> list[str]:
     """Title and attribute values of every item, in the order of `interaction_arrays`."""
     return [
         " ".join([title, *(_flat(json.loads(attributes)))])
-        for title, attributes in workspace.rows("SELECT title, attributes FROM items ORDER BY rowid")
+        for title, attributes in workspace.execute("SELECT title, attributes FROM items ORDER BY rowid")
     ]
 
 
@@ -146,11 +154,14 @@ def counts(workspace: Workspace) -> dict[str, int]:
     return {name: workspace.one(sql) for name, sql in queries.items()}
 
 
-def rejects(workspace: Workspace, limit: int | None = None) -> list[dict[str, Any]]:
-    """Rows that could not be used, by file and line."""
-    rows = workspace.rows(
-        "SELECT file, line, reason, raw FROM rejects ORDER BY file, line LIMIT ?",
-        [-1 if limit is None else limit],
+def rejects(
+    workspace: Workspace, limit: int | None = None, files: Sequence[Path] | None = None
+) -> list[dict[str, Any]]:
+    """Rows that could not be used, of all files or of `files`, by file and line."""
+    where = "" if files is None else f" WHERE file IN ({', '.join('?' * len(files))})"
+    rows = workspace.execute(
+        f"SELECT file, line, reason, raw FROM rejects{where} ORDER BY file, line, number LIMIT ?",
+        [*map(str, files or ()), -1 if limit is None else limit],
     )
     return [dict(zip(("file", "line", "reason", "raw"), row, strict=True)) for row in rows]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from .rows import Preference, Score
+from .rows import Item, Preference, Score
 from .workspace import Workspace, now
 
 
 def captions(workspace: Workspace, settings: str) -> dict[str, tuple[str, str]]:
     """{item id: (key, caption)} of all captions made under `settings`."""
-    rows = workspace.rows("SELECT item_id, key, caption FROM captions WHERE settings = ?", [settings])
+    rows = workspace.execute("SELECT item_id, key, caption FROM captions WHERE settings = ?", [settings])
     return {item_id: (key, caption) for item_id, key, caption in rows}
 
 
@@ -24,18 +24,19 @@ def caption(workspace: Workspace, item_id: str, settings: str, key: str) -> str 
     return text
 
 
-def save_caption(workspace: Workspace, item_id: str, settings: str, key: str, text: str, model: str) -> None:
+def save_caption(workspace: Workspace, item: Item, settings: str, key: str, text: str, model: str) -> None:
+    """Keep the caption of an item's present picture."""
     with workspace.write():
-        workspace.rows(
-            "INSERT OR REPLACE INTO captions (item_id, settings, key, caption, model, created)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [item_id, settings, key, text, model, now()],
+        workspace.execute(
+            "INSERT OR REPLACE INTO captions (item_id, settings, key, caption, image_sha256, model, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [item.item_id, settings, key, text, item.image_sha256, model, now()],
         )
 
 
 def preferences(workspace: Workspace, user_id: str, settings: str) -> dict[int, Preference]:
     """{block: summary} of a user under `settings`, valid or not: compare the keys."""
-    rows = workspace.rows(
+    rows = workspace.execute(
         "SELECT block, summary, first_timestamp, last_timestamp, items, key FROM preferences"
         " WHERE user_id = ? AND settings = ?",
         [user_id, settings],
@@ -49,11 +50,11 @@ def preferences(workspace: Workspace, user_id: str, settings: str) -> dict[int, 
 def save_preference(workspace: Workspace, user_id: str, settings: str, preference: Preference, model: str) -> None:
     """Keep one block's summary; whatever stood in its place, and all after it, was made stale by it."""
     with workspace.write():
-        workspace.rows(
+        workspace.execute(
             "DELETE FROM preferences WHERE user_id = ? AND settings = ? AND block >= ?",
             [user_id, settings, preference.block],
         )
-        workspace.rows(
+        workspace.execute(
             "INSERT INTO preferences (user_id, block, settings, key, summary, first_timestamp, last_timestamp,"
             " items, model, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -66,7 +67,7 @@ def save_preference(workspace: Workspace, user_id: str, settings: str, preferenc
 def keep_preferences(workspace: Workspace, user_id: str, settings: str, first: int, last: int) -> None:
     """Keep blocks `first` to `last` only: the others are no longer part of the user's chain."""
     with workspace.write():
-        workspace.rows(
+        workspace.execute(
             "DELETE FROM preferences WHERE user_id = ? AND settings = ? AND (block < ? OR block > ?)",
             [user_id, settings, first, last],
         )
@@ -74,7 +75,7 @@ def keep_preferences(workspace: Workspace, user_id: str, settings: str, first: i
 
 def scores(workspace: Workspace, user_id: str, settings: str, without: str = "") -> dict[str, Score]:
     """{item id: score} of a user's questions under `settings`, valid or not: compare the keys."""
-    rows = workspace.rows(
+    rows = workspace.execute(
         "SELECT item_id, log_odds, p_yes, coverage, key FROM scores WHERE user_id = ? AND settings = ? AND without = ?",
         [user_id, settings, without],
     )
@@ -82,10 +83,13 @@ def scores(workspace: Workspace, user_id: str, settings: str, without: str = "")
 
 
 def save_score(workspace: Workspace, user_id: str, settings: str, score: Score, model: str, without: str = "") -> None:
+    """Keep an answer; `without` names the evidence that was left out of the question."""
     with workspace.write():
-        workspace.rows(
-            "INSERT OR REPLACE INTO scores (user_id, item_id, without, settings, key, log_odds, p_yes, coverage,"
-            " model, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        workspace.execute(
+            "INSERT INTO scores (user_id, item_id, without, settings, key, log_odds, p_yes, coverage, model, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, item_id, without, settings) DO UPDATE SET"
+            " key = excluded.key, log_odds = excluded.log_odds, p_yes = excluded.p_yes,"
+            " coverage = excluded.coverage, model = excluded.model, created = excluded.created",
             [
                 user_id, score.item_id, without, settings, score.key, score.log_odds, score.p_yes, score.coverage,
                 model, now(),
@@ -98,9 +102,9 @@ def save_ranking(
 ) -> None:
     """Keep the last ranking: (item id, recall, fused score) of each candidate; older ones lose their rank."""
     with workspace.write():
-        workspace.rows(
-            "UPDATE scores SET recall = NULL, score = NULL WHERE user_id = ? AND settings = ?",
-            [user_id, settings],
+        workspace.execute(
+            "UPDATE scores SET recall = NULL, score = NULL WHERE user_id = ?",
+            [user_id],
         )
         workspace.db.conn.executemany(
             "UPDATE scores SET recall = ?, score = ? WHERE user_id = ? AND item_id = ? AND settings = ?"

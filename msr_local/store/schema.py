@@ -50,7 +50,8 @@ def m001_catalogue(db: Any) -> None:
             item_id TEXT NOT NULL REFERENCES items(item_id),
             timestamp TEXT NOT NULL DEFAULT '',
             rating REAL NOT NULL,
-            PRIMARY KEY (user_id, item_id, timestamp)
+            occurrence INTEGER NOT NULL DEFAULT 1,
+            PRIMARY KEY (user_id, item_id, timestamp, occurrence)
         );
         CREATE TABLE images (
             path TEXT PRIMARY KEY,
@@ -61,10 +62,11 @@ def m001_catalogue(db: Any) -> None:
         );
         CREATE TABLE rejects (
             file TEXT NOT NULL,
+            number INTEGER NOT NULL,  -- counts the rejects of a file: one line may hold several
             line INTEGER NOT NULL,
             reason TEXT NOT NULL,
             raw TEXT NOT NULL,
-            PRIMARY KEY (file, line, reason)
+            PRIMARY KEY (file, number)
         );
         CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
         CREATE TABLE files (  -- hashes of model files, so that gigabytes are read once
@@ -88,6 +90,7 @@ def m002_results(db: Any) -> None:
             settings TEXT NOT NULL,
             key TEXT NOT NULL,
             caption TEXT NOT NULL,
+            image_sha256 TEXT NOT NULL,
             model TEXT NOT NULL,
             created TEXT NOT NULL,
             PRIMARY KEY (item_id, settings)
@@ -139,17 +142,16 @@ def m004_views(db: Any) -> None:
         """
         CREATE VIEW item_descriptions AS
             SELECT items.item_id, items.title, items.attributes, items.image,
-                (SELECT caption FROM captions WHERE captions.item_id = items.item_id
+                (SELECT caption FROM captions
+                 WHERE captions.item_id = items.item_id AND captions.image_sha256 = images.sha256
                  ORDER BY created DESC LIMIT 1) AS caption
-            FROM items;
+            FROM items LEFT JOIN images ON images.path = items.image;
         CREATE VIEW user_timeline AS
             SELECT user_id, block, first_timestamp, last_timestamp, items, summary, settings, created
             FROM preferences ORDER BY user_id, settings, block;
         CREATE VIEW recommendations AS
             SELECT scores.user_id,
-                row_number() OVER (
-                    PARTITION BY scores.user_id, scores.settings ORDER BY scores.score DESC
-                ) AS rank,
+                row_number() OVER (PARTITION BY scores.user_id ORDER BY scores.score DESC) AS rank,
                 scores.item_id, items.title, scores.p_yes, scores.log_odds, scores.score, scores.recall,
                 scores.model, scores.created
             FROM scores JOIN items USING (item_id)

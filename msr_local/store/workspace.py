@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ import sqlite_utils
 from ..errors import WorkspaceError
 from .schema import migrations
 
-_MIGRATION_SET = "msr_local"
+_ATTEMPTS = 500  # to switch to WAL, 20 ms apart
 
 
 class Workspace:
@@ -31,11 +32,11 @@ class Workspace:
         self.path = home / "msr.db"
         try:
             home.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=60)
+            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise WorkspaceError(f"{home}: cannot keep a workspace here ({error}). Next: --home DIR.") from error
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _switch_to_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA cache_size = -200000")  # 200 MB at most: indexes of a million rows fit
@@ -76,14 +77,27 @@ class Workspace:
             self.db.conn.rollback()
             raise
 
-    def rows(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
-        """Run a query of this package (the store keeps all SQL)."""
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        """Run one statement; on its own it is committed at once, inside `write` with the rest."""
         return self.db.conn.execute(sql, parameters)
 
     def one(self, sql: str, parameters: Any = ()) -> Any:
         """The first column of the first row, or None."""
-        row = self.rows(sql, parameters).fetchone()
+        row = self.execute(sql, parameters).fetchone()
         return row[0] if row else None
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several reads of one state, whatever others write meanwhile."""
+        self.db.conn.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.db.conn.execute("COMMIT")
+
+    def check(self) -> str:
+        """SQLite's own quick check: "ok", or what is wrong."""
+        return str(self.one("PRAGMA quick_check"))
 
     def setting(self, name: str) -> Any:
         """A JSON value that was kept under `name`, or None."""
@@ -91,13 +105,14 @@ class Workspace:
         return None if value is None else json.loads(value)
 
     def set_setting(self, name: str, value: Any) -> None:
+        """Keep a JSON value under `name`."""
         with self.write():
-            self.rows("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", [name, json.dumps(value)])
+            self.execute("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", [name, json.dumps(value)])
 
     def file_sha256(self, path: Path) -> str:
         """SHA-256 of a file, read again only when its size or time of change differ."""
         stat = path.stat()
-        row = self.rows("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", [str(path)]).fetchone()
+        row = self.execute("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", [str(path)]).fetchone()
         if row and row[:2] == (stat.st_size, stat.st_mtime_ns):
             return str(row[2])
         digest = hashlib.sha256()
@@ -106,7 +121,7 @@ class Workspace:
                 digest.update(chunk)
         sha256 = digest.hexdigest()
         with self.write():
-            self.rows(
+            self.execute(
                 "INSERT OR REPLACE INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?)",
                 [str(path), stat.st_size, stat.st_mtime_ns, sha256],
             )
@@ -120,6 +135,19 @@ class Workspace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log. Two processes that open a new file at once may lock each other out of this,
+    and SQLite's own timeout does not cover it."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.02)
 
 
 def now() -> str:

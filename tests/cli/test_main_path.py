@@ -80,8 +80,9 @@ def test_evidence_is_the_measured_difference(cli: Cli, shop: tuple[Path, Path], 
     )
     by_kind = {one["kind"]: one["delta_log_odds"] for one in explained["evidence"]}
     assert stored[""] == pytest.approx(explained["log_odds"])
+    assert stored["nothing"] == pytest.approx(stored[""], abs=0.02)  # nothing left out, asked alone
     for kind in ("caption", "image", "summary"):
-        assert by_kind[kind] == pytest.approx(stored[""] - stored[kind])
+        assert by_kind[kind] == pytest.approx(stored["nothing"] - stored[kind])
 
 
 def test_a_second_ingest_changes_nothing_and_one_more_line_adds_one_row(

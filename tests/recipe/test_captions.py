@@ -34,7 +34,7 @@ def test_a_deadly_picture_does_not_stop_the_others(
     workspace: Workspace, shop: tuple[Path, Path], models: Path, deadly: int, made: int | None
 ) -> None:
     ingest(workspace, *shop)
-    hashes = [sha for (sha,) in workspace.rows("SELECT sha256 FROM images ORDER BY path")]
+    hashes = [sha for (sha,) in workspace.execute("SELECT sha256 FROM images ORDER BY path")]
     Deadly.deadly, Deadly.started = frozenset(hashes[:deadly]), 0
     weights = choose(workspace, models / "text.gguf", models / "eyes.gguf")
     with Recommender(workspace, weights, open_engine=Deadly) as recommender:

@@ -86,7 +86,7 @@ def test_a_failing_migration_leaves_no_half_made_tables(tmp_path):
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path):
     with Workspace(tmp_path) as workspace, workspace.write():
-        workspace.rows(
+        workspace.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('msr_local', 'm999_later', ?)",
             [now()],
         )
@@ -96,7 +96,7 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path):
     assert schema(tmp_path / "msr.db") == before
 
 
-def test_processes_that_open_one_new_workspace_at_once_all_succeed(tmp_path):
+def test_processes_that_migrate_one_workspace_at_once_all_succeed(tmp_path):
     script = (
         "import sys\nfrom pathlib import Path\nfrom msr_local.store.workspace import Workspace\n"
         "print('ready', flush=True)\n"
@@ -105,6 +105,12 @@ def test_processes_that_open_one_new_workspace_at_once_all_succeed(tmp_path):
         "        workspace.set_setting(sys.argv[1], True)\n"
         "    print('done', flush=True)\n"
     )
+    homes = [tmp_path / str(turn) for turn in range(15)]
+    for home in homes:
+        home.mkdir()
+        connection = sqlite3.connect(home / "msr.db")  # no tables yet, but a WAL already
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
     pair = [
         subprocess.Popen([sys.executable, "-c", script, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for name in ("a", "b")
@@ -112,8 +118,7 @@ def test_processes_that_open_one_new_workspace_at_once_all_succeed(tmp_path):
     try:
         for process in pair:
             assert process.stdout.readline() == "ready\n"
-        for turn in range(10):
-            home = tmp_path / str(turn)
+        for home in homes:
             for process in pair:
                 process.stdin.write(f"{home}\n")
             for process in pair:
@@ -131,7 +136,7 @@ def test_a_transaction_that_fails_leaves_nothing(workspace):
     workspace.set_setting("before", 1)
     with pytest.raises(ZeroDivisionError), workspace.write():
         workspace.set_setting("inside", 1)
-        workspace.rows("INSERT INTO items (item_id, title) VALUES ('i', 't')")
+        workspace.execute("INSERT INTO items (item_id, title) VALUES ('i', 't')")
         raise ZeroDivisionError
     assert not workspace.db.conn.in_transaction
     assert workspace.setting("before") == 1
@@ -193,7 +198,7 @@ def test_foreign_keys_are_enforced_and_the_journal_is_a_wal(workspace):
     assert workspace.one("PRAGMA foreign_keys") == 1
     assert workspace.one("PRAGMA journal_mode") == "wal"
     with pytest.raises(sqlite3.IntegrityError), workspace.write():
-        workspace.rows("INSERT INTO interactions (user_id, item_id) VALUES ('u', 'no such item')")
+        workspace.execute("INSERT INTO interactions (user_id, item_id) VALUES ('u', 'no such item')")
     assert workspace.one("SELECT count(*) FROM interactions") == 0
 
 
@@ -300,7 +305,7 @@ def test_times_are_utc_and_sort_as_text():
 
 
 def test_a_fingerprint_stays_the_same_between_releases():
-    assert fingerprint("text", 1, 2.5, None, True, ["é", {"b": 1, "a": 2}]) == "0"
+    assert fingerprint("text", 1, 2.5, None, True, ["é", {"b": 1, "a": 2}]) == "4c2b0e9b6120637544e70fb884b9075a"
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys():

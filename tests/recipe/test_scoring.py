@@ -1,0 +1,99 @@
+"""The evidence of a scoring question, what can be left out of it, its hint, and the fused score."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msr_local.recipe.candidates import Candidate
+from msr_local.recipe.scoring import RECALL_WEIGHT, Evidence, Part, fused_score, hint
+from msr_local.store.rows import Item
+
+TEXT = st.text(max_size=5)
+EVIDENCE = st.builds(Evidence, TEXT, st.lists(TEXT, max_size=6).map(tuple), TEXT, TEXT, TEXT, TEXT)
+
+
+@given(EVIDENCE)
+def test_leaving_out_removes_exactly_one_part_each(whole: Evidence) -> None:
+    for part, rest in whole.without():
+        changed = [f.name for f in fields(Evidence) if getattr(whole, f.name) != getattr(rest, f.name)]
+        if part.kind == "history":
+            assert changed == ["history"]
+            assert [*rest.history[: part.index], whole.history[part.index], *rest.history[part.index :]] == [
+                *whole.history
+            ]
+        else:
+            assert changed == ["image_sha256" if part.kind == "image" else part.kind]
+            assert getattr(rest, changed[0]) == ""
+
+
+@given(EVIDENCE)
+def test_every_part_that_is_there_is_left_out_once(whole: Evidence) -> None:
+    names = [part.name for part, _ in whole.without()]
+    there = {"caption": whole.caption, "image": whole.image_sha256, "hint": whole.hint, "summary": whole.summary}
+    assert names == [
+        *(kind for kind, value in there.items() if value),
+        *(f"history:{n}" for n in range(len(whole.history))),
+    ]
+    assert len(set(names)) == len(names)
+
+
+@given(EVIDENCE)
+def test_parts_of_the_candidate_come_before_those_of_the_shared_prefix(whole: Evidence) -> None:
+    shared = [part.kind in ("summary", "history") for part, _ in whole.without()]
+    assert shared == sorted(shared)
+
+
+@given(EVIDENCE, EVIDENCE)
+def test_only_equal_evidence_has_equal_json(one: Evidence, other: Evidence) -> None:
+    assert (one.to_json() == other.to_json()) == (one == other)
+
+
+def test_a_part_in_a_readers_words() -> None:
+    titles = ["Alien", "Aliens"]
+    assert Part("history", 1).label(titles) == "Aliens"
+    assert Part("history", 1).name == "history:1"
+    for kind in ("caption", "image", "hint", "summary"):
+        assert Part(kind).name == kind
+        assert Part(kind).label(titles)
+
+
+def candidate(together: float) -> Candidate:
+    return Candidate("i1", 0.5, {}, "i0", together)
+
+
+@pytest.mark.parametrize(
+    ("together", "word"),
+    [
+        (1.0, "very often"),
+        (0.4, "very often"),
+        (0.3999, "often"),
+        (0.2, "often"),
+        (0.1999, "sometimes"),
+        (0.05, "sometimes"),
+        (0.0499, None),
+        (0.0, None),
+    ],
+)
+def test_the_words_of_a_hint(together: float, word: str | None) -> None:
+    expected = f"People who chose Alien {word} chose this too." if word else ""
+    assert hint(candidate(together), Item("i0", "Alien")) == expected
+
+
+def test_without_a_companion_there_is_no_hint() -> None:
+    assert hint(candidate(1.0), None) == ""
+
+
+def test_a_long_title_in_a_hint_is_cut() -> None:
+    assert len(hint(candidate(1.0), Item("i0", "very long title " * 300))) < 120
+
+
+@given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0, 1), st.floats(0, 1))
+def test_the_fused_score_grows_with_both_of_its_parts(z: float, other_z: float, recall: float, more: float) -> None:
+    assert (fused_score(z, recall) <= fused_score(other_z, recall)) or z > other_z
+    assert (fused_score(z, recall) <= fused_score(z, more)) or recall > more
+    assert fused_score(z, 0) == z
+    assert fused_score(0, recall) == pytest.approx(RECALL_WEIGHT * recall)
