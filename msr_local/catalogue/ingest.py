@@ -59,6 +59,8 @@ def ingest(
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
+    if item_file == interaction_file:
+        raise InputError(f"{item_file}: one file cannot be both. Next: give the items and the interactions apart.")
     known = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
     mappings = _share(mapping, known) if mapping else {file: {} for file in known}
     pictures = _Pictures(item_file, images_by_id(images.resolve()) if images else None)
@@ -81,8 +83,9 @@ def _share(mapping: Mapping[str, str], files: Mapping[Path, Fields]) -> dict[Pat
                 f"no column {column!r} to map to {field}. "
                 + " ".join(f"{file.name} has: {', '.join(names)}." for file, names in columns.items())
             )
-        if not any(field == IGNORE or field in fields for fields in files.values()):
-            known = dict.fromkeys(name for fields in files.values() for name in fields)
+        holders = [fields for file, fields in files.items() if column in columns[file]]
+        if not any(field == IGNORE or field in fields for fields in holders):
+            known = dict.fromkeys(name for fields in holders for name in fields)
             raise InputError(
                 f"{column!r} cannot be mapped to {field!r}. The fields are: {', '.join([*known, IGNORE])}."
             )

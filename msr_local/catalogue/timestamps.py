@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
@@ -13,11 +14,12 @@ _LAST_SECOND = (datetime(2201, 1, 1) - _EPOCH) // timedelta(seconds=1) - 1
 
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 _ISO = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)"
-    r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
+    r"(\d{4})-?(\d\d)-?(\d\d)"
+    r"(?:[Tt ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9}))?)?)?"
     r" ?(?:[Zz]|UTC|([+-]\d\d)(?::?(\d\d))?)?",
     re.ASCII,
 )
+_FIRST_COMPACT, _LAST_COMPACT = 19000101, 22001231
 _UNREADABLE = "is neither an ISO date nor an epoch number"
 _NO_SUCH_DATE = "is not a date of the calendar"
 _OUT_OF_RANGE = "is outside the years 1900 to 2200"
@@ -31,7 +33,8 @@ def parse_timestamp(value: str | int | float | datetime | date) -> str:
     """`value` as ISO-8601 UTC: "2001-09-09T01:46:40+00:00", with a fraction of six digits where it is not zero.
 
     Numbers, also as text, count from 1970 in seconds, milliseconds, microseconds or nanoseconds, told apart
-    by magnitude. Text may also be an ISO date, or date and time; what names no offset is UTC.
+    by magnitude; but eight digits that make a date are one (20231114). Text may also be an ISO date, or date
+    and time; what names no offset is UTC.
 
     Raises ValueError, its message a predicate ("is empty"), for all else and for years outside 1900 to 2200.
     """
@@ -59,6 +62,9 @@ def _from_text(text: str) -> str:
 
 
 def _from_integer(number: int) -> str:
+    if _FIRST_COMPACT <= number <= _LAST_COMPACT:  # 20231114 is a date, not a day in autumn 1970
+        with suppress(ValueError):
+            return _render(datetime(number // 10_000, number // 100 % 100, number % 100) - _EPOCH)
     size = abs(number)
     if size < 10**11:
         return _clock(number, 0)

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import typer
 
@@ -15,21 +14,19 @@ from ..errors import MsrError
 from ..text import storable
 from .output import Output
 
-__all__ = ["main", "run"]
+__all__ = ["run"]
 
-_UNWRITABLE = ("locked", "full", "readonly", "read-only", "unable to open", "disk I/O")
+_UNWRITABLE = ("full", "readonly", "read-only", "unable to open", "disk I/O")
 DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-def main() -> NoReturn:
-    """The console script."""
-    sys.exit(run())
 
 
 def run() -> int:
     """Run `msr-local` with `sys.argv`; the exit code of the contract (docs/cli.md)."""
     from .app import app
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a title must not crash a terminal of another encoding
@@ -45,6 +42,8 @@ def run() -> int:
         return code if isinstance(code, int) else DONE
     except typer.Exit as stop:
         return stop.exit_code
+    except SystemExit as stop:  # how Typer and Rich answer a reader, head for one, that has seen enough
+        return DONE if isinstance(stop.__context__, OSError) else int(stop.code or DONE)
     except (KeyboardInterrupt, typer.Abort):
         output.error("interrupted. What was done is kept. Next: run the same command again to go on.")
         return INTERRUPTED
@@ -65,6 +64,8 @@ def run() -> int:
 
 def _explain(error: Exception) -> str:
     """What an error that is not ours means to the user."""
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return "another msr-local is writing to this workspace. Next: try again when it is done."
     if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _UNWRITABLE):
         return f"the workspace cannot be read or written ({error}). Next: check space and rights of its folder."
     if isinstance(error, OSError):

@@ -56,7 +56,8 @@ def main(
     import platformdirs
 
     place = home or Path(platformdirs.user_data_dir("msr-local"))
-    context.obj = Session(place, home is not None, Output(quiet=quiet))
+    by_option = str(context.get_parameter_source("home")).endswith("COMMANDLINE")
+    context.obj = Session(place, by_option, Output(quiet=quiet))
 
 
 app.command()(demo.demo)

@@ -21,14 +21,22 @@ def demo(
     import platformdirs
 
     from ..catalogue.ingest import ingest
+    from ..errors import InputError
     from ..recipe.explanations import explain
+    from ..store import histories
     from ..viewer import explanation_view
 
     session: opt.Session = context.obj
     home = session.home if session.home_given else Path(platformdirs.user_data_dir("msr-local-demo"))
-    with session.workspace(home) as workspace, session.output.progress() as progress:
-        with as_file(files("msr_local") / "demo") as folder:
-            ingest(workspace, folder / "items.csv", folder / "interactions.csv", progress=progress)
+    with (
+        session.workspace(home) as workspace,
+        session.output.progress() as progress,
+        as_file(files("msr_local") / "demo") as folder,
+    ):
+        if workspace.setting("demo") is None and histories.counts(workspace)["items"]:
+            raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home DIR demo.")
+        workspace.set_setting("demo", True)
+        ingest(workspace, folder / "items.csv", folder / "interactions.csv", progress=progress)
         with session.recommender(workspace, progress) as recommender:
             explanation = explain(recommender, user)
     session.output.result(None, lambda: explanation_view(explanation), as_json=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +71,8 @@ def ingest(
     session: opt.Session = context.obj
     if interactions is None and items.is_file():
         raise typer.BadParameter("give an interactions file too, or one folder that holds both files.")
+    if min_rating is not None and not math.isfinite(min_rating):
+        raise typer.BadParameter(f"--min-rating {min_rating}: give a number.")
     document: dict[str, Any] = {}
     with session.workspace() as workspace, session.output.progress() as progress:
         done = read(

@@ -30,7 +30,7 @@ Mmproj = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all that may be used")
+    int | None, typer.Option(min=1, max=512, metavar="N", help="CPU threads.", show_default="all that may be used")
 ]
 Context = Annotated[int, typer.Option("--context", min=256, metavar="N", help="Tokens of context.")]
 

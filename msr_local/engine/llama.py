@@ -376,6 +376,7 @@ class LlamaEngine:
     # ---- the protocol
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
+        """See `Engine`."""
         for word, found in (("yes", self._yes), ("no", self._no)):
             if not found:
                 raise AnswerTokensError(

@@ -143,6 +143,7 @@ class EngineProcess:
         return ids
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
+        """See `Engine`."""
         return self._child.stream("log_odds", prefix, suffixes, adapter=adapter)
 
     def generate(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 
 def main() -> None:
-    """Serve until the parent closes the pipe."""
+    """Serve until the parent closes the pipe or is gone."""
+    threading.Thread(target=_end_with_parent, args=[os.getppid()], daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever native code prints must not end up among the answers
     requests = sys.stdin.buffer
@@ -39,6 +42,13 @@ def main() -> None:
             return
         except Exception as error:
             _send(answers, "error", (error, traceback.format_exc()))
+
+
+def _end_with_parent(parent: int) -> None:
+    # A long native call would not notice the closed pipe for minutes.
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _items(result: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from ..engine.types import Engine, EngineConfig, Image, LogOdds, ModelFacts
 from ..errors import ContextOverflow
 from .prompts import PromptTemplate, Question
 
-ROOMS = (640, 320, 160, 80, 40)  # characters a description may take, tried until the prompt fits
+ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 

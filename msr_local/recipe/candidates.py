@@ -26,6 +26,7 @@ WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
 _WINDOW = 3
 _DECAY = 0.85  # weight of an interaction against the one after it
 _RECENT = 50  # interactions looked at
+_WITNESSES = 2  # people who must have taken two items for the one to be called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
 
 
@@ -82,11 +83,12 @@ class Recall:
         known = {self._index[i] for i in {*history, *exclude} if i in self._index}
         free = np.setdiff1d(np.arange(len(self.item_ids)), np.fromiter(known, int, len(known)))
         best = free[np.lexsort((free, -scores.recall[free]))][:count]
-        return [self._candidate(scores, int(i)) for i in best]
+        return self._describe(scores, best)
 
     def candidate(self, history: Sequence[str], item_id: str) -> Candidate:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
-        return self._candidate(self._score(history), self._index[item_id])
+        (candidate,) = self._describe(self._score(history), np.array([self._index[item_id]]))
+        return candidate
 
     def _score(self, history: Sequence[str]) -> _Scores:
         recent = [self._index[i] for i in history if i in self._index][-_RECENT:]
@@ -103,17 +105,32 @@ class Recall:
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
         return _Scores(recent, pairs.tocsc(), parts, sum(parts.values(), np.zeros(len(self.item_ids))))
 
-    def _candidate(self, scores: _Scores, i: int) -> Candidate:
-        recall = float(scores.recall[i])
-        shares = {
-            name: float(part[i] / recall) if recall else 1.0 / len(scores.parts) for name, part in scores.parts.items()
-        }
-        column = scores.pairs[:, [i]].toarray().ravel()
-        if not column.any():
-            return Candidate(self.item_ids[i], recall, shares, None, 0.0)
-        companion = scores.recent[int(column.argmax())]
-        both = float((self._by_item[:, [companion]].T @ self._by_item[:, [i]]).sum())
-        return Candidate(self.item_ids[i], recall, shares, self.item_ids[companion], both / (self.count[companion] + 2))
+    def _describe(self, scores: _Scores, chosen: npt.NDArray[np.int_]) -> list[Candidate]:
+        """The candidates with these item indices."""
+        if scores.recent:
+            pairs = scores.pairs[:, chosen].toarray()
+            companions = np.array(scores.recent)[pairs.argmax(axis=0)]
+            both = np.asarray(self._by_item[:, companions].multiply(self._by_item[:, chosen]).sum(axis=0)).ravel()
+            known = pairs.any(axis=0) & (both >= _WITNESSES)
+        else:
+            companions, both, known = chosen, np.zeros(len(chosen)), np.zeros(len(chosen), bool)
+        described = []
+        for i, companion, together, tied in zip(chosen, companions, both, known, strict=True):
+            recall = float(scores.recall[i])
+            shares = {
+                name: float(part[i] / recall) if recall else 1.0 / len(scores.parts)
+                for name, part in scores.parts.items()
+            }
+            described.append(
+                Candidate(
+                    self.item_ids[i],
+                    recall,
+                    shares,
+                    self.item_ids[companion] if tied else None,
+                    float(together / (self.count[companion] + 2.0)) if tied else 0.0,
+                )
+            )
+        return described
 
     def _co_occurrence(self, recent: list[int]) -> sparse.csr_matrix:
         """Shrunk cosine between each of `recent` and every item, shape [len(recent), I]."""

@@ -18,8 +18,8 @@ def describe(item: Item, caption: str | None = None, room: int = _ROOM) -> str:
     The title always stays, then the caption, then attributes in the order of the file as far as they fit;
     a part that is cut ends in an ellipsis.
     """
-    title = shorten(printable(item.title), min(_TITLE, max(20, room)))
-    picture = shorten(f"Picture: {printable(caption)}", max(20, room - len(title))) if caption else ""
+    title = shorten(printable(item.title), min(_TITLE, max(10, room)))
+    picture = shorten(f"Picture: {printable(caption)}", max(10, room - len(title))) if caption else ""
     left = room - len(title) - len(picture)
     parts = [title, *_attributes(item.attributes, left), picture]
     return " ".join(part if part.endswith((".", "!", "?", "…")) else part + "." for part in parts if part)

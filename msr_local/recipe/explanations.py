@@ -35,7 +35,9 @@ def explain(
     ranking = recommender.recommend(user_id, k, candidates)
     if item_id is None:
         if not ranking.items:
-            raise NotFoundError(f"there is nothing left to recommend to user {user_id!r}.")
+            raise NotFoundError(
+                f"there is nothing left to recommend to user {user_id!r}. Next: msr-local explain USER ITEM."
+            )
         item_id = ranking.items[0].item_id
     history = recommender.history(user_id)
     seen = [step.item.item_id for step in history if step.item.item_id != item_id]
@@ -84,10 +86,8 @@ def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequ
             results.save_score(recommender.workspace, user_id, recommender.settings, known, model, part.name)
         z.append(known.log_odds)
     recommender.progress("evidence", len(parts), len(parts))
-    return [
-        views.Evidence(part.kind, part.label(titles), z[0] - left)
-        for (part, _), left in zip(parts[1:], z[1:], strict=True)
-    ]
+    left_out = zip(parts[1:], z[1:], strict=True)
+    return [views.Evidence(part.kind, part.label(titles), z[0] - left) for (part, _), left in left_out]
 
 
 def _timeline(recommender: Recommender, chain: Sequence[Preference]) -> list[views.TimelineBlock]:

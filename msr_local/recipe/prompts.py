@@ -64,6 +64,8 @@ class PromptTemplate:
             self._template = environment.get_template(file)
         except jinja2.TemplateNotFound as error:
             raise PromptError(f"there is no prompt {file} in {' or '.join(map(str, folders))}.") from error
+        except UnicodeDecodeError as error:
+            raise PromptError(f"{file} in {overrides}: not UTF-8 ({error}).") from error
         except jinja2.TemplateSyntaxError as error:
             raise PromptError(f"{error.filename}:{error.lineno}: {error.message}.") from error
         if list(jinja2.meta.find_referenced_templates(environment.parse(source))):
@@ -77,6 +79,11 @@ class PromptTemplate:
         """The template filled with `values`, in the chat format of the model. All values are plain data."""
         system, shared, own = (self._block(block, image, values) for block in _BLOCKS)
         opening = self._block("answer", None, values) if "answer" in self._template.blocks else ""
+        for block, text in zip(("system", "shared", "answer"), (system, shared, opening), strict=True):
+            if _IMAGE_MARK in text:
+                raise PromptError(f"{self.path}, block {block}: a picture may only stand in the block 'own'.")
+        if own.count(_IMAGE_MARK) > 1:
+            raise PromptError(f"{self.path}: a picture may stand only once in a question.")
         chat = frame(facts, system)
         return Question(
             (*chat.before, *_parts(shared + "\n\n" if shared else "", None)),
@@ -88,7 +95,7 @@ class PromptTemplate:
         context = self._template.new_context({**values, "image": IMAGE if image else ""})
         try:
             return "".join(self._template.blocks[block](context)).strip()
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a template is a program: it may fail in any way
             raise PromptError(f"{self.path}, block {block}: {error}.") from error
 
 
@@ -100,13 +107,10 @@ def _data(value: Any) -> Any:
 
 
 def _parts(text: str, image: Image | None) -> Prompt:
-    if text.count(_IMAGE_MARK) > 1:
-        raise PromptError("a picture may stand only once in a question.")
     before, mark, after = text.partition(_IMAGE_MARK)
     if not mark:
         return (Text(text),) if text else ()
-    if image is None:
-        raise PromptError("a picture may only stand in the block 'own'.")
+    assert image is not None
     return tuple(part for part in (Text(before), image, Text(after)) if not isinstance(part, Text) or part.text)
 
 

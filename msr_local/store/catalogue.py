@@ -64,9 +64,10 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
             written = workspace.execute(
                 "INSERT INTO items (item_id, title, attributes, image) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (item_id) DO UPDATE SET"
-                " title = excluded.title, attributes = excluded.attributes, image = excluded.image"
+                " title = excluded.title, attributes = excluded.attributes,"
+                " image = ifnull(excluded.image, image)"
                 " WHERE title IS NOT excluded.title OR attributes IS NOT excluded.attributes"
-                " OR image IS NOT excluded.image",
+                " OR (excluded.image IS NOT NULL AND image IS NOT excluded.image)",
                 values,
             ).rowcount
             if row.item_id not in known:
@@ -91,8 +92,8 @@ def add_interactions(
     is not in the catalogue is a reject. Ratings under `min_rating` go to `low_ratings`.
     """
     added = Added()
-    with workspace.write():
-        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+    refused: list[Rejected] = []
+    with workspace.staging():  # reading a long file must not keep others from writing
         workspace.execute(
             "CREATE TEMP TABLE IF NOT EXISTS incoming"
             " (line INTEGER, user_id TEXT, item_id TEXT, timestamp TEXT, rating REAL, occurrence INTEGER)"
@@ -100,8 +101,12 @@ def add_interactions(
         workspace.execute("DELETE FROM incoming")
         workspace.db.conn.executemany(
             "INSERT INTO incoming (line, user_id, item_id, timestamp, rating) VALUES (?, ?, ?, ?, ?)",
-            _good_interactions(workspace, file, rows, added),
+            _good_interactions(rows, refused),
         )
+    with workspace.write():
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        add_rejects(workspace, file, refused)
+        added.rejected = len(refused)
         added.rejected += _reject_unknown_items(workspace, file)
         added.duplicate, contradicting = _drop_repeats(workspace, file)
         added.rejected += contradicting
@@ -129,12 +134,11 @@ def add_interactions(
 
 
 def _good_interactions(
-    workspace: Workspace, file: Path, rows: Iterable[InteractionRow | Rejected], added: Added
+    rows: Iterable[InteractionRow | Rejected], refused: list[Rejected]
 ) -> Iterator[tuple[int, str, str, str | None, float | None]]:
     for row in rows:
         if isinstance(row, Rejected):
-            add_rejects(workspace, file, [row])
-            added.rejected += 1
+            refused.append(row)
         else:
             yield (row.line, row.user_id, row.item_id, row.timestamp, row.rating)
 
@@ -193,7 +197,8 @@ def _number_repeats(workspace: Workspace) -> None:
 def _keep_low_ratings(workspace: Workspace, min_rating: float) -> int:
     workspace.execute(
         "INSERT OR REPLACE INTO low_ratings (user_id, item_id, timestamp, rating, occurrence)"
-        " SELECT user_id, item_id, ifnull(timestamp, ''), rating, occurrence FROM incoming WHERE rating < ? ORDER BY rowid",
+        " SELECT user_id, item_id, ifnull(timestamp, ''), rating, occurrence FROM incoming WHERE rating < ?"
+        " ORDER BY rowid",
         [min_rating],
     )
     workspace.execute(

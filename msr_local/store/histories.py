@@ -88,7 +88,7 @@ def search_items(workspace: Workspace, words: str | None, limit: int | None = No
             " SELECT item_id FROM captions JOIN captions_fts ON captions_fts.rowid = captions.rowid"
             " WHERE captions_fts MATCH :query) ORDER BY n DESC, i.item_id LIMIT :limit"
         )
-    query = " ".join('"' + word.replace('"', '""') + '"' for word in (words or "").split())
+    query = " ".join('"' + word.replace('"', '""') + '"' for word in (words or "").replace("\0", " ").split())
     names = ("item_id", "title", "attributes", "image", "caption", "interactions")
     rows = workspace.execute(sql, {"query": query, "limit": -1 if limit is None else limit})
     found = [dict(zip(names, row, strict=True)) for row in rows]

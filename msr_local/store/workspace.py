@@ -45,7 +45,9 @@ class Workspace:
         except sqlite3.Error as error:
             connection.close()
             raise WorkspaceError(
-                f"{self.path}: cannot be used as a workspace ({error}). Next: --home DIR, or move the file away."
+                f"{self.path}: cannot be used as a workspace ({error}). Next: "
+                + ("move the file away" if "not a database" in str(error) else "check its rights")
+                + ", or --home DIR."
             ) from error
         except WorkspaceError:
             connection.close()
@@ -94,6 +96,9 @@ class Workspace:
             yield
         finally:
             self.db.conn.execute("COMMIT")
+
+    # Writes to temporary tables lock nobody out either.
+    staging = snapshot
 
     def check(self) -> str:
         """SQLite's own quick check: "ok", or what is wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -194,3 +195,86 @@ def test_doctor(cli: Cli, models: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\0\0\0")
     broken = cli("doctor", "--model", tmp_path / "broken.gguf")
     assert broken.code == 1 and "broken.gguf" in broken.out and "Next" in broken.out + broken.err
+
+
+def test_demo_keeps_to_itself(cli: Cli, shop: tuple[Path, Path], tmp_path: Path) -> None:
+    ran = cli("--home", tmp_path / "demo", "demo")
+    assert ran.code == 0, ran.err
+    assert "Recommended now" in ran.out and "measured, not guessed" in ran.out and "Go on:" in ran.err
+    cli("ingest", *shop)
+    refused = cli("--home", tmp_path / "home", "demo")
+    assert refused.code == 1 and "other items" in refused.err
+    assert len(cli("items", "-n", "99", "--json").json) == 12
+
+
+def test_a_reader_that_is_gone_at_once_is_no_error(cli: Cli, shop: tuple[Path, Path]) -> None:
+    cli("ingest", *shop, "--no-captions")
+    for command in ("status", "status --json", "--help"):
+        script = f"{sys.executable} -m msr_local {command} | true; echo ${{PIPESTATUS[0]}}"
+        ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=os.environ)
+        assert (ran.stdout.strip(), ran.stderr) == ("0", ""), command
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_streams_are_no_bug(cli: Cli, shop: tuple[Path, Path], closed: str) -> None:
+    cli("ingest", *shop, "--no-captions")
+    script = f"{sys.executable} -m msr_local users {closed}"
+    assert subprocess.run(["bash", "-c", script], capture_output=True, env=os.environ).returncode == 0
+
+
+def test_arguments_that_are_no_text(cli: Cli, shop: tuple[Path, Path], models: Path) -> None:
+    cli("ingest", *shop, "--no-captions")
+    for command in (("recommend", "\udcff"), ("explain", "u1", "\udcff", "--model", models / "text.gguf")):
+        ran = cli(*command)
+        assert ran.code == 1 and "there is no" in ran.err
+    assert cli("items", "\udcff", "--json").json == [] and len(cli("items", " ", "--json").json) == 12
+
+
+def test_the_model_process_does_not_outlive_a_kill(models: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom msr_local.engine.process import EngineProcess\n"
+        "from msr_local.engine.types import EngineConfig, Text\n"
+        "engine = EngineProcess(EngineConfig(Path(sys.argv[1]), threads=1))\n"
+        "print(engine._child._child.pid, flush=True)\n"
+        "list(engine.log_odds([], [[Text('x ' * 900)]] * 100000))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, models / "text.gguf"], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(0.5)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _alive(child):
+        time.sleep(0.1)
+    assert not _alive(child)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_rating_must_be_a_number(cli: Cli, shop: tuple[Path, Path], value: str) -> None:
+    assert cli("ingest", *shop, "--min-rating", value).code == 2
+
+
+def test_one_file_cannot_be_both(cli: Cli, shop: tuple[Path, Path]) -> None:
+    ran = cli("ingest", shop[0], shop[0])
+    assert ran.code == 1 and "cannot be both" in ran.err
+
+
+def test_a_field_of_the_other_file_is_refused(cli: Cli, shop: tuple[Path, Path]) -> None:
+    ran = cli("ingest", *shop, "--map", "genres=rating")
+    assert ran.code == 1 and "genres" in ran.err
+
+
+def test_every_reject_of_a_json_line_is_kept(cli: Cli, shop: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "items.json").write_text('[{"id": 1, "title": "A"}' + ', {"id": 2, "title": ""}' * 5 + "]")
+    (tmp_path / "log.csv").write_text("user,item\nu,1\n")
+    ran = cli("ingest", tmp_path / "items.json", tmp_path / "log.csv", "--json")
+    assert ran.json["rejected"] == 5 == len(cli("status", "--rejects", "--json").json)

@@ -265,3 +265,28 @@ def test_a_picture_that_goes_away_is_left_out_of_the_question(
     assert not {"image", "caption"} & {one["kind"] for one in ran.json["evidence"]}
     again = cli("ingest", *shop, "--json")
     assert again.code == 3 and again.json["images"] == {"usable": 11, "rejected": 1}
+
+
+def test_pictures_stay_when_a_later_run_names_none(
+    cli: Cli, shop: tuple[Path, Path], home: Path, tmp_path: Path
+) -> None:
+    items = tmp_path / "items.csv"
+    items.write_text("id,name\n" + "".join(f"i{i},Film {i}\n" for i in range(12)))
+    (tmp_path / "pictures").mkdir()
+    (shop[0].parent / "img/3.png").rename(tmp_path / "pictures/i3.png")
+    cli("ingest", items, shop[1], "--images", tmp_path / "pictures")
+    again = cli("ingest", items, shop[1], "--json").json
+    assert again["items"]["unchanged"] == 12
+    assert table(home, "SELECT count(*) FROM items WHERE image IS NOT NULL") == [(1,)]
+
+
+def test_another_context_asks_anew(cli: Cli, shop: tuple[Path, Path], models: Path) -> None:
+    long = "word " * 60
+    shop[0].write_text(shop[0].read_text().replace("Film", f"Film {long}"))
+    cli("ingest", *shop, "--no-captions")
+    model = ("--model", models / "text.gguf", "--candidates", "2", "--json")
+    small = cli("recommend", "u1", *model, "--context", "512").json["items"]
+    again = cli("recommend", "u1", *model, "--context", "512").json["items"]
+    large = cli("recommend", "u1", *model).json["items"]
+    assert small == again
+    assert {i["item_id"]: i["log_odds"] for i in small} != {i["item_id"]: i["log_odds"] for i in large}
