@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# C0 and C1 controls, DEL, bidirectional overrides and line separators: a terminal may act on these.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# DEL and C1 controls, bidirectional marks and overrides, line separators: a terminal may act on these.
+_UNSAFE_BUT_C0 = "\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_UNSAFE = re.compile(f"[\x00-\x1f{_UNSAFE_BUT_C0}]")
+_UNSAFE_IN_JSON = re.compile(f"[{_UNSAFE_BUT_C0}]")
 
 
 def storable(text: str) -> str:
@@ -17,3 +19,11 @@ def storable(text: str) -> str:
 def printable(text: str) -> str:
     """`text` on one line, with nothing in it that a terminal would obey; runs of blanks become one."""
     return " ".join(_UNSAFE.sub(" ", text).split())
+
+
+def printable_json(document: str) -> str:
+    """A JSON document in which every character that a terminal would obey is written as an escape.
+
+    `json.dumps` itself escapes C0 only.
+    """
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

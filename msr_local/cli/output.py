@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..text import printable
+from ..text import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-# json.dumps escapes C0 only; a terminal may also act on C1 controls and bidirectional overrides.
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _STAGES = {
     "items": "Reading items",
     "interactions": "Reading interactions",
@@ -42,7 +39,7 @@ class Output:
         if as_json:
             ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
             text = json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False)
-            sys.stdout.write(_UNSAFE_IN_JSON.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
+            sys.stdout.write(printable_json(text) + "\n")
         else:
             console(sys.stdout).print(view())
 

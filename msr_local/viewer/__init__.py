@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from msr_local.viewer.explanation import explanation_view
-from msr_local.viewer.recommendations import recommendations_view
-from msr_local.viewer.report import html_report
+from .explanation import explanation_view
+from .recommendations import recommendations_view
+from .report import html_report
 
 __all__ = ["explanation_view", "html_report", "recommendations_view"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from msr_local.recipe.views import Evidence
-from msr_local.viewer.canvas import Glyphs
+from ..recipe.views import Evidence
+from .canvas import Glyphs
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from msr_local.text import printable, storable
+from ..text import printable, storable
 
 # Typographic marks that have no decomposition but an obvious plain form.
 _PLAIN_MARKS = str.maketrans("‘’“”–—·", "''\"\"---")

@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from msr_local.recipe.views import Evidence, Explanation
-from msr_local.viewer.bars import Span, diverging_bar, signed
-from msr_local.viewer.canvas import Canvas, Drawing
-from msr_local.viewer.pixels import half_blocks
-from msr_local.viewer.recommendations import recommendations_table
-from msr_local.viewer.timeline import timeline
+from ..recipe.views import Evidence, Explanation
+from .bars import Span, diverging_bar, signed
+from .canvas import Canvas, Drawing
+from .pixels import half_blocks
+from .recommendations import recommendations_table
+from .timeline import timeline
 
 EVIDENCE_MEANING = (
     "Log-odds lost when this is left out of the question; measured, not guessed. "

@@ -10,7 +10,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-from msr_local.recipe.views import Thumbnail
+from ..recipe.views import Thumbnail
 
 
 def half_blocks(thumbnail: Thumbnail, columns: int) -> Text:

@@ -9,9 +9,9 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from msr_local.recipe.views import Recommendation, RecommendationList
-from msr_local.viewer.bars import share_bar, signed
-from msr_local.viewer.canvas import Canvas, Drawing
+from ..recipe.views import Recommendation, RecommendationList
+from .bars import share_bar, signed
+from .canvas import Canvas, Drawing
 
 _GAP = 2
 _BAR = 10

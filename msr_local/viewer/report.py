@@ -6,12 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from msr_local.recipe.views import Explanation
-from msr_local.text import printable, storable
-from msr_local.viewer.bars import Span, signed
-from msr_local.viewer.explanation import EVIDENCE_MEANING
-from msr_local.viewer.pixels import data_uri
-from msr_local.viewer.timeline import day_range
+from ..recipe.views import Explanation
+from ..text import printable, storable
+from .bars import Span, signed
+from .explanation import EVIDENCE_MEANING
+from .pixels import data_uri
+from .timeline import day_range
 
 
 def html_report(explanation: Explanation) -> str:

@@ -10,8 +10,8 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from msr_local.recipe.views import Explanation, TimelineBlock
-from msr_local.viewer.canvas import Canvas
+from ..recipe.views import Explanation, TimelineBlock
+from .canvas import Canvas
 
 _MOST_BLOCKS = 12
 _MOST_WORDS = 8
