@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Any build of torch will do, for instance a CPU build: make test TORCH=/path/to/torch.whl
+TORCH ?= torch==2.13.0
 # llama-cpp-python is compiled at its first installation: 5 to 15 minutes on two cores, then pip has it cached.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
@@ -11,7 +13,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.n
 demo: $(VENV)/.runs
 	$(BIN)/msr-local demo
 
-test: lint
+test: lint $(VENV)/.trains
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.develops
@@ -32,6 +34,15 @@ $(VENV)/.runs: pyproject.toml | $(BIN)/python
 
 $(VENV)/.develops: $(VENV)/.runs
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev]"
+	@touch $@
+
+# Unsloth without its CUDA dependencies: its CPU back end is what the tests run on a machine without a GPU.
+$(VENV)/.trains: $(VENV)/.develops
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off "$(TORCH)"
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev,train]" \
+		"trl<=1.15.0" datasets sentencepiece psutil
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps \
+		unsloth==2026.10.9 unsloth_zoo==2026.10.9
 	@touch $@
 
 clean:

@@ -1,18 +1,35 @@
-"""Which weights answer: the command line's, else the workspace's, else the embedded default."""
+"""Which weights answer: the command line's, else the workspace's, else the embedded default; and tuned by what."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .engine import embedded
 from .engine.types import EngineConfig
 from .errors import ModelError
+from .recipe.prompts import PromptTemplate
 from .store.workspace import Workspace, fingerprint
+from .training import registry
 
 _SETTING = "model"
+NONE = "none"  # as the name of an adapter: answer with the plain model
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A tuned recommender: the file that answers yes or no, and how its answers are read."""
+
+    name: str
+    form: str  # "adapter": a LoRA beside the model; "merged": a model of its own
+    file: Path
+    sha256: str
+    max_length: int  # tokens of a question, as in training
+    recall_weight: float  # of recall beside the log-odds in the fused score
+    calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
+    recipe: dict[str, Any]  # that it was tuned and calibrated for
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,7 @@ class Weights:
     sha256: str
     projector_sha256: str | None
     origin: str  # "option", "workspace" or "embedded"
+    scorer: Scorer | None = None
     text_id: str = field(init=False)
     vision_id: str | None = field(init=False)
 
@@ -33,14 +51,42 @@ class Weights:
         object.__setattr__(self, "text_id", text_id)
         object.__setattr__(self, "vision_id", seeing if self.projector_sha256 else None)
 
+    @property
+    def scoring_config(self) -> EngineConfig:
+        """The model that answers yes or no; the same as `config` unless a merged model does."""
+        if self.scorer and self.scorer.form == "merged":
+            return replace(self.config, model=self.scorer.file)
+        return self.config
+
+    @property
+    def scoring_id(self) -> str | None:
+        """Stands for what answers questions with pictures; None where nothing sees."""
+        return self._scored_by(self.vision_id) if self.vision_id else None
+
+    @property
+    def blind_scoring_id(self) -> str:
+        """Stands for what answers questions without pictures."""
+        return self._scored_by(self.text_id)
+
+    def _scored_by(self, base: str) -> str:
+        tuned = self.scorer
+        return base if tuned is None else fingerprint(base, tuned.form, tuned.sha256, tuned.max_length)
+
+    @property
+    def scoring_name(self) -> str:
+        """What answers yes or no, for people who read the tables."""
+        return f"{self.config.model.name} + {self.scorer.name}" if self.scorer else self.config.model.name
+
     def to_json(self) -> dict[str, Any]:
-        projector = self.config.projector
+        projector, tuned = self.config.projector, self.scorer
         return {
             "file": str(self.config.model),
             "sha256": self.sha256,
             "mmproj": str(projector) if projector else None,
             "mmproj_sha256": self.projector_sha256,
-            "adapter": None,
+            "adapter": tuned.name if tuned else None,
+            "adapter_form": tuned.form if tuned else None,
+            "adapter_sha256": tuned.sha256 if tuned else None,
             "origin": self.origin,
         }
 
@@ -50,11 +96,17 @@ def choose(
     model: Path | None = None,
     projector: Path | None = None,
     *,
+    adapter: str | None = None,
     context: int = 4096,
     threads: int | None = None,
     image_detail: Any = "overview",
 ) -> Weights:
-    """The weights to use. Raises `ModelError` for a projector without its model and for unreadable files."""
+    """The weights to use.
+
+    `adapter` names a tuned recommender, or is "none"; by default it is the workspace's active one, unless a
+    `model` is given, which then answers as it is. Raises `ModelError` for a projector without its model, for
+    unreadable files, and for an adapter that does not fit its model, its files or the active prompts.
+    """
     if projector and not model:
         raise ModelError("--mmproj needs the --model it was made for.")
     origin = "option"
@@ -71,7 +123,37 @@ def choose(
             f"{error.filename}: cannot read this model file ({error.strerror}). Next: msr-local models use."
         ) from error
     config = EngineConfig(model, projector, context=context, threads=threads, image_detail=image_detail)
-    return Weights(config, sha256, projector_sha256, origin)
+    plain = Weights(config, sha256, projector_sha256, origin)
+    wanted = (adapter, None) if adapter else registry.active(workspace) if origin != "option" else None
+    return plain if wanted is None or wanted[0] == NONE else _tuned(workspace, plain, *wanted)
+
+
+def _tuned(workspace: Workspace, plain: Weights, name: str, form: str | None) -> Weights:
+    """`plain` with the tuned recommender `name` beside it."""
+    manifest = registry.find(workspace, name)
+    registry.check(workspace, manifest, active_prompts(workspace, manifest))
+    registry.check_base(manifest, plain.sha256, plain.projector_sha256)
+    form = form or next(iter(manifest.files))
+    if form not in manifest.files:
+        raise ModelError(f"adapter {name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}.")
+    entry, fitted = manifest.files[form], manifest.calibration
+    scorer = Scorer(
+        name=manifest.name,
+        form=form,
+        file=registry.folder(workspace, manifest.name) / entry["file"],
+        sha256=entry["sha256"],
+        max_length=manifest.settings["max_length"],
+        recall_weight=manifest.fusion["recall"],
+        calibration=(fitted["a"], fitted["b"]) if fitted else None,
+        recipe=manifest.recipe,
+    )
+    adapters = {"score": scorer.file} if form == "adapter" else {}
+    return replace(plain, config=replace(plain.config, adapters=adapters), scorer=scorer)
+
+
+def active_prompts(workspace: Workspace, manifest: registry.Manifest) -> dict[str, str]:
+    """The present hashes of the prompt templates that an adapter was trained with."""
+    return {name: PromptTemplate(name, workspace.home / "prompts").sha256 for name in manifest.prompts}
 
 
 def sees(workspace: Workspace, model: Path | None, projector: Path | None) -> bool:

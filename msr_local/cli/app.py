@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import browse, demo, doctor, explain, ingest, models, recommend
+from . import adapters, browse, demo, doctor, explain, finetune, ingest, models, recommend
 from .options import Session
 from .output import Output
 
@@ -62,6 +62,7 @@ def main(
 
 app.command()(demo.demo)
 app.command()(ingest.ingest)
+app.command()(finetune.finetune)
 app.command()(recommend.recommend)
 app.command()(explain.explain)
 app.command()(browse.users)
@@ -69,3 +70,4 @@ app.command()(browse.items)
 app.command()(browse.status)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(adapters.app, name="adapters")

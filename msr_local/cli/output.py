@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..text import printable, printable_json
 
@@ -23,9 +23,17 @@ _STAGES = {
     "summary": "Summarising the history",
     "scores": "Scoring candidates",
     "evidence": "Measuring the evidence",
+    "train questions": "Making training questions",
+    "validation questions": "Making validation questions",
+    "training": "Training",
+    "gate": "Asking the engine",
 }
 
-Progress = Callable[[str, int, int], None]
+
+class Progress(Protocol):
+    """Called with a stage, how many of how many are done, and what else there is to say of it."""
+
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None: ...
 
 
 class Output:
@@ -61,7 +69,7 @@ class Output:
     def progress(self) -> Iterator[Progress]:
         """A callback for (stage, done, total): a bar with rate and time left, or plain lines when piped."""
         if self.quiet:
-            yield lambda stage, done, total: None
+            yield lambda stage, done, total, detail="": None
         elif sys.stderr.isatty():
             with _Bars() as bars:
                 yield bars.update
@@ -83,13 +91,13 @@ class _Bars:
         )  # fmt: skip
         self._tasks: dict[str, Any] = {}
 
-    def update(self, stage: str, done: int, total: int) -> None:
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
         if stage not in self._tasks or (done == 0 and self._rich.tasks[self._tasks[stage]].finished):
             self._tasks[stage] = self._rich.add_task(_STAGES.get(stage, stage), total=None, rate="")
         task = self._tasks[stage]
         speed = self._rich.tasks[task].speed
         self._rich.update(
-            task, completed=done, total=total or None, rate=f"{speed:.1f}/s" if speed else "",
+            task, completed=done, total=total or None, rate=detail or (f"{speed:.1f}/s" if speed else ""),
             visible=not total or done < total,
         )  # fmt: skip
 
@@ -111,14 +119,15 @@ class _Lines:
         self._began: dict[str, tuple[float, int]] = {}
         self._last = time.monotonic()
 
-    def update(self, stage: str, done: int, total: int) -> None:
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
         since, first = self._began.setdefault(stage, (now, done))
         if now - self._last < self._every or not 0 < done < total:
             return
         self._last = now
         rate = (done - first) / max(now - since, 1e-9)
-        left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        speed = detail or f"{rate:.1f}/s"
+        left = f", {speed}, {(total - done) / rate:.0f} s left" if rate else ""
         self._output.note(f"{_STAGES.get(stage, stage)}: {done:,} of {total:,}{left}")
 
 

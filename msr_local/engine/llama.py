@@ -26,7 +26,7 @@ from ..errors import AnswerTokensError, ContextOverflow, ModelError
 from .answers import answer_log_odds, spellings
 from .gguf import require_gguf
 from .hardware import usable_threads
-from .types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
+from .types import IMAGE_CELL, EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 
 _BATCH = 512  # tokens in one decode, at most
 _FORKS = 16  # sequences beside sequence 0
@@ -202,10 +202,10 @@ class LlamaEngine:
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """See `Engine`."""
-        units = self._units(prompt)
-        if any(isinstance(unit, _Embedded) for unit in units):
-            raise ValueError("a prompt with images has no token ids of its own")
-        return [unit for unit in units if isinstance(unit, int)]
+        ids: list[int] = []
+        for unit in self._units(prompt):
+            ids += [unit] if isinstance(unit, int) else [IMAGE_CELL] * unit.cells
+        return ids
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine`."""

@@ -36,6 +36,7 @@ class Image:
 
 
 Prompt = Sequence[Text | Image]
+IMAGE_CELL = -1  # stands in a list of token ids for one cell of the context that a picture's vectors fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Engine(Protocol):
         ...
 
     def token_ids(self, prompt: Prompt) -> list[int]:
-        """The ids of a prompt without images, exactly as they are decoded."""
+        """The ids of a prompt exactly as they are decoded; each cell of a picture is `IMAGE_CELL`."""
         ...
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:

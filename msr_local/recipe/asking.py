@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from ..engine.process import EngineProcess
 from ..engine.types import Engine, EngineConfig, Image, LogOdds, ModelFacts
 from ..errors import ContextOverflow
 from .prompts import PromptTemplate, Question
 
+SCORE = "score"  # the role of the adapter that answers yes or no
 ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
 
+Choice = TypeVar("Choice")
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 
 class Asker:
-    """An engine that starts with the first question, and the prompt templates of one workspace."""
+    """An engine that starts with the first question, and the prompt templates of one workspace.
+
+    Yes/no questions are answered under the adapter for the role `SCORE`, if the configuration names one.
+    """
 
     def __init__(
         self,
@@ -26,6 +32,7 @@ class Asker:
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self._config, self._overrides, self._open = config, prompts, open_engine
+        self._judge = SCORE if SCORE in config.adapters else None
         self._templates: dict[str, PromptTemplate] = {}
 
     @cached_property
@@ -42,22 +49,29 @@ class Asker:
             self._templates[name] = PromptTemplate(name, self._overrides)
         return self._templates[name]
 
-    def fitting(self, build: Callable[[int], Question], reserve: int = 0) -> Question:
-        """`build(room)` with the most room for each description that fits the context less `reserve` tokens.
+    def fitting(
+        self,
+        build: Callable[[Choice], Question],
+        choices: Sequence[Choice],
+        *,
+        reserve: int = 0,
+        limit: int | None = None,
+    ) -> tuple[Choice, Question]:
+        """The first of `choices` whose question leaves `reserve` tokens of the context free, and that question.
 
-        Raises `ContextOverflow` when even the least does not.
+        `limit` caps the tokens of the question itself. Raises `ContextOverflow` when not even the last one fits.
         """
-        for room in ROOMS:
-            question = build(room)
-            if self._fits(question, reserve):
-                return question
+        room = min(self.facts.context - reserve, limit or self.facts.context)
+        for choice in choices:
+            question = build(choice)
+            if self._fits(question, room):
+                return choice, question
         raise ContextOverflow(
-            f"the question does not fit a context of {self.facts.context} tokens even with every description "
-            "cut short. Next: a smaller --block-size or --history, or a larger --context."
+            f"the question does not fit {room} tokens even with every description cut short. "
+            "Next: a smaller --block-size or --history, or more room (--context, --max-length)."
         )
 
-    def _fits(self, question: Question, reserve: int) -> bool:
-        room = self.facts.context - reserve
+    def _fits(self, question: Question, room: int) -> bool:
         parts = [*question.prefix, *question.suffix]
         texts = [part.text for part in parts if not isinstance(part, Image)]
         # A token is at least one byte: most prompts need no counting.
@@ -80,7 +94,7 @@ class Asker:
 
     def answer_alone(self, question: Question) -> LogOdds:
         """One answer that no neighbour in a batch can touch: differences of a few thousandths mean something."""
-        (answer,) = self.engine.log_odds(question.prefix, [question.suffix])
+        (answer,) = self.engine.log_odds(question.prefix, [question.suffix], adapter=self._judge)
         return answer
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
@@ -91,7 +105,8 @@ class Asker:
             end = start
             while end < len(questions) and questions[end].prefix == prefix:
                 end += 1
-            yield from self.engine.log_odds(prefix, [question.suffix for question in questions[start:end]])
+            suffixes = [question.suffix for question in questions[start:end]]
+            yield from self.engine.log_odds(prefix, suffixes, adapter=self._judge)
             start = end
 
     def close(self) -> None:

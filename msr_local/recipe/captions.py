@@ -53,6 +53,12 @@ class Captions:
             return None
         return results.caption(self._workspace, item.item_id, self._settings, self._key(item))
 
+    def state(self) -> str:
+        """A hash of all captions of the present model: changes with each new one."""
+        if self._weights.vision_id is None:
+            return ""
+        return fingerprint(sorted(key for key, _ in results.captions(self._workspace, self._settings).values()))
+
     def make(self, items: Iterable[Item] | None = None, limit: int | None = None) -> CaptionRun:
         """Caption the items that have a picture and no caption yet (all by default, popular ones first).
 

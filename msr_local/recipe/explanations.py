@@ -14,7 +14,7 @@ from ..store.rows import Interaction, Item, Preference, Score
 from . import views
 from .blocks import changes
 from .descriptions import attribute_values
-from .recommender import Asked, Recommender, new_score
+from .recommender import Asked, Recommender
 from .scoring import Part
 
 WEAK = 0.5  # coverage under which an answer is called weak
@@ -81,8 +81,8 @@ def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequ
         known, key = kept.get(asked.item.item_id), recommender.key(evidence)
         if known is None or known.key != key:
             recommender.progress("evidence", done, len(parts))
-            answer = recommender.asker.answer_alone(recommender.question(asked.item, evidence))
-            known, model = new_score(asked.item.item_id, answer, key), recommender.weights.config.model.name
+            answer = recommender.judge.answer_alone(recommender.question(asked.item, evidence))
+            known, model = recommender.new_score(asked.item.item_id, answer, key), recommender.weights.scoring_name
             results.save_score(recommender.workspace, user_id, recommender.settings, known, model, part.name)
         z.append(known.log_odds)
     recommender.progress("evidence", len(parts), len(parts))

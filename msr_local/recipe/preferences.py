@@ -45,8 +45,11 @@ class Preferences:
         shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption, self._weights.config.context, ROOMS]
         return fingerprint("preference", self._weights.text_id, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
-    def chain(self, user_id: str, history: Sequence[Interaction]) -> list[Preference]:
-        """The summaries after each block of `history`, oldest first; each new one is committed at once."""
+    def chain(self, user_id: str, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
+        """The summaries after each block of `history`, oldest first; each new one is committed at once.
+
+        With `past`, `history` ends at some earlier point: the chain that belongs to the present stays as it is.
+        """
         steps = blocks(history, self._recipe.block_size, self._recipe.window)
         if not steps:
             return []
@@ -63,16 +66,29 @@ class Preferences:
             known = kept.get(block.index)
             if known is None or known.key != key:
                 self._progress("summary", done, len(steps))
-                summary = self._write(before.summary if before else None, items)
                 ids = tuple(item.item_id for item, _ in items)
-                known = Preference(block.index, summary, block.start, block.end, ids, key)
-                model = self._weights.config.model.name
-                results.save_preference(self._workspace, user_id, self.settings, known, model)
+                summary = results.past_summary(self._workspace, key)
+                known = Preference(
+                    block.index,
+                    self._write(before.summary if before else None, items) if summary is None else summary,
+                    block.start,
+                    block.end,
+                    ids,
+                    key,
+                )
+                self._save(user_id, known, past)
             chain.append(known)
-        if set(kept) - {block.index for block in steps}:
+        if not past and set(kept) - {block.index for block in steps}:
             results.keep_preferences(self._workspace, user_id, self.settings, steps[0].index, steps[-1].index)
         self._progress("summary", len(steps), len(steps))
         return chain
+
+    def _save(self, user_id: str, preference: Preference, past: bool) -> None:
+        if past:
+            results.save_past_summary(self._workspace, preference.key, preference.summary)
+        else:
+            model = self._weights.config.model.name
+            results.save_preference(self._workspace, user_id, self.settings, preference, model)
 
     def _write(self, before: str | None, items: Sequence[tuple[Item, str | None]]) -> str:
         name = "direct" if self._recipe.direct else "first" if before is None else "update"
@@ -83,7 +99,7 @@ class Preferences:
             told = [describe(item, caption, room) for item, caption in items]
             return template.question(self._asker.facts, {"items": told, **values})
 
-        question = self._asker.fitting(build, MAX_TOKENS)
+        _, question = self._asker.fitting(build, ROOMS, reserve=MAX_TOKENS)
         said = (before or "").removeprefix(question.opening)
         return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY, said)
 

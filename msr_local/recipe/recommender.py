@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from ..engine.answers import sigmoid
 from ..engine.process import EngineProcess
@@ -41,6 +42,13 @@ class Asked:
     evidence: Evidence
 
 
+class Cut(NamedTuple):
+    """How a question was made to fit: titles that the history lost, and characters left to a description."""
+
+    dropped: int
+    room: int
+
+
 class Recommender:
     """A workspace, the weights that answer, and a recipe. Use as a context manager."""
 
@@ -56,6 +64,9 @@ class Recommender:
         self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress
         self._recall: tuple[object, Recall] | None = None
         self.asker = Asker(weights.config, workspace.home / "prompts", open_engine)
+        self.judge = self.asker  # who answers yes or no: the same model, or a merged one that was tuned for it
+        if weights.scoring_config != weights.config:
+            self.judge = Asker(weights.scoring_config, workspace.home / "prompts", open_engine)
         self.captions = Captions(workspace, weights, self.asker, progress)
         self.preferences = Preferences(workspace, weights, recipe, self.asker, self.captions, progress)
 
@@ -77,9 +88,9 @@ class Recommender:
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes an answer but the question's evidence."""
-        model = self.weights.vision_id if self.looks else self.weights.text_id
-        shape = [self.recipe.to_json(), self.weights.config.context, ROOMS, LONGEST_EDGE]
-        return fingerprint("score", model, self.asker.template("score").sha256, shape)
+        model = self.weights.scoring_id if self.looks else self.weights.blind_scoring_id
+        shape = [self.recipe.to_json(), self.weights.config.context, ROOMS, LONGEST_EDGE, "oldest first"]
+        return fingerprint("score", model, self.judge.template("score").sha256, shape)
 
     def history(self, user_id: str) -> list[Interaction]:
         """The user's interactions in time order. Raises `NotFoundError` for a user that no file named."""
@@ -106,8 +117,12 @@ class Recommender:
         asked = [self.ask(candidate, summary, history) for candidate in recalled]
         scores = self.scores(user_id, asked)
         clock.append(time.perf_counter())
+        weight = self.weights.scorer.recall_weight if self.weights.scorer else scoring.RECALL_WEIGHT
         ranked = sorted(
-            ((scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall), one) for one in asked),
+            (
+                (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one)
+                for one in asked
+            ),
             key=lambda pair: (-pair[0], pair[1].item.item_id),
         )
         ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
@@ -130,7 +145,7 @@ class Recommender:
         return {
             **self.weights.to_json(),
             "recipe": self.recipe.to_json(),
-            "prompt_version": self.asker.template("score").sha256[:12],
+            "prompt_version": self.judge.template("score").sha256[:12],
             "coverage": coverage[len(coverage) // 2] if coverage else None,
         }
 
@@ -164,18 +179,29 @@ class Recommender:
 
     def question(self, item: Item, evidence: Evidence) -> Question:
         """The prompt; raises `InputError` if the item's picture is no longer good."""
-        image = picture(item) if evidence.image_sha256 else None
+        return self.fitted(item, evidence)[1]
 
-        def build(room: int) -> Question:
+    def fitted(self, item: Item, evidence: Evidence, limit: int | None = None) -> tuple[Cut, Question]:
+        """The prompt in at most `limit` tokens (by default what the answering model was tuned with), and what it lost.
+
+        The oldest titles of the history go first, then descriptions are shortened. Raises `InputError` if the
+        item's picture is no longer good, `ContextOverflow` if not even the shortest form fits.
+        """
+        image = picture(item) if evidence.image_sha256 else None
+        lines = len(evidence.history)
+
+        def build(cut: Cut) -> Question:
             values = {
                 "summary": evidence.summary,
-                "history": [shorten(line, room) for line in evidence.history],
-                "candidate": describe(item, evidence.caption, room),
+                "history": [shorten(line, cut.room) for line in evidence.history[cut.dropped :]],
+                "candidate": describe(item, evidence.caption, cut.room),
                 "hint": evidence.hint,
             }
-            return self.asker.template("score").question(self.asker.facts, values, image)
+            return self.judge.template("score").question(self.judge.facts, values, image)
 
-        return self.asker.fitting(build)
+        cuts = [*(Cut(n, ROOMS[0]) for n in range(lines + 1)), *(Cut(lines, room) for room in ROOMS[1:])]
+        tuned = self.weights.scorer.max_length if self.weights.scorer else None
+        return self.judge.fitting(build, cuts, limit=limit or tuned)
 
     def scores(self, user_id: str, asked: Sequence[Asked]) -> dict[str, Score]:
         """{item id: score} of all questions; the new ones are asked, and each answer is committed."""
@@ -191,28 +217,30 @@ class Recommender:
         self.progress("scores", 0, len(missing))
         for start in range(0, len(missing), _TOGETHER):
             group = missing[start : start + _TOGETHER]
-            answers = self.asker.answers([self.question(one.item, one.evidence) for one, _ in group])
+            answers = self.judge.answers([self.question(one.item, one.evidence) for one, _ in group])
             for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
-                score = new_score(one.item.item_id, answer, key)
-                model = self.weights.config.model.name
-                results.save_score(self.workspace, user_id, self.settings, score, model)
+                score = self.new_score(one.item.item_id, answer, key)
+                results.save_score(self.workspace, user_id, self.settings, score, self.weights.scoring_name)
                 found[score.item_id] = score
                 self.progress("scores", done, len(missing))
         return found
 
+    def new_score(self, item_id: str, answer: LogOdds, key: str) -> Score:
+        """An answer as a row to keep; `p_yes` is calibrated where the tuned model was, for this very recipe."""
+        scorer = self.weights.scorer
+        fits = scorer is not None and scorer.calibration is not None and scorer.recipe == self.recipe.to_json()
+        slope, shift = scorer.calibration if fits else (1.0, 0.0)  # type: ignore[union-attr, misc]
+        return Score(item_id, answer.z, sigmoid(slope * answer.z + shift), answer.coverage, key)
+
     def close(self) -> None:
         self.asker.close()
+        self.judge.close()
 
     def __enter__(self) -> Recommender:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def new_score(item_id: str, answer: LogOdds, key: str) -> Score:
-    """An answer as a row to keep."""
-    return Score(item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
 
 
 def _recommendation(rank: int, score: float, asked: Asked, answer: Score) -> views.Recommendation:

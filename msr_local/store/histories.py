@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .rows import Interaction, Item
+from .rows import Interaction, Item, Log
 from .workspace import Workspace
 
 _ITEM = "items.item_id, items.title, items.attributes, images.path, images.size, images.mtime_ns, images.sha256"
@@ -120,6 +121,21 @@ def interaction_arrays(
     ]
     flat = np.array(pairs, dtype=np.int32).reshape(-1, 2)
     return item_ids, flat[:, 0].copy(), flat[:, 1].copy()
+
+
+def log(workspace: Workspace) -> Log:
+    """All interactions with their times, in the order of `interaction_arrays`."""
+    item_ids = [i for (i,) in workspace.execute("SELECT item_id FROM items ORDER BY rowid")]
+    position = {item_id: index for index, item_id in enumerate(item_ids)}
+    user_ids: dict[str, int] = {}
+    users, taken, times = [], [], []
+    for user_id, item_id, timestamp in workspace.execute(
+        "SELECT user_id, item_id, timestamp FROM interactions ORDER BY user_id, timestamp, id"
+    ):
+        users.append(user_ids.setdefault(user_id, len(user_ids)))
+        taken.append(position[item_id])
+        times.append(datetime.fromisoformat(timestamp).timestamp() if timestamp else float("nan"))
+    return Log(item_ids, list(user_ids), np.array(users, np.int32), np.array(taken, np.int32), np.array(times, float))
 
 
 def revision(workspace: Workspace) -> tuple[object, ...]:

@@ -73,6 +73,20 @@ def keep_preferences(workspace: Workspace, user_id: str, settings: str, first: i
         )
 
 
+def past_summary(workspace: Workspace, key: str) -> str | None:
+    """A summary that was made for a point of the past, by the hash of all that made it."""
+    text: str | None = workspace.one("SELECT summary FROM past_summaries WHERE key = ?", [key])
+    return text
+
+
+def save_past_summary(workspace: Workspace, key: str, summary: str) -> None:
+    """Keep a summary of the past; the user's present chain is not touched."""
+    with workspace.write():
+        workspace.execute(
+            "INSERT OR REPLACE INTO past_summaries (key, summary, created) VALUES (?, ?, ?)", [key, summary, now()]
+        )
+
+
 def scores(workspace: Workspace, user_id: str, settings: str, without: str = "") -> dict[str, Score]:
     """{item id: score} of a user's questions under `settings`, valid or not: compare the keys."""
     rows = workspace.execute(

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -48,6 +51,17 @@ class Score:
     p_yes: float
     coverage: float
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """All interactions as flat arrays of shape [N], by user and in time order; indices into the lists of ids."""
+
+    item_ids: list[str]
+    user_ids: list[str]
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+    times: npt.NDArray[np.float64]  # seconds since 1970; NaN where the source has no times
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,3 +164,52 @@ def m004_views(db: Any) -> None:
                     WHERE seen.user_id = scores.user_id AND seen.item_id = scores.item_id)
         """,
     )
+
+
+@migrations()
+def m006_past_summaries(db: Any) -> None:
+    """Summaries of a history as it stood once: training asks at many points of the past."""
+    _run(db, "CREATE TABLE past_summaries (key TEXT PRIMARY KEY, summary TEXT NOT NULL, created TEXT NOT NULL)")
+
+
+@migrations()
+def m005_training(db: Any) -> None:
+    """How adapters were made, and which there are."""
+    _run(
+        db,
+        """
+        CREATE TABLE runs (
+            run_id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,  -- of the adapter that the run is to make
+            status TEXT NOT NULL,  -- running, failed or done
+            stage TEXT NOT NULL,
+            settings TEXT NOT NULL,  -- this and the next three: JSON objects
+            split TEXT NOT NULL,
+            versions TEXT NOT NULL,
+            metrics TEXT NOT NULL,
+            error TEXT,
+            created TEXT NOT NULL,
+            updated TEXT NOT NULL
+        );
+        CREATE TABLE run_steps (
+            run_id TEXT NOT NULL REFERENCES runs(run_id),
+            step INTEGER NOT NULL,
+            loss REAL,
+            auc REAL,  -- on validation data; NULL at steps that were not validated
+            auc_low REAL,
+            auc_high REAL,
+            tokens INTEGER,
+            seconds REAL,
+            learning_rate REAL,
+            PRIMARY KEY (run_id, step)
+        );
+        CREATE TABLE adapters (  -- an index of the folders in adapters/, which are the truth
+            name TEXT PRIMARY KEY,
+            run_id TEXT NOT NULL,  -- may be a run of another workspace
+            base TEXT NOT NULL,
+            base_sha256 TEXT NOT NULL,
+            manifest TEXT NOT NULL,  -- a JSON object: manifest.json as it is in the folder
+            created TEXT NOT NULL
+        )
+        """,
+    )

@@ -1,0 +1,111 @@
+"""Ranking and calibration metrics of yes/no scores, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.stats import rankdata
+
+Vector = npt.NDArray[np.float64]
+_RESAMPLES = 1000
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric and the bounds of its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": self.value, "ci95": [self.low, self.high]}
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def auc(scores: Vector, answers: Vector) -> float:
+    """Area under the ROC curve over all pairs of a yes and a no; ties count half. NaN without both answers.
+
+    `scores` and `answers` (1 for yes, 0 for no) have shape [N].
+    """
+    positive = int(answers.sum())
+    negative = len(answers) - positive
+    if not positive or not negative:
+        return float("nan")
+    ranks = rankdata(scores)
+    return float((ranks[answers == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def auc_estimate(scores: Vector, answers: Vector, groups: Sequence[object], seed: int = 0) -> Estimate:
+    """Pooled AUC with a percentile bootstrap over whole groups (a user's rows depend on each other)."""
+    _, index = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+    members = [np.flatnonzero(index == group) for group in range(int(index.max()) + 1 if len(index) else 0)]
+    random = np.random.default_rng(seed)
+    values = []
+    for _ in range(_RESAMPLES if members else 0):
+        chosen = np.concatenate([members[i] for i in random.integers(len(members), size=len(members))])
+        values.append(auc(scores[chosen], answers[chosen]))
+    finite = np.array([value for value in values if np.isfinite(value)])
+    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (float("nan"), float("nan"))
+    return Estimate(auc(scores, answers), float(low), float(high))
+
+
+def calibration_error(p: Vector, answers: Vector, bins: int = _BINS) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean |p - share of yes| over equal-width bins, by size."""
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    gaps = [abs(p[which == b].mean() - answers[which == b].mean()) * (which == b).mean() for b in np.unique(which)]
+    return float(sum(gaps))
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """p(yes) = sigmoid(a z + b), a > 0: Platt scaling (Platt 1999), which never changes an order."""
+
+    a: float
+    b: float
+
+    def __call__(self, z: Vector) -> Vector:
+        return _sigmoid(self.a * z + self.b)
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def platt(z: Vector, answers: Vector) -> Platt | None:
+    """The scaling that fits best; None where higher log-odds do not mean more yes, or only one answer is there.
+
+    Targets are smoothed as in Platt (1999), so that perfectly separated rows do not give an infinite slope.
+    """
+    positive, negative = answers.sum(), len(answers) - answers.sum()
+    if not positive or not negative:
+        return None
+    targets = np.where(answers == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    a, b = logistic(z[:, None], targets)
+    return Platt(float(a), float(b)) if a > 1e-6 else None
+
+
+def logistic(features: npt.NDArray[np.float64], targets: Vector, ridge: float = 1e-3) -> Vector:
+    """Logistic regression of `targets` (0..1, shape [N]) on `features` [N, F]: F weights, then the intercept."""
+    scale = features.std(axis=0) + 1e-12
+    x = np.c_[features / scale, np.ones(len(features))]
+
+    def loss(w: Vector) -> tuple[float, Vector]:
+        s = x @ w
+        penalty = np.r_[w[:-1], 0.0] * ridge
+        value = np.mean(np.logaddexp(0.0, s) - targets * s) + 0.5 * float(penalty @ w)
+        return float(value), x.T @ (_sigmoid(s) - targets) / len(s) + penalty
+
+    weights: Vector = minimize(loss, np.zeros(x.shape[1]), jac=True, method="BFGS").x
+    return np.concatenate([weights[:-1] / scale, weights[-1:]])
+
+
+def _sigmoid(s: Vector) -> Vector:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -s)))

@@ -1,0 +1,156 @@
+"""The two ways to a model with a LoRA on its language layers: Unsloth, and transformers + PEFT.
+
+Both give the same thing: the base in its Hugging Face form with one fresh adapter, alpha/rank scaling, nothing
+else trainable. Settings that llama.cpp cannot follow (rsLoRA, DoRA, trained embeddings) are not offered.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from .settings import Settings
+
+_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_BIG = 2_000_000_000  # bytes of weights from which they are kept in their own type instead of float32
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Which library trains, and why it was chosen."""
+
+    name: str
+    why: str
+
+
+def choose_backend(asked: str, folder: Path, *, cuda: bool) -> Backend:
+    """`asked` ("auto", "unsloth" or "peft") for the model in `folder`. Raises `ModelError` where it cannot be."""
+    there = importlib.util.find_spec("unsloth") is not None
+    seeing = "vision_config" in config_of(folder)
+    if asked == "peft":
+        return Backend("peft", "asked for")
+    if not there:
+        if asked == "unsloth":
+            raise ModelError("unsloth is not installed. Next: pip install unsloth, or --backend peft.")
+        return Backend("peft", "unsloth is not installed")
+    if not cuda and seeing:
+        if asked == "unsloth":
+            raise ModelError("Unsloth trains vision-language models on a GPU only. Next: --backend peft.")
+        return Backend("peft", "no GPU, and Unsloth trains vision-language models on a GPU only")
+    if asked == "unsloth":
+        return Backend("unsloth", "asked for")
+    # Unsloth's CPU back end is transformers + PEFT as well: there is nothing to win there.
+    return Backend("unsloth", "a GPU is there") if cuda else Backend("peft", "no GPU is there")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The model's config.json. Raises `ModelError` if it is missing or broken."""
+    try:
+        document: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}/config.json: cannot read it ({error}). Next: a whole model folder.") from error
+    return document
+
+
+def load_trainable(backend: Backend, folder: Path, settings: Settings, *, cuda: bool) -> Any:
+    """The model of `folder` with a fresh LoRA, ready to train. Raises `ModelError` for 4-bit without a GPU."""
+    if settings.load_in_4bit and not cuda:
+        raise ModelError("--load-in-4bit needs a CUDA GPU. Next: leave it out.")
+    if backend.name == "unsloth":
+        return _unsloth(folder, settings, cuda=cuda)
+    return _peft(folder, settings, cuda=cuda)
+
+
+def _unsloth(folder: Path, settings: Settings, *, cuda: bool) -> Any:
+    seeing = "vision_config" in config_of(folder)
+    from unsloth import FastLanguageModel, FastVisionModel
+
+    loader = FastVisionModel if seeing else FastLanguageModel
+    model, _ = loader.from_pretrained(**unsloth_load(folder, settings, cuda=cuda))
+    return loader.get_peft_model(model, **unsloth_lora(settings, seeing=seeing))
+
+
+def unsloth_load(folder: Path, settings: Settings, *, cuda: bool) -> dict[str, Any]:
+    """What Unsloth's `from_pretrained` is called with."""
+    import torch
+
+    return {
+        "model_name": str(folder),
+        "max_seq_length": settings.max_length,
+        "dtype": None if cuda else torch.float32,
+        "load_in_4bit": settings.load_in_4bit,
+        "use_gradient_checkpointing": "unsloth" if cuda else False,
+        "trust_remote_code": False,
+    }
+
+
+def unsloth_lora(settings: Settings, *, seeing: bool) -> dict[str, Any]:
+    """What Unsloth's `get_peft_model` is called with: the language layers only."""
+    which: dict[str, Any] = {"target_modules": list(_LAYERS), "use_gradient_checkpointing": False}
+    if seeing:
+        which = {
+            "finetune_vision_layers": False,
+            "finetune_language_layers": True,
+            "finetune_attention_modules": True,
+            "finetune_mlp_modules": True,
+        }
+    return {
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "bias": "none",
+        "random_state": settings.seed,
+        "use_rslora": False,
+        **which,
+    }
+
+
+def _peft(folder: Path, settings: Settings, *, cuda: bool) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(settings.seed)
+    model = load_plain(folder, cuda=cuda, four_bit=settings.load_in_4bit)
+    lora = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=_language_layers(model),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora)
+
+
+def load_plain(folder: Path, *, cuda: bool = False, four_bit: bool = False) -> Any:
+    """The model of `folder` as it is: float32 where that fits, on the GPU if `cuda`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    loader = AutoModelForImageTextToText if "vision_config" in config_of(folder) else AutoModelForCausalLM
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    options: dict[str, Any] = {"dtype": "auto" if size > _BIG else torch.float32}
+    if four_bit:
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    try:
+        model = loader.from_pretrained(folder, trust_remote_code=False, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: transformers cannot load this model ({error}).") from error
+    return model.to("cuda") if cuda and not four_bit else model
+
+
+def _language_layers(model: Any) -> list[str]:
+    """Full names of the linear layers of the language part: never the tower, the connector or the head."""
+    decoder = model.get_decoder()
+    (start,) = [name for name, module in model.named_modules() if module is decoder]
+    return [f"{start}.{name}" for name, _ in decoder.named_modules() if name.rsplit(".", 1)[-1] in _LAYERS]

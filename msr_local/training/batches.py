@@ -1,0 +1,226 @@
+"""Rows as tensors: token ids from the engine, pictures prepared as the engine prepares them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from ..engine.types import IMAGE_CELL, Image
+from ..errors import ModelError
+from .backends import config_of
+from .rows import NO, YES, Row
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Token ids of the answers: the one to be trained for each, and all spellings that the engine counts."""
+
+    yes: int
+    no: int
+    all_yes: tuple[int, ...]
+    all_no: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """How a SmolVLM (Idefics3) turns a picture into its one overview: sizes in pixels, statistics per channel."""
+
+    tile: int
+    longest_edge: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image) -> npt.NDArray[np.float32]:
+        """The tower's input, shape [1, 3, tile, tile].
+
+        The three resizes with 8-bit rounding between are those of llama.cpp's mtmd, whose filter is Pillow's.
+        """
+        picture = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
+        aspect = image.width / image.height
+        if image.width >= image.height:
+            height = int(self.longest_edge / aspect)
+            size = (self.longest_edge, height + height % 2)
+        else:
+            width = int(self.longest_edge * aspect)
+            size = (width + width % 2, self.longest_edge)
+        whole = tuple(-(-edge // self.tile) * self.tile for edge in size)
+        for target in (size, whole, (self.tile, self.tile)):
+            if picture.size != target:
+                picture = picture.resize((max(1, target[0]), max(1, target[1])), Pillow.Resampling.LANCZOS)
+        values: npt.NDArray[Any] = np.asarray(picture, np.float32) / 255.0
+        values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(values.transpose(2, 0, 1))[None]
+
+
+def pixels_of(folder: Path) -> Pixels | None:
+    """How pictures go into the model of `folder`; None for a text model.
+
+    Raises `ModelError` for a vision model of another family: its pictures could not be proven to be the engine's.
+    """
+    config = config_of(folder)
+    if "vision_config" not in config:
+        return None
+    if config.get("model_type") not in ("idefics3", "smolvlm"):
+        raise ModelError(
+            f"{folder}: pictures of a {config.get('model_type')} cannot be trained yet, since the engine's view of "
+            "them has not been proven equal. Next: a SmolVLM, or a text model."
+        )
+    try:
+        said = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        return Pixels(
+            tile=int(config["vision_config"]["image_size"]),
+            longest_edge=int(said["size"]["longest_edge"]),
+            mean=tuple(said["image_mean"]),
+            std=tuple(said["image_std"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}/preprocessor_config.json: cannot use it ({error!r}).") from error
+
+
+Group = Sequence[Row]  # questions about one moment of one user: they begin alike
+
+
+def grouped(rows: Sequence[Row]) -> list[Group]:
+    """Neighbours that share their prefix, together."""
+    return [list(group) for _, group in groupby(rows, key=lambda row: row.prefix)]
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Makes tensors of groups of rows.
+
+    With `share`, the tokens that a group has in common are computed once: the questions' ends follow one
+    another, each at the position it would have alone, and see the common part and themselves only. The result
+    is that of separate rows. It needs an attention that takes any mask (sdpa), so it is for plain transformers.
+    """
+
+    answers: Answers
+    pixels: Pixels | None
+    image_token: int | None
+    share: bool = True
+    device: str = "cpu"
+
+    def __call__(self, groups: Sequence[Group]) -> dict[str, Any]:
+        """The model's inputs, and of the R rows: `where` [R, 2] (line and position of the question's last token)
+        and `answers` [R]."""
+        import torch
+
+        if not self.share:
+            groups = [[row] for group in groups for row in group]
+        lines = [_Line(group) for group in groups]
+        longest = max(len(line.ids) for line in lines)
+        ids = torch.zeros((len(lines), longest), dtype=torch.long)
+        positions, segments = torch.zeros_like(ids), torch.full_like(ids, -1)
+        for number, line in enumerate(lines):
+            ids[number, : len(line.ids)] = torch.tensor(line.ids)
+            positions[number, : len(line.ids)] = torch.tensor(line.positions)
+            segments[number, : len(line.ids)] = torch.tensor(line.segments)
+        batch: dict[str, Any] = {"position_ids": positions, "attention_mask": (segments >= 0).long()}
+        if self.share:
+            batch["attention_mask"] = _tree_mask(segments)
+        if (ids == IMAGE_CELL).any():
+            batch["pixel_values"] = self._pictures(groups)
+            ids[ids == IMAGE_CELL] = self.image_token
+        batch["input_ids"] = ids
+        batch["where"] = torch.tensor([(number, last) for number, line in enumerate(lines) for last in line.last])
+        tokens = {YES: self.answers.yes, NO: self.answers.no}
+        batch["answers"] = torch.tensor([tokens[row.answer] for group in groups for row in group])
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _pictures(self, groups: Sequence[Group]) -> torch.Tensor:
+        """[lines, most pictures in a line, 3, tile, tile]; Idefics3 drops the zeros that fill it up."""
+        import torch
+
+        if self.pixels is None or self.image_token is None:
+            raise ModelError("the training set holds pictures, but the model is a text model.")
+        shown = [[self.pixels(row.load_image()) for row in group if row.image_sha256] for group in groups]
+        most = max(map(len, shown))
+        filled = np.zeros((len(groups), most, 3, self.pixels.tile, self.pixels.tile), np.float32)
+        for number, pictures in enumerate(shown):
+            for place, picture in enumerate(pictures):
+                filled[number, place] = picture
+        return torch.from_numpy(filled)
+
+
+class _Line:
+    """A group as one sequence: the common part (segment 0), then the rest of each row (segments 1, 2, …)."""
+
+    def __init__(self, group: Group) -> None:
+        # Each row keeps a token of its own, so that each has an end.
+        most = min(len(row.ids) for row in group) - (len(group) > 1)
+        common = next(
+            (at for at in range(most) if len({row.ids[at] for row in group}) > 1 or _in_picture(group, at)), most
+        )
+        self.ids = list(group[0].ids[:common])
+        self.positions, self.segments = list(range(common)), [0] * common
+        self.last: list[int] = []
+        for number, row in enumerate(group, start=1):
+            rest = row.ids[common:]
+            self.ids += rest
+            self.positions += range(common, len(row.ids))
+            self.segments += [number] * len(rest)
+            self.last.append(len(self.ids) - 1)
+
+
+def _in_picture(group: Group, at: int) -> bool:
+    """Whether two pictures would be taken for one: their cells look alike as ids."""
+    return len(group) > 1 and group[0].ids[at] == IMAGE_CELL
+
+
+def _tree_mask(segments: torch.Tensor) -> torch.Tensor:
+    """Who sees whom, as booleans of shape [B, 1, T, T]: what comes before, in the common part or one's own."""
+    import torch
+
+    size = segments.shape[1]
+    before = torch.ones(size, size, dtype=torch.bool).tril()
+    own = segments[:, None, :] == segments[:, :, None]
+    return ((before & (own | (segments[:, None, :] == 0))) | torch.eye(size, dtype=torch.bool))[:, None]
+
+
+def answer_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """The logits of the token after each question, shape [R, vocabulary]."""
+    import torch
+
+    inputs = {name: value for name, value in batch.items() if name not in ("where", "answers")}
+    line, position = batch["where"].T
+    kept, place = torch.unique(position, return_inverse=True)
+    # Only these positions go through the head, which is a fifth of a small model's work.
+    logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
+    if logits.shape[1] != len(kept):  # a model that does not know logits_to_keep
+        return logits[line, position]
+    return logits[line, place]
+
+
+def log_odds(model: Any, rows: Sequence[Row], collator: Collator, batch_size: int = 8) -> npt.NDArray[np.float64]:
+    """z of each row as the engine reads it (log p(yes) - log p(no) over all spellings), shape [N]."""
+    import torch
+
+    numbered = iter(range(len(rows)))
+    groups = [([next(numbered) for _ in group], group) for group in grouped(rows)]
+    groups.sort(key=lambda group: len(group[1][0].ids))
+    each = max(1, batch_size // max(len(group) for _, group in groups))
+    z = np.zeros(len(rows))
+    yes, no = list(collator.answers.all_yes), list(collator.answers.all_no)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(groups), each):
+                some = groups[start : start + each]
+                logits = answer_logits(model, collator([group for _, group in some])).double()
+                difference = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
+                z[[index for indices, _ in some for index in indices]] = difference.cpu().numpy()
+    finally:
+        model.train(was_training)
+    return z

@@ -1,0 +1,378 @@
+"""From Hugging Face folders to GGUF files, with llama.cpp's own converter and quantiser.
+
+The converter is in the source distribution of llama-cpp-python but not in its wheel, and the `gguf` package of
+PyPI does not match it. So the sdist of the exact installed release is fetched once with pip, checked against a
+pinned hash before anything in it is unpacked or run, and its scripts run in a process of their own.
+
+Every file appears under its final name whole or not at all: a kill leaves a hidden `.unfinished` beside it,
+which a later call sweeps away. Knows nothing of training, of the workspace or of torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import mmap
+import os
+import re
+import secrets
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ..engine.gguf import require_gguf
+from ..engine.process import quantise_in_child
+from ..errors import ModelError
+
+QUANTISATIONS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k_m": 15}  # llama_ftype
+
+_SETTING = "MSR_LOCAL_LLAMA_CPP"
+_SDISTS = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}  # sha256
+_MODEL_SCRIPT, _ADAPTER_SCRIPT = "convert_hf_to_gguf.py", "convert_lora_to_gguf.py"
+_NEEDED = (_MODEL_SCRIPT, _ADAPTER_SCRIPT, "conversion/__init__.py", "gguf-py/gguf/__init__.py")
+_ABANDONED = 3600.0  # seconds without a change
+_F16 = QUANTISATIONS["f16"]
+
+# GGUF value types: struct formats of the plain ones, and the two that have a length.
+_PLAIN = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_ALIGNMENT = 32
+
+
+def silent(_: str) -> None:
+    """A note that nobody wants to read."""
+
+
+def converter(folder: Path | None = None, note: Callable[[str], None] = silent) -> Path:
+    """The folder with llama.cpp's conversion scripts: `folder`, else $MSR_LOCAL_LLAMA_CPP, else the pinned sdist.
+
+    The sdist (77 MB, of which 2 MB are kept) is fetched on first use. Raises `ModelError` where a named folder
+    is no llama.cpp, where the installed release is not a known one, and where pip cannot fetch it.
+    """
+    named = folder or os.environ.get(_SETTING)
+    if named:
+        tools = Path(named).resolve()
+        if lacking := _lacking(tools):
+            raise ModelError(
+                f"{tools}: not a llama.cpp folder (it has no {lacking[0]}). "
+                f"Next: give a checkout of llama.cpp as --llama-cpp DIR or ${_SETTING}."
+            )
+        return tools
+    version = importlib.metadata.version("llama-cpp-python").split("+")[0]
+    tools = Path(platformdirs.user_cache_dir("msr-local")) / f"llama.cpp-{version}"
+    if _lacking(tools):
+        if version not in _SDISTS:
+            raise ModelError(
+                f"llama-cpp-python {version} is not a release whose converter is known ({', '.join(_SDISTS)}). "
+                f"Next: give a checkout of llama.cpp as --llama-cpp DIR or ${_SETTING}, or install a known release."
+            )
+        note(f"Fetching the converter: the source of llama-cpp-python {version}, 77 MB, once.")
+        _fetch(version, tools)
+    return tools
+
+
+def _lacking(tools: Path) -> list[str]:
+    return [name for name in _NEEDED if not (tools / name).is_file()]
+
+
+def _fetch(version: str, tools: Path) -> None:
+    shutil.rmtree(tools, ignore_errors=True)  # incomplete: something cleaned up in the cache
+    with written_whole(tools) as part:
+        (part / "download").mkdir(parents=True)
+        sdist = _download(version, part / "download")
+        _unpack(sdist, f"llama_cpp_python-{version}/vendor/llama.cpp/", part)
+        shutil.rmtree(part / "download")
+        if lacking := _lacking(part):
+            raise ModelError(f"{sdist.name} has no {lacking[0]}. Next: --llama-cpp DIR.")
+
+
+def _download(version: str, folder: Path) -> Path:
+    """The sdist, fetched by pip: it knows the user's index, proxy and cache.
+
+    pip runs the build script of what it downloads to read its metadata, hence pip gets to check the hash too.
+    """
+    wanted = _SDISTS[version]
+    requirement = folder / "requirements.txt"
+    requirement.write_text(f"llama-cpp-python=={version} --hash=sha256:{wanted}\n", encoding="utf-8")
+    options = ["-q", "--no-deps", "--no-binary", "llama-cpp-python", "-r", str(requirement), "-d", str(folder)]
+    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONSAFEPATH": "1"}
+    done = _execute([sys.executable, "-m", "pip", "download", *options], environment)
+    fetched = next(folder.glob("*.tar.gz"), None)
+    if "DO NOT MATCH THE HASHES" in done.stderr or (fetched and file_sha256(fetched) != wanted):
+        raise ModelError(
+            f"the source of llama-cpp-python {version} that pip fetched is not the known one (wrong SHA-256), so "
+            "nothing of it was used. Next: check the package index and pip's cache (pip cache purge), "
+            "or give a checkout of llama.cpp as --llama-cpp DIR."
+        )
+    if "No module named pip" in done.stderr:
+        raise ModelError(
+            f"the converter has to be fetched once, and {sys.executable} has no pip to do it. "
+            "Next: python -m ensurepip, or give a checkout of llama.cpp as --llama-cpp DIR."
+        )
+    if done.returncode or not fetched:
+        raise ModelError(
+            f"pip could not fetch the source of llama-cpp-python {version}, which holds the converter: "
+            f"{_last_words(done)} Next: check the network, or give a checkout of llama.cpp as --llama-cpp DIR."
+        )
+    return fetched
+
+
+def _unpack(sdist: Path, root: str, folder: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            name = member.name.removeprefix(root)
+            first = name.split("/")[0]
+            wanted = first in {"conversion", "gguf-py"} or (first == name and name.startswith("convert_"))
+            if member.isfile() and wanted and name != member.name:
+                archive.extract(member.replace(name=name), folder, filter="data")
+
+
+def convert_model(tools: Path, folder: Path, target: Path, *, projector: bool = False, outtype: str = "f16") -> None:
+    """Write the model in `folder`, or with `projector` only its eyes, as the GGUF file `target`.
+
+    Raises `ModelError` where the converter does not know or cannot read the model.
+    """
+    options = ["--outtype", outtype, *(["--mmproj"] if projector else [])]
+    _convert(tools, _MODEL_SCRIPT, folder, target, options)
+
+
+def convert_adapter(tools: Path, adapter: Path, base: Path, target: Path, *, outtype: str = "f16") -> None:
+    """Write the PEFT folder `adapter`, a LoRA on the model in `base`, as the GGUF file `target`.
+
+    Raises `ModelError` where the converter does not know the model or the adapter is no plain LoRA.
+    """
+    _convert(tools, _ADAPTER_SCRIPT, adapter, target, ["--outtype", outtype, "--base", str(base.resolve())])
+
+
+def _convert(tools: Path, script: str, source: Path, target: Path, options: list[str]) -> None:
+    # Nothing of the caller's Python setup: PyPI's gguf, if first on the path, does not match the scripts.
+    environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "NO_LOCAL_GGUF"}} | {
+        "PYTHONPATH": os.pathsep.join([str(tools / "gguf-py"), str(tools)]),
+        "PYTHONUTF8": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    with written_whole(target) as part:
+        # The scripts take --outfile as it stands, but replace {ftype} and the like in its last name.
+        command = [sys.executable, str(tools / script), "--outfile", str(part), *options, str(source.resolve())]
+        done = _execute(command, environment)
+        if done.returncode:
+            raise ModelError(f"{source}: {script} could not convert it: {_last_words(done)} Next: try another base.")
+        try:
+            require_gguf(part)
+        except ModelError:
+            raise ModelError(
+                f"{source}: {script} ended well but wrote no GGUF file. Next: check --llama-cpp DIR."
+            ) from None
+
+
+def quantise(source: Path, target: Path, quantisation: str) -> None:
+    """Write the GGUF file `source` again as `target`, with one of the `QUANTISATIONS`.
+
+    F16 of an F16 file is a hard link where the disk allows it. Raises `ModelError` for an unknown name and for
+    a file that llama.cpp cannot convert, `EngineCrashed` where it ended its process.
+    """
+    if quantisation not in QUANTISATIONS:
+        raise ModelError(f"{quantisation!r} is no known quantisation. Next: one of {', '.join(QUANTISATIONS)}.")
+    kind = metadata(source).get("general.file_type")
+    with written_whole(target) as part:
+        if quantisation == "f16" and kind == _F16:
+            try:
+                part.hardlink_to(source)
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(source, part)
+        else:
+            quantise_in_child(source, part, ftype=QUANTISATIONS[quantisation])
+
+
+def graft_tokenizer(base: Path, target: Path) -> None:
+    """Give the GGUF file `target` the whole tokenizer of `base`: every `tokenizer.*` key; tensors stay as they are.
+
+    Raises `ModelError` where `base` has no tokenizer, or one with another number of tokens than `target`'s.
+    """
+    old, donor = _Head.read(target), _Head.read(base)
+    if not donor.tokenizer:
+        raise ModelError(f"{base}: this GGUF file has no tokenizer. Next: give the base model, not an adapter.")
+    sizes = [len(head.value("tokenizer.ggml.tokens") or ()) for head in (donor, old)]
+    if sizes[1] and sizes[0] != sizes[1]:
+        raise ModelError(
+            f"{target} has {sizes[1]:,} tokens and {base} has {sizes[0]:,}: it was not made from this base. "
+            "Next: give the base it was trained from."
+        )
+    if old.tokenizer == donor.tokenizer:
+        return
+    fields = {key: value for key, value in old.fields.items() if key not in old.tokenizer} | donor.tokenizer
+    with written_whole(target) as part, target.open("rb") as source, part.open("wb") as out:
+        out.write(struct.pack("<4sIQQ", b"GGUF", old.version, old.tensors, len(fields)))
+        for key, value in fields.items():
+            name = key.encode()
+            out.write(struct.pack("<Q", len(name)) + name + value)
+        out.write(old.infos)
+        out.write(bytes(-out.tell() % old.alignment))
+        source.seek(old.data)
+        shutil.copyfileobj(source, out, 1 << 20)
+
+
+def tokenizer_differences(base: Path, other: Path) -> list[str]:
+    """The `tokenizer.*` keys that differ between two GGUF files or that only one has, sorted."""
+    ours, theirs = _Head.read(base).tokenizer, _Head.read(other).tokenizer
+    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """All keys and values of a GGUF file. Raises `ModelError` for a broken one."""
+    head = _Head.read(path)
+    return {key: head.value(key) for key in head.fields}
+
+
+class _Head:
+    """What comes before the tensors' data, the values as the bytes that stand in the file.
+
+    Bytes, so that what is copied is copied exactly and what is compared is compared exactly.
+    """
+
+    def __init__(self, data: mmap.mmap) -> None:
+        _, self.version, self.tensors, count = struct.unpack_from("<4sIQQ", data)
+        self.fields: dict[str, bytes] = {}
+        at = 24
+        for _ in range(count):
+            start = _skip(data, at, _STRING)
+            (kind,) = struct.unpack_from("<I", data, start)
+            end = _skip(data, start + 4, kind)
+            self.fields[data[at + 8 : start].decode()] = data[start:end]
+            at = end
+        start = at
+        for _ in range(self.tensors):
+            at = _skip(data, at, _STRING)
+            (dimensions,) = struct.unpack_from("<I", data, at)
+            at += 4 + 8 * dimensions + 4 + 8  # the sizes, the type, the offset
+        self.infos = data[start:at]
+        self.alignment: int = self.value("general.alignment") or _ALIGNMENT
+        self.data = at + -at % self.alignment
+        if self.data > len(data):
+            raise ValueError("it ends too early")
+
+    @classmethod
+    def read(cls, path: Path) -> _Head:
+        """Raises `ModelError` for a file that is not GGUF or is cut off."""
+        require_gguf(path)
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return cls(data)
+        except (struct.error, ValueError, KeyError, OSError) as error:
+            raise ModelError(f"{path}: a broken GGUF file ({error}). Next: make or download it again.") from error
+
+    @property
+    def tokenizer(self) -> dict[str, bytes]:
+        return {key: value for key, value in self.fields.items() if key.startswith("tokenizer.")}
+
+    def value(self, key: str) -> Any:
+        """The value of `key` as Python has it; None where it is missing."""
+        raw = self.fields.get(key)
+        return raw and _decode(raw, 4, struct.unpack_from("<I", raw)[0])[0]
+
+
+def _skip(data: mmap.mmap, at: int, kind: int) -> int:
+    """Where the value of type `kind` that begins at `at` ends."""
+    if kind == _STRING:
+        return at + 8 + int(struct.unpack_from("<Q", data, at)[0])
+    if kind != _ARRAY:
+        return at + struct.calcsize("<" + _PLAIN[kind])
+    inner, count = struct.unpack_from("<IQ", data, at)
+    at += 12
+    if inner in _PLAIN:
+        return at + int(count) * struct.calcsize("<" + _PLAIN[inner])
+    for _ in range(count):
+        at = _skip(data, at, inner)
+    return at
+
+
+def _decode(raw: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """The value of type `kind` at `at`, and where it ends."""
+    if kind == _STRING:
+        end = at + 8 + struct.unpack_from("<Q", raw, at)[0]
+        return raw[at + 8 : end].decode("utf-8", "replace"), end
+    if kind != _ARRAY:
+        form = "<" + _PLAIN[kind]
+        return struct.unpack_from(form, raw, at)[0], at + struct.calcsize(form)
+    inner, count = struct.unpack_from("<IQ", raw, at)
+    at += 12
+    values = []
+    for _ in range(count):
+        value, at = _decode(raw, at, inner)
+        values.append(value)
+    return values, at
+
+
+@contextlib.contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A name beside `target` for a file or folder that takes its place when the block ends well.
+
+    A kill leaves the final name as it was. Raises `ModelError` where the disk refuses.
+    """
+    # Not *.part: in the cache, engine.embedded takes those for files.
+    mark = hashlib.sha256(target.name.encode()).hexdigest()[:8]
+    part = target.parent / f".{mark}-{secrets.token_hex(4)}.unfinished"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{mark}-*.unfinished"):
+            if time.time() - max(path.stat().st_mtime for path in [left, *left.rglob("*")]) > _ABANDONED:
+                _remove(left)
+        yield part
+        if not (part.is_dir() and target.is_dir()):  # else another process was faster, and its folder is as good
+            part.replace(target)
+    except OSError as error:
+        raise ModelError(f"{target}: cannot be written ({error}). Next: free some room or check its folder.") from error
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file of any size. Raises `OSError`."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _execute(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command that must not reach our streams, nor ask anything."""
+    return subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that says best why a command failed."""
+    if done.returncode < 0:
+        return f"it was ended by signal {-done.returncode}." + (" Out of memory?" if done.returncode == -9 else "")
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("INFO", "WARNING", "DEBUG", "[notice]", "[end of"))]
+    errors = [line for line in telling if line.upper().startswith("ERROR")]
+    said = errors[-1] if errors and "Traceback (most recent call last):" not in lines else (telling or [""])[-1]
+    said = re.sub(r"^ERROR:(\s+|[\w.-]+:)?", "", said)  # of pip, of a script's logger
+    return (said or f"exit code {done.returncode}").rstrip(".") + "."

@@ -1,0 +1,357 @@
+"""From a workspace to a registered recommender, stage by stage: questions, training, export, gate, registry.
+
+Each stage leaves a file or folder that is whole or not there; a run that was stopped goes on with the first
+stage whose result is missing. Nothing is registered before the engine has been shown to answer as the trained
+model does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..engine.hardware import usable_threads
+from ..engine.types import EngineConfig, Text
+from ..errors import InputError, ModelError
+from ..evaluation.metrics import platt
+from ..recipe.recipes import RECIPES
+from ..recipe.recommender import Recommender
+from ..store import runs
+from ..store.workspace import Workspace
+from ..weights import Weights
+from . import registry
+from .backends import Backend, choose_backend, config_of, load_trainable
+from .bases import Base, resolve
+from .batches import Answers, Collator, pixels_of
+from .convert import written_whole
+from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge, save_lora, to_gguf
+from .gate import GATE_ROWS, agreement, engine_log_odds, measures, recall_weight, refusals
+from .manifest import Manifest
+from .questions import Questions, questions
+from .rows import NO, YES, Row
+from .settings import Settings
+
+_NEEDED = ("torch", "transformers", "peft", "accelerate")
+_RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
+_GATE = "gate.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told of what happens: `progress(stage, done, total, detail)` and notes for people."""
+
+    progress: Callable[..., None] = lambda *_: None
+    note: Callable[[str], None] = lambda _: None
+
+
+def require_training_packages() -> None:
+    """Raise `ModelError` unless what trains is installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ModelError(f"training needs {', '.join(missing)}. Next: pip install 'msr-local[train]'.")
+    # Before torch loads OpenMP: threads that spin at barriers starve each other when the machine is busy.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def prepare(
+    workspace: Workspace, settings: Settings, tools: Callable[[], Path], listener: Listener
+) -> tuple[Base, Questions, Answers, dict[str, str]]:
+    """The base model, the training and validation sets, the answers' tokens, and the hashes of the prompts."""
+    base = resolve(settings.base, tools, note=listener.note)
+    config = EngineConfig(base.model, base.projector, threads=settings.threads)
+    projector_sha256 = workspace.file_sha256(base.projector) if base.projector else None
+    weights = Weights(config, workspace.file_sha256(base.model), projector_sha256, "option")
+    recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
+    with Recommender(workspace, weights, recipe, progress=listener.progress) as recommender:
+        made = questions(recommender, settings)
+        # After chat markup an answer begins at once; after words of our own it follows a blank.
+        blank = "" if made.train[0].suffix[-1][0] == "special" else " "
+        engine, facts = recommender.judge.engine, recommender.judge.facts
+
+        def token(text: str) -> int:
+            ids = engine.token_ids([Text(text)])
+            if len(ids) != 1:
+                raise ModelError(f"{base.name}: {text!r} is {len(ids)} tokens, so it cannot be trained as the answer.")
+            return ids[0]
+
+        answers = Answers(
+            token(blank + YES), token(blank + NO), *(tuple(map(token, all_)) for all_ in (facts.yes, facts.no))
+        )
+        return base, made, answers, {"score": recommender.judge.template("score").sha256}
+
+
+class Finetuning:
+    """One run of `finetune`: a row in the table `runs`, a folder in the workspace, and the stages between them.
+
+    `settings` are those of a new run. A run of this `name` that was stopped goes on instead if it had the same
+    settings, or if `resume` says so, then with its own settings (but for the gate's limits).
+    """
+
+    def __init__(
+        self, workspace: Workspace, name: str, settings: Settings, tools: Callable[[], Path],
+        listener: Listener = Listener(), *, resume: bool = False,
+    ) -> None:  # fmt: skip
+        self.workspace, self.name, self.listener = workspace, registry.valid_name(name), listener
+        self.tools = cache(tools)  # fetched at most once
+        require_training_packages()
+        stopped = [run for run in runs.runs(workspace) if run.name == name and run.status != "done"]
+        old = stopped[0] if stopped else None
+        if resume and old is None:
+            raise InputError(f"no run of {name!r} was stopped. Next: msr-local finetune --name {name}.")
+        if old and resume:
+            kept = Settings.from_json(old.settings)
+            settings = replace(kept, max_delta=settings.max_delta, min_correlation=settings.min_correlation)
+        going_on = old is not None and (resume or Settings.from_json(old.settings) == settings)
+        self.settings = settings
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
+        self.run_id = old.run_id if old and going_on else f"{name}-{stamp}"
+        self.folder = workspace.home / "training" / "runs" / self.run_id
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if going_on:
+            listener.note(f"Going on with run {self.run_id}.")
+            runs.update_run(workspace, self.run_id, status="running")
+        else:
+            runs.start_run(
+                workspace, self.run_id, name, stage="questions", settings=settings.to_json(), split={},
+                versions=_versions(),
+            )  # fmt: skip
+
+    def run(self) -> Manifest:
+        """All stages that are not done. Raises `MsrError` with the reason when the run fails; its files are kept."""
+        try:
+            return self._run()
+        except Exception as error:
+            runs.update_run(self.workspace, self.run_id, status="failed", error=str(error))
+            raise
+
+    def _run(self) -> Manifest:
+        base, made, answers, prompts = prepare(self.workspace, self.settings, self.tools, self.listener)
+        runs.update_run(self.workspace, self.run_id, stage="training", split=made.split.to_json())
+        cuda = _cuda()
+        backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)
+        collator = Collator(answers, pixels_of(base.folder), config_of(base.folder).get("image_token_id"))
+        if not (self.folder / LORA).exists():
+            # Unsloth's fast attention on a GPU takes no masks of our own.
+            there = replace(collator, share=not cuda, device="cuda" if cuda else "cpu")
+            self._train(base, backend, made, there)
+        self._stage("export")
+        gate_rows = _spread(made.validation, GATE_ROWS)
+        if not (self.folder / MERGED).exists() and not (self.folder / "merged.f16.gguf").exists():
+            self.listener.note("Merging the adapter into its base.")
+            with self._quiet():
+                merge(self.folder, base, gate_rows, collator)
+        quantisation = self.settings.quantisation
+        merged = to_gguf(
+            self.folder, base, self.tools, quantisation, lambda what: self.listener.note(f"Export: {what}.")
+        )
+        self._stage("gate")
+        found = self._measure(base, made, gate_rows, merged)
+        runs.update_run(self.workspace, self.run_id, metrics=found)
+        refused = list(refusals(found["parity"], self.settings.max_delta, self.settings.min_correlation))
+        if refused:
+            raise ModelError(
+                f"adapter {self.name} was not registered: {'; '.join(refused)}. Its files are in {self.folder}. "
+                "Next: another --quantise, or --resume with other limits (--max-delta, --min-correlation)."
+            )
+        self._stage("registry")
+        manifest = self._manifest(base, backend, made, prompts, merged, found)
+        registry.register(self.workspace, self._staged(merged), manifest)
+        runs.update_run(self.workspace, self.run_id, stage="done", status="done")
+        self._tidy()
+        return manifest
+
+    # ---- stages
+
+    def _stage(self, name: str) -> None:
+        runs.update_run(self.workspace, self.run_id, stage=name)
+
+    def _train(self, base: Base, backend: Backend, made: Questions, collator: Collator) -> None:
+        settings, listener = self.settings, self.listener
+        listener.note(f"Training {base.name} with {backend.name} ({backend.why}): {len(made.train):,} questions.")
+        import torch
+
+        torch.set_num_threads(settings.threads or usable_threads())
+        with self._quiet():
+            model = load_trainable(backend, base.folder, settings, cuda=collator.device != "cpu")
+        from .loop import Progress, train
+
+        began = time.monotonic()
+
+        def report(one: Progress) -> None:
+            auc = one.auc or (None, None, None)
+            step = runs.Step(one.step, one.loss, auc[0], auc[1], auc[2], one.tokens, one.seconds, one.learning_rate)
+            known = {old.step: old for old in runs.steps(self.workspace, self.run_id)[-1:]}
+            runs.log_step(self.workspace, self.run_id, _joined(known.get(one.step), step))
+            speed = f"{one.rate:.0f} tokens/s" if one.rate else ""
+            if one.loss is not None:
+                listener.progress("training", one.step, one.steps, f"loss {one.loss:.3f}  {speed}")
+            if one.auc:
+                value, low, high = one.auc
+                listener.note(
+                    f"Step {one.step} of {one.steps}: validation AUC {value:.3f} [{low:.3f}, {high:.3f}], {speed}"
+                )
+
+        with self._quiet():
+            done = train(model, made.train, made.validation, collator, settings, self.folder / "checkpoints", report)
+            save_lora(model, self.folder)
+        runs.update_run(
+            self.workspace, self.run_id,
+            metrics={"training": {**done, "backend": backend.name, "why": backend.why,
+                                  "seconds": round(time.monotonic() - began, 1)}},
+        )  # fmt: skip
+
+    def _measure(self, base: Base, made: Questions, gate_rows: list[Row], merged: Path) -> dict[str, Any]:
+        """Parity with the trained model, and AUC before and after, all through the engine."""
+        kept = self.folder / _GATE
+        if kept.exists():
+            found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+            return found
+        import numpy as np
+
+        plain = EngineConfig(base.model, base.projector, threads=self.settings.threads)
+        variants = {
+            "before": plain,
+            "after": replace(plain, adapters={"score": self.folder / ADAPTER_GGUF}),
+            "merged": replace(plain, model=merged),
+        }
+        z, coverage, seconds = {}, {}, {}
+        for number, (name, config) in enumerate(variants.items()):
+            self.listener.progress("gate", number, len(variants))
+            began = time.monotonic()
+            z[name], coverage[name] = engine_log_odds(config, made.validation)
+            seconds[name] = round(time.monotonic() - began, 2)
+        self.listener.progress("gate", len(variants), len(variants))
+        place = [made.validation.index(row) for row in gate_rows]
+        reference = np.array(json.loads((self.folder / REFERENCE).read_text(encoding="utf-8")))
+        answers = np.array([float(row.answer == YES) for row in made.validation])
+        recall = np.array([row.recall for row in made.validation])
+        scaling = platt(z["after"], answers)
+        found = {
+            "parity": {
+                form: agreement(z[key][place], reference) for form, key in (("adapter", "after"), ("merged", "merged"))
+            },
+            **measures(made.validation, z["before"], z["after"], z["merged"]),
+            "coverage": coverage,
+            "seconds": seconds,
+            "calibration": scaling.to_json() if scaling else None,
+            "recall_weight": recall_weight(z["after"], recall, answers),
+            "questions": made.facts(),
+        }
+        found = runs.finite(found)
+        with written_whole(kept) as part:
+            part.write_text(json.dumps(found), encoding="utf-8")
+        return found
+
+    def _staged(self, merged: Path) -> Path:
+        """A folder with all that an adapter consists of but its manifest."""
+        staged = self.folder / "staged"
+        if registry.folder(self.workspace, self.name).exists() and not merged.exists():
+            return staged  # moved to the registry before a kill
+        with written_whole(staged) as part:
+            shutil.rmtree(staged, ignore_errors=True)
+            part.mkdir()
+            for file in (self.folder / ADAPTER_GGUF, merged):
+                try:
+                    os.link(file, part / file.name)
+                except OSError:  # a file system without links
+                    shutil.copyfile(file, part / file.name)
+            shutil.copytree(self.folder / LORA, part / "peft")
+        return staged
+
+    def _manifest(
+        self, base: Base, backend: Backend, made: Questions, prompts: dict[str, str], merged: Path,
+        found: dict[str, Any],
+    ) -> Manifest:  # fmt: skip
+        files = {"adapter": (self.folder / ADAPTER_GGUF, "f16"), "merged": (merged, self.settings.quantisation)}
+        run = runs.run(self.workspace, self.run_id)
+        assert run is not None
+        keys = ("before", "after", "merged", "recall", "fused", "calibration_error", "coverage")
+        recipe = RECIPES[self.settings.recipe].with_history(
+            self.settings.block_size, self.settings.window, direct=False
+        )
+        return Manifest(
+            name=self.name,
+            created=run.created,
+            run_id=self.run_id,
+            backend=backend.name,
+            base={
+                "name": base.name,
+                "model": str(base.model),
+                "model_sha256": self.workspace.file_sha256(base.model),
+                "mmproj": str(base.projector) if base.projector else None,
+                "mmproj_sha256": self.workspace.file_sha256(base.projector) if base.projector else None,
+                "licence": base.licence,
+            },
+            files={
+                form: {
+                    "file": path.name,
+                    "sha256": self.workspace.file_sha256(path),
+                    "bytes": path.stat().st_size,
+                    "quantisation": kind,
+                }
+                for form, (path, kind) in files.items()
+            },
+            prompts=prompts,
+            recipe=recipe.to_json(),
+            settings=self.settings.to_json(),
+            versions=run.versions,
+            split=made.split.to_json(),
+            metrics={key: found[key] for key in keys},
+            parity=found["parity"],
+            calibration=found["calibration"],
+            fusion={"recall": found["recall_weight"]},
+        )
+
+    def _tidy(self) -> None:
+        """Drop what only a run that goes on would need."""
+        for path in (*self.folder.glob("*.gguf"), self.folder / MERGED, self.folder / "checkpoints"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Any:
+        """What libraries print goes to the run's own log."""
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+            yield
+
+
+def _joined(old: runs.Step | None, new: runs.Step) -> runs.Step:
+    """A step's loss and its evaluation are reported one after the other and belong together."""
+    if old is None or new.loss is not None:
+        return new
+    return replace(new, loss=old.loss, learning_rate=old.learning_rate)
+
+
+def _spread(rows: list[Row], count: int) -> list[Row]:
+    """`count` rows at even distances, so that all kinds of them are among them."""
+    if len(rows) <= count:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _RECORDED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())

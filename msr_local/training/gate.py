@@ -1,0 +1,97 @@
+"""The gate before the registry: does the engine answer as the trained model does, and how well is that?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from ..engine.process import EngineProcess
+from ..engine.types import EngineConfig
+from ..evaluation.metrics import Platt, auc_estimate, calibration_error, logistic, platt
+from ..recipe.asking import SCORE
+from ..recipe.scoring import RECALL_WEIGHT
+from .rows import YES, Row
+
+Vector = npt.NDArray[np.float64]
+GATE_ROWS = 32  # validation questions on which the engine is held against transformers
+_MOST_RECALL = 64.0
+
+
+def engine_log_odds(config: EngineConfig, rows: Sequence[Row]) -> tuple[Vector, float]:
+    """z of each row as the engine sees it, shape [N], and the median probability of yes and no together."""
+    role = SCORE if SCORE in config.adapters else None
+    z, coverage = [], []
+    with EngineProcess(config) as engine:
+        for _, group in groupby(rows, key=lambda row: row.prefix):
+            questions = [row.question() for row in group]
+            for answer in engine.log_odds(questions[0][0], [suffix for _, suffix in questions], adapter=role):
+                z.append(answer.z)
+                coverage.append(answer.coverage)
+    return np.array(z), float(np.median(coverage)) if coverage else float("nan")
+
+
+def agreement(z: Vector, reference: Vector) -> dict[str, float]:
+    """How far `z` is from the trained model's `reference`, both of shape [N]."""
+    delta = np.abs(z - reference)
+    correlation = spearmanr(z, reference).statistic if len(z) > 1 else 1.0
+    return {
+        "rows": len(z),
+        "median_dz": float(np.median(delta)),
+        "max_dz": float(delta.max()),
+        "rank_correlation": float(correlation),
+    }
+
+
+def refusals(parity: dict[str, dict[str, float]], max_delta: float, min_correlation: float) -> Iterator[str]:
+    """Why the result must not be registered; nothing when it may."""
+    adapter, merged = parity["adapter"], parity["merged"]
+    # Written so that NaN refuses.
+    if not adapter["median_dz"] <= max_delta:
+        yield f"the run-time adapter's log-odds are off by {adapter['median_dz']:.3f} (median), over {max_delta}"
+    if not merged["rank_correlation"] >= min_correlation:
+        yield (
+            f"the merged model ranks unlike the trained one (rank correlation {merged['rank_correlation']:.4f}, "
+            f"under {min_correlation})"
+        )
+
+
+def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector) -> dict[str, Any]:
+    """AUC of p(yes) on validation rows before and after training, beside recall and fused with it, and calibration.
+
+    What is fitted (calibration, fusion) is measured on the half of the users that it was not fitted on.
+    """
+    answers = np.array([float(row.answer == YES) for row in rows])
+    recall = np.array([row.recall for row in rows])
+    groups = [row.group for row in rows]
+    halves = _halves(groups)
+    p_plain = Platt(1.0, 0.0)(after)
+    p_fitted, fused = p_plain.copy(), np.zeros(len(rows))
+    for half in (halves, ~halves):
+        scaling = platt(after[half], answers[half])
+        p_fitted[~half] = scaling(after[~half]) if scaling else p_plain[~half]
+        fused[~half] = after[~half] + recall_weight(after[half], recall[half], answers[half]) * recall[~half]
+    scores = {"before": before, "after": after, "merged": merged, "recall": recall, "fused": fused}
+    return {
+        **{name: {"auc": auc_estimate(values, answers, groups).to_json()} for name, values in scores.items()},
+        "calibration_error": {
+            "before": calibration_error(p_plain, answers),
+            "after": calibration_error(p_fitted, answers),
+        },
+    }
+
+
+def recall_weight(z: Vector, recall: Vector, answers: Vector) -> float:
+    """The weight of recall beside z that foretells the answers best; the untuned one where z tells nothing."""
+    on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
+    return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL)) if on_z > 1e-6 else RECALL_WEIGHT
+
+
+def _halves(groups: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Every other user, so that a user's rows stay together."""
+    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return np.array([order[group] % 2 == 0 for group in groups])

@@ -1,0 +1,200 @@
+"""The training itself: transformers' Trainer on our rows, with the AUC of p(yes) as its measure.
+
+Checkpoints are whole or not there: a marker is written into each when everything else is. A run that was
+killed goes on from the last whole one, with its optimizer, its place in the data and its random state.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..evaluation.metrics import auc_estimate
+from .batches import Collator, Group, answer_logits, grouped, log_odds
+from .rows import YES, Row
+from .settings import Settings
+
+_WHOLE = "whole"  # marks a checkpoint that was written to its end
+_EVALUATIONS = 4  # by default, in a run
+_WARM_UP = 0.1  # share of the steps
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What happened at a step: the loss of a training step, or the AUC of an evaluation; None for the other."""
+
+    step: int
+    steps: int
+    loss: float | None
+    auc: tuple[float, float, float] | None  # value and 95% interval
+    tokens: int  # seen so far
+    seconds: float  # since training was started or went on
+    rate: float  # tokens a second, evaluations included
+    learning_rate: float | None
+
+
+def train(
+    model: Any,
+    rows: Sequence[Row],
+    validation: Sequence[Row],
+    collator: Collator,
+    settings: Settings,
+    folder: Path,
+    report: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """Train the LoRA of `model`; the best one by validation AUC is left in it. Goes on from `folder` if it can.
+
+    Returns what was done: steps, the step of the best AUC, tokens, the learning rate and the precision.
+    """
+    cuda = collator.device != "cpu"
+    half = cuda or _fast_bf16()
+    groups = grouped(rows)
+    lines = max(1, settings.batch // (1 + settings.ratio))  # groups in a batch
+    per_epoch = -(-len(groups) // (lines * settings.accumulation))
+    steps = max(1, round(per_epoch * settings.epochs))
+    every = settings.eval_every or max(1, steps // _EVALUATIONS)
+    rate = settings.rate(model.num_parameters())
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=lines,
+        gradient_accumulation_steps=settings.accumulation,
+        max_steps=steps,
+        learning_rate=rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(_WARM_UP * steps),
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        bf16=half,
+        logging_steps=1,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="auc",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=not cuda,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+        dataloader_pin_memory=cuda,
+    )
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=_Items(groups),
+        eval_dataset=_Items(validation),
+        callbacks=[EarlyStoppingCallback(settings.patience), _Marker(), _Reporter(report, groups)],
+    )
+    trainer.model_accepts_loss_kwargs = False  # our loss is a mean over rows, not over tokens
+    trainer.train(resume_from_checkpoint=_last_whole(folder))
+    best = trainer.state.best_model_checkpoint
+    return {
+        "steps": trainer.state.global_step,
+        "planned_steps": steps,
+        "best_step": int(Path(best).name.rpartition("-")[2]) if best else trainer.state.global_step,
+        "best_auc": trainer.state.best_metric,
+        "learning_rate": rate,
+        "precision": "bfloat16" if half else "float32",
+    }
+
+
+def _fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it would be slower than float32."""
+    try:
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    except AttributeError:
+        return False
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; what a kill left of others is deleted."""
+    for left in folder.glob("checkpoint-*") if folder.exists() else ():
+        if not (left / _WHOLE).exists():
+            shutil.rmtree(left)
+    return get_last_checkpoint(str(folder)) if folder.exists() else None
+
+
+class _Items(torch.utils.data.Dataset[Any]):
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+class _Trainer(Trainer):
+    """The loss is on the answer alone; an evaluation is the AUC of p(yes)."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        logits = answer_logits(model, inputs).float()
+        loss = torch.nn.functional.cross_entropy(logits, inputs["answers"])
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        rows = self.eval_dataset.items
+        with self.compute_loss_context_manager():
+            z = log_odds(self.model, rows, self.data_collator)
+        answers = np.array([float(row.answer == YES) for row in rows])
+        estimate = auc_estimate(z, answers, [row.group for row in rows])
+        metrics = {"eval_auc": estimate.value, "eval_auc_low": estimate.low, "eval_auc_high": estimate.high}
+        self.log(dict(metrics))
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _Marker(TrainerCallback):
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+
+
+class _Reporter(TrainerCallback):
+    def __init__(self, report: Callable[[Progress], None], groups: Sequence[Group]) -> None:
+        self._report = report
+        self._each = sum(len(row.ids) for group in groups for row in group) / len(groups)  # tokens
+        self._began, self._first = time.monotonic(), 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._began = time.monotonic()
+        self._first = state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        logs = logs or {}
+        if "loss" not in logs and "eval_auc" not in logs:
+            return  # the summary at the end
+        a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * self._each
+        auc = (
+            tuple(logs[name] for name in ("eval_auc", "eval_auc_low", "eval_auc_high")) if "eval_auc" in logs else None
+        )
+        self._report(
+            Progress(
+                step=state.global_step,
+                steps=state.max_steps,
+                loss=logs.get("loss"),
+                auc=auc,
+                tokens=round(state.global_step * a_step),
+                seconds=time.monotonic() - self._began,
+                rate=(state.global_step - self._first) * a_step / max(1e-9, time.monotonic() - self._began),
+                learning_rate=logs.get("learning_rate"),
+            )
+        )

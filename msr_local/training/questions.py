@@ -1,0 +1,193 @@
+"""The training and validation sets of a workspace: yes/no questions at several points of people's histories.
+
+Everything in a question comes from before the interaction that it asks about: the history and its summaries,
+and the collaborative evidence. What a set holds depends only on the workspace, the settings and the weights,
+so a set is made once and can go on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
+from ..recipe.asking import ROOMS
+from ..recipe.candidates import Recall
+from ..recipe.recommender import Recommender
+from ..store import histories
+from ..store.rows import Interaction, Log
+from ..store.workspace import fingerprint
+from . import rows
+from .points import Point, negatives, points, slices
+from .rows import NO, YES, Row
+from .settings import Settings
+
+_LEAST = 8  # questions, yes and no, below which nothing can be learned or measured
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """A finished set; `split` says what of the workspace was held back."""
+
+    train: list[Row]
+    validation: list[Row]
+    split: Split
+    folder: Path
+
+    def facts(self) -> dict[str, Any]:
+        """Counts and token lengths, for people."""
+        lengths = sorted(len(row.ids) for row in (*self.train, *self.validation))
+        return {
+            "train": _count(self.train),
+            "validation": _count(self.validation),
+            "split": self.split.to_json(),
+            "tokens": {f"p{p}": int(np.percentile(lengths, p)) for p in (0, 50, 90, 99, 100)},
+            "history_shortened": sum(row.dropped > 0 for row in (*self.train, *self.validation)),
+            "descriptions_shortened": sum(row.cut for row in (*self.train, *self.validation)),
+        }
+
+
+def _content(log: Log, texts: list[str]) -> str:
+    """A hash of the whole catalogue and log: a set made of another state must not be taken for this one's."""
+    digest = hashlib.sha256(json.dumps([log.item_ids, log.user_ids, texts]).encode())
+    for array in (log.users, log.items, log.times):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _count(part: list[Row]) -> dict[str, int]:
+    yes = sum(row.answer == YES for row in part)
+    return {"rows": len(part), "yes": yes, "no": len(part) - yes, "users": len({row.user for row in part})}
+
+
+def questions(recommender: Recommender, settings: Settings) -> Questions:
+    """The sets for `settings`, from the workspace's folder or made now; each question is kept as it is made.
+
+    Raises `InputError` when the workspace holds too little to train and validate on.
+    """
+    workspace = recommender.workspace
+    with workspace.snapshot():
+        log, texts = histories.log(workspace), histories.texts(workspace)
+    cut, part = split(log)
+    state = [_content(log, texts), recommender.captions.state(), cut.to_json()]
+    asked = [recommender.settings, recommender.preferences.settings]
+    chosen = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed"]
+    key = fingerprint(state, asked, {name: getattr(settings, name) for name in chosen})
+    folder = workspace.home / "training" / "sets" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    maker = _Maker(recommender, settings, log, texts, cut, folder)
+    known = part == TRAIN
+    made = {
+        "train": maker.make("train", part == TRAIN, known, settings.rows),
+        "validation": maker.make("validation", part == VALIDATION, known, settings.validation_rows),
+    }
+    for name, found in made.items():
+        if len({row.answer for row in found}) < 2 or len(found) < _LEAST:
+            raise InputError(
+                f"{len(found)} {name} questions can be asked of {len(log.users):,} interactions "
+                f"({int((part == TEST).sum()):,} are held back for tests): too few to train on. "
+                "Next: ingest more interactions, or a smaller --block-size."
+            )
+    return Questions(made["train"], made["validation"], cut, folder)
+
+
+class _Maker:
+    """Writes one set, question by question."""
+
+    def __init__(
+        self, recommender: Recommender, settings: Settings, log: Log, texts: list[str], cut: Split, folder: Path
+    ) -> None:
+        self.recommender, self.settings, self.log, self.texts = recommender, settings, log, texts
+        self.cut, self.folder = cut, folder
+
+    def make(self, name: str, eligible: Any, known: Any, count: int) -> list[Row]:
+        """The rows of `name`: at most `count`, yes and no together."""
+        whole, part = self.folder / f"{name}.jsonl", self.folder / f"{name}.part"
+        if whole.exists():
+            return rows.read(whole)
+        each = 1 + self.settings.ratio
+        # At least one whole block comes before a target: a question without history teaches nothing.
+        first = min(self.settings.block_size, 3)
+        chosen = points(self.log, eligible, max(1, count // each), first, self.settings.seed)
+        done = self._go_on(part)
+        with part.open("a", encoding="utf-8") as file:
+            for number, found in enumerate(self._ask(chosen, known, done, training=name == "train"), start=len(done)):
+                file.write("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in found))
+                file.flush()
+                self.recommender.progress(f"{name} questions", number + 1, len(chosen))
+        part.replace(whole)
+        return rows.read(whole)
+
+    def _go_on(self, part: Path) -> set[tuple[str, int]]:
+        """The points that an interrupted run has asked; a half-written last one is cut off."""
+        if not part.exists():
+            return set()
+        found = rows.read(part)
+        groups: dict[tuple[str, int], list[Row]] = {}
+        for row in found:
+            groups.setdefault((row.user, row.at), []).append(row)
+        if groups:  # the last point may lack rows
+            groups.popitem()
+        kept = [row for group in groups.values() for row in group]
+        part.write_text("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
+        return set(groups)
+
+    def _ask(
+        self, chosen: list[Point], known: Any, done: set[tuple[str, int]], *, training: bool
+    ) -> Iterator[list[Row]]:
+        for before, group in slices(self.log, known, chosen, self.cut, training=training):
+            missing = [point for point in group if (self.log.user_ids[point.user], point.at) not in done]
+            if not missing:
+                continue
+            recall = Recall(self.log.item_ids, self.log.users[before], self.log.items[before], self.texts)
+            for point in sorted(missing, key=lambda point: (point.user, point.at)):
+                yield self._rows(point, recall, known)
+
+    def _rows(self, point: Point, recall: Recall, known: Any) -> list[Row]:
+        user = self.log.user_ids[point.user]
+        everything = histories.history(self.recommender.workspace, user)
+        history, target = everything[: point.at], everything[point.at].item.item_id
+        summary = self._summary(user, history)
+        seen = [step.item.item_id for step in history]
+        # What the user takes after the cut is not to be seen, not even by never being a "no".
+        mine = known & (self.log.users == point.user)
+        taken = {*seen, target, *(self.log.item_ids[i] for i in self.log.items[mine])}
+        rng = random.Random(f"{self.settings.seed} {user} {point.at}")
+        others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)
+        asked = [(target, YES), *((item_id, NO) for item_id in others)]
+        return [self._row(user, point.at, item_id, answer, summary, history, seen, recall) for item_id, answer in asked]
+
+    def _summary(self, user: str, history: list[Interaction]) -> str:
+        if not self.recommender.recipe.summary:
+            return ""
+        return self.recommender.preferences.chain(user, history, past=True)[-1].summary
+
+    def _row(
+        self, user: str, at: int, item_id: str, answer: str, summary: str, history: list[Interaction],
+        seen: list[str], recall: Recall,
+    ) -> Row:  # fmt: skip
+        candidate = recall.candidate(seen, item_id)
+        asked = self.recommender.ask(candidate, summary, history)
+        cut, question = self.recommender.fitted(asked.item, asked.evidence, self.settings.max_length)
+        prefix, suffix = rows.parts_of(question, asked.item.image)
+        return Row(
+            user=user,
+            at=at,
+            item_id=item_id,
+            answer=answer,
+            prefix=prefix,
+            suffix=suffix,
+            ids=tuple(self.recommender.judge.engine.token_ids([*question.prefix, *question.suffix])),
+            recall=candidate.recall,
+            image_sha256=asked.evidence.image_sha256,
+            dropped=cut.dropped,
+            cut=cut.room != ROOMS[0],
+        )

@@ -1,0 +1,320 @@
+"""The adapters of a workspace: one folder each, `adapters/NAME/`, with the files and a `manifest.json`.
+
+The folders are the truth; the rows in SQLite are an index of them for people who read tables. A folder is
+made elsewhere and moved here whole, so there is never half an adapter. Two hidden names are used on the way:
+`.NAME.old`, an adapter while its successor takes its place, and `.NAME.gone`, one that is being deleted. What
+a killed process leaves of them, and rows that do not agree with the folders, is mended by the next call. All
+moves are made inside a write transaction, whose lock keeps other processes from mending meanwhile.
+
+Imports nothing heavy: every recommendation asks here which adapter is active.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import InputError, ModelError, NotFoundError
+from ..store import runs
+from ..store.workspace import Workspace
+from ..text import storable
+from .manifest import FILE_NAME, Manifest
+
+__all__ = [
+    "Manifest",
+    "activate",
+    "active",
+    "check",
+    "check_base",
+    "find",
+    "folder",
+    "list_adapters",
+    "register",
+    "remove",
+    "require",
+    "valid_name",
+]
+
+_SETTING = "adapter"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_OLD, _GONE = ".old", ".gone"
+_LEFT = re.compile(rf"\.{_NAME.pattern}(\{_OLD}|\{_GONE})")
+
+
+def valid_name(name: str) -> str:
+    """`name`, if an adapter can have it.
+
+    Letters, digits, "_", "." and "-", at most 64, begun by none of the last two; so it is always the name of
+    one folder, and never an option. "none" stands for no adapter. Raises `InputError` for any other.
+    """
+    if not _possible(name):
+        raise InputError(
+            f"{name!r} cannot be the name of an adapter. Next: at most 64 letters, digits, '_', '.' and '-', "
+            "beginning with a letter or digit, and not 'none'."
+        )
+    return name
+
+
+def folder(workspace: Workspace, name: str) -> Path:
+    """Where the adapter `name` is or would be. Raises `InputError` for a name that cannot be one."""
+    return _root(workspace) / valid_name(name)
+
+
+def register(workspace: Workspace, staged: Path, manifest: Manifest) -> Path:
+    """Make the folder `staged`, which holds all files of `manifest`, the adapter of that name; its new place.
+
+    Another adapter of this name is kept until the new one is there whole. Doing it again after a kill is
+    harmless, wherever the kill came. `staged` is to be on the workspace's file system, outside `adapters/`.
+    Raises `ModelError` when a file is missing or of another size than its manifest says.
+    """
+    target = folder(workspace, manifest.name)
+    if not staged.exists() and _same_run(target, manifest):  # killed after the move
+        _mend(workspace)
+        return target
+    manifest = Manifest.from_json(manifest.to_json(), staged / FILE_NAME)
+    for entry in manifest.files.values():
+        _require_size(staged / entry["file"], entry["bytes"], manifest.name)
+    part = staged / f".{FILE_NAME}.part"
+    part.write_text(json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, staged / FILE_NAME)  # noqa: PTH105 - the last file to come: from here on the folder is whole
+    aside = _hidden(workspace, manifest.name, _OLD)
+    with workspace.write():
+        _mend(workspace)
+        if target.exists():
+            os.rename(target, aside)  # noqa: PTH104
+        try:
+            os.rename(staged, target)  # noqa: PTH104
+        except OSError:
+            if aside.exists():
+                os.rename(aside, target)  # noqa: PTH104
+            raise
+        _index(workspace, manifest)
+    shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def require(workspace: Workspace, name: str) -> Path:
+    """The folder of an adapter, broken or not. Raises `NotFoundError`, with similar names, when it is not there."""
+    place = folder(workspace, name)
+    if not (place / FILE_NAME).exists():
+        _mend(workspace)  # its successor is taking its place just now, or was about to when it was killed
+    if not (place / FILE_NAME).exists():
+        raise _missing(workspace, name)
+    return place
+
+
+def find(workspace: Workspace, name: str) -> Manifest:
+    """The manifest of an adapter.
+
+    Raises `NotFoundError`, with similar names, when there is none, and `ModelError` when its manifest is broken.
+    """
+    for _ in range(2):  # between the two steps, its successor may begin to take its place
+        manifest = Manifest.read(require(workspace, name))
+        if manifest is not None:
+            return manifest
+    raise _missing(workspace, name)
+
+
+def list_adapters(workspace: Workspace) -> list[tuple[Manifest, str | None]]:
+    """All adapters by name, each with what is wrong with its manifest or files, or None.
+
+    Of a manifest that cannot be read, all but the name is empty.
+    """
+    _mend(workspace)
+    found: list[tuple[Manifest, str | None]] = []
+    for place in _folders(workspace):
+        try:
+            manifest = Manifest.read(place)
+        except ModelError as error:
+            found.append((Manifest.unreadable(place.name), str(error)))
+            continue
+        if manifest is not None:
+            found.append((manifest, _complaint(workspace, manifest)))
+    return found
+
+
+def check(workspace: Workspace, manifest: Manifest, prompt_sha256: Mapping[str, str]) -> None:
+    """Raise `ModelError` unless all files are those of the manifest, and all prompts those of its training.
+
+    `prompt_sha256` has the present hash of each template by name.
+    """
+    _check_files(workspace, manifest)
+    for template, sha256 in manifest.prompts.items():
+        if prompt_sha256.get(template) != sha256:
+            raise ModelError(
+                f"adapter {manifest.name}: it was trained with another prompt {template!r} than the active one. "
+                f"Next: bring back prompts/{template}.j2 as it was, or msr-local finetune, "
+                "or msr-local adapters use none."
+            )
+
+
+def check_base(manifest: Manifest, model_sha256: str, mmproj_sha256: str | None) -> None:
+    """Raise `ModelError` unless these hashes are those of the adapter's base model.
+
+    An adapter that was made without a projector never saw a picture, and goes with any.
+    """
+    base, wrong = manifest.base, None
+    if base["model_sha256"] != model_sha256:
+        wrong = "model"
+    elif base["mmproj_sha256"] is not None and base["mmproj_sha256"] != mmproj_sha256:
+        wrong = "projector"
+    if wrong:
+        raise ModelError(
+            f"adapter {manifest.name}: it was made for another {wrong}, that of {base['name']} ({base['model']}). "
+            f"Next: msr-local adapters use {manifest.name}, or msr-local adapters use none."
+        )
+
+
+def remove(workspace: Workspace, name: str) -> None:
+    """Delete an adapter, broken or not; when it is the active one, none is active any more.
+
+    Raises `NotFoundError` when it is not there.
+    """
+    place = require(workspace, name)
+    chosen = active(workspace)
+    if chosen and chosen[0] == name:
+        activate(workspace, None)  # first, so that no kill leaves a missing adapter active
+    gone = _hidden(workspace, name, _GONE)
+    with workspace.write():
+        _mend(workspace)
+        os.rename(place, gone)  # noqa: PTH104
+        runs.delete_adapter(workspace, name)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def activate(workspace: Workspace, name: str | None, form: str = "adapter") -> None:
+    """Make the `form` of an adapter the one that answers; None goes back to the plain model.
+
+    Raises `NotFoundError` for an unknown adapter, `ModelError` for a broken one or one without that form.
+    """
+    if name is not None and form not in (forms := find(workspace, name).files):
+        raise ModelError(f"adapter {name}: it has no form {form!r}. Next: --form {' or '.join(forms)}.")
+    workspace.set_setting(_SETTING, None if name is None else {"name": name, "form": form})
+
+
+def active(workspace: Workspace) -> tuple[str, str] | None:
+    """Name and form of the adapter that answers, there or not; None for the plain model."""
+    kept = workspace.setting(_SETTING)
+    return (kept["name"], kept["form"]) if kept else None
+
+
+def _possible(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and name.lower() != "none"
+
+
+def _missing(workspace: Workspace, name: str) -> NotFoundError:
+    near = difflib.get_close_matches(name, _readable(workspace))
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    return NotFoundError(
+        f"there is no adapter {name!r}.{hint} Next: msr-local adapters list, or msr-local adapters use none."
+    )
+
+
+def _root(workspace: Workspace) -> Path:
+    root = workspace.home / "adapters"
+    root.mkdir(exist_ok=True)
+    return root
+
+
+def _hidden(workspace: Workspace, name: str, state: str) -> Path:
+    """Where an adapter is on its way out. No adapter's name begins with a dot."""
+    return _root(workspace) / f".{name}{state}"
+
+
+def _folders(workspace: Workspace) -> Iterator[Path]:
+    for place in sorted(_root(workspace).iterdir()):
+        if _possible(place.name) and place.is_dir():
+            yield place
+
+
+def _leftovers(workspace: Workspace) -> list[Path]:
+    return [place for place in sorted(_root(workspace).iterdir()) if _LEFT.fullmatch(place.name) and place.is_dir()]
+
+
+def _readable(workspace: Workspace) -> dict[str, Manifest]:
+    found: dict[str, Manifest] = {}
+    for place in _folders(workspace):
+        try:
+            manifest = Manifest.read(place)
+        except ModelError:
+            continue
+        if manifest is not None:
+            found[place.name] = manifest
+    return found
+
+
+def _mend(workspace: Workspace) -> None:
+    """Finish what a killed process began, and bring the rows in line with the folders."""
+    indexed = {row.name: row.manifest for row in runs.adapters(workspace)}
+    present = {name: manifest.to_json() for name, manifest in _readable(workspace).items()}
+    if indexed == present and not _leftovers(workspace):
+        return  # the usual case takes no lock
+    with workspace.write():
+        for left in _leftovers(workspace):
+            place = left.with_name(left.name[1:].removesuffix(left.suffix))
+            if left.suffix == _OLD and not place.exists():
+                os.rename(left, place)  # noqa: PTH104 - its successor never came
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+        manifests = _readable(workspace)
+        for row in runs.adapters(workspace):
+            if row.name not in manifests:
+                runs.delete_adapter(workspace, row.name)
+        for manifest in manifests.values():
+            _index(workspace, manifest)
+
+
+def _index(workspace: Workspace, manifest: Manifest) -> None:
+    row = runs.Adapter(
+        name=manifest.name,
+        run_id=storable(manifest.run_id),
+        base=storable(manifest.base["name"]),
+        base_sha256=storable(manifest.base["model_sha256"]),
+        manifest=manifest.to_json(),
+        created=storable(manifest.created),
+    )
+    runs.save_adapter(workspace, row)
+
+
+def _same_run(place: Path, manifest: Manifest) -> bool:
+    there = Manifest.read(place)
+    return there is not None and there.run_id == manifest.run_id
+
+
+def _check_files(workspace: Workspace, manifest: Manifest) -> None:
+    for entry in manifest.files.values():
+        path = folder(workspace, manifest.name) / entry["file"]
+        _require_size(path, entry["bytes"], manifest.name)
+        try:
+            sha256 = workspace.file_sha256(path)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror}). Next: check its rights.") from error
+        if sha256 != entry["sha256"]:
+            raise _other_file(path, "the content differs", manifest.name)
+
+
+def _require_size(path: Path, size: int, name: str) -> None:
+    if not path.is_file():
+        raise _other_file(path, "it is missing", name)
+    if path.stat().st_size != size:
+        raise _other_file(path, f"{path.stat().st_size:,} bytes instead of {size:,}", name)
+
+
+def _other_file(path: Path, why: str, name: str) -> ModelError:
+    return ModelError(
+        f"{path}: not the file that belongs to adapter {name} ({why}). Next: bring it back, or "
+        f"msr-local adapters rm {name}."
+    )
+
+
+def _complaint(workspace: Workspace, manifest: Manifest) -> str | None:
+    try:
+        _check_files(workspace, manifest)
+    except ModelError as error:
+        return str(error)
+    return None

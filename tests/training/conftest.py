@@ -1,0 +1,134 @@
+"""Fixtures: llama.cpp's real converter, the embedded base, and tiny random models in Hugging Face's layout.
+
+Nothing here imports torch or transformers before a test asks for it: tests that need them begin with
+`pytest.importorskip("transformers")`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from msr_local.errors import ModelError
+from msr_local.training.bases import Base, resolve
+from msr_local.training.convert import converter
+
+_RENAMED = (
+    ("<jupyter_code>", "<fake_token_around_image>"),
+    ("<jupyter_output>", "<global-img>"),
+    ("<jupyter_script>", "<image>"),
+)
+PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """llama.cpp's converter, in the user's cache as in everyday use."""
+    try:
+        return converter()
+    except ModelError as error:
+        pytest.skip(f"the converter cannot be fetched: {error}")
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Callable[[str], Path]:
+    """A converter's folder in which every script is the given one."""
+
+    def make(script: str) -> Path:
+        for name in PIECES:
+            path = tmp_path / "stand-in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(script)
+        return tmp_path / "stand-in"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def embedded_base() -> Base:
+    """The embedded base; its folder is made once in the user's cache, as in everyday use."""
+    pytest.importorskip("transformers")
+
+    def no_tools() -> Path:
+        raise AssertionError("the embedded base needs no converter")
+
+    return resolve(None, no_tools)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two layers with SmolLM2's tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("hf") / "tiny-llama"
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**_text())).save_pretrained(folder)
+    for name in _TOKENIZER:
+        shutil.copy(embedded_base.folder / name, folder / name)
+    (folder / "README.md").write_text('---\ntags: [tiny]\nlicense: "mit"\n---\nlicense: none of these\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random SmolVLM (Idefics3) around the same Llama; three reserved tokens are renamed for the images."""
+    import torch
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("hf") / "tiny-vlm"
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    }
+    torch.manual_seed(0)
+    config = Idefics3Config(
+        text_config={"model_type": "llama", "architectures": ["VLlama3ForCausalLM"], **_text()},  # as real ones
+        vision_config=vision,
+        scale_factor=2,
+        image_token_id=15,
+        tie_word_embeddings=True,
+        pad_token_id=2,
+    )
+    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+    for name in _TOKENIZER:
+        text = (embedded_base.folder / name).read_text(encoding="utf-8")
+        for old, new in _RENAMED:
+            text = text.replace(json.dumps(old), json.dumps(new))
+        (folder / name).write_text(text, encoding="utf-8")
+    size = {"longest_edge": 64}
+    processor = {
+        "image_processor_type": "Idefics3ImageProcessor",
+        "do_image_splitting": False,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": size,
+        "max_image_size": size,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def _text() -> dict[str, object]:
+    return {
+        "vocab_size": 49152,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+    }
