@@ -16,6 +16,7 @@ from . import options as opt
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..recipe.prompts import Question
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
@@ -67,7 +68,10 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
     yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.weights.origin})")
     blind = "none: pictures are not looked at. Next: msr-local models use --model FILE --mmproj FILE."
     yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
-    yield _tried("chat template", lambda: f"holds the {len(_question(recommender))} parts of a question")
+    tuned = recommender.weights.scorer
+    yield Finding("adapter", "ok", f"{tuned.name} ({tuned.form})" if tuned else "none: the plain model answers")
+    yield Finding("training", "ok", _training())
+    yield _tried("chat template", lambda: _parts(recommender))
     for word, spellings in (("yes", facts.yes), ("no", facts.no)):
         listed = ", ".join(map(repr, spellings)) or "no single token: p(yes) cannot be read. Next: another model."
         yield Finding(f"tokens for {word}", "ok" if spellings else "broken", listed)
@@ -75,14 +79,25 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
         yield _answer(recommender)
 
 
-def _question(recommender: Recommender) -> list[object]:
+def _training() -> str:
+    from ..training.finetune import missing_packages
+
+    missing = missing_packages()
+    return f"not installed ({', '.join(missing)}). Next: pip install 'msr-local[train]'" if missing else "installed"
+
+
+def _question(recommender: Recommender) -> Question:
     values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
-    question = recommender.asker.template("score").question(recommender.asker.facts, values)
-    return [*question.prefix, *question.suffix]
+    return recommender.judge.template("score").question(recommender.judge.facts, values)
+
+
+def _parts(recommender: Recommender) -> str:
+    question = _question(recommender)
+    return f"holds the {len(question.prefix) + len(question.suffix)} parts of a question"
 
 
 def _answer(recommender: Recommender) -> Finding:
-    (answer,) = recommender.asker.engine.log_odds([], [_question(recommender)])  # type: ignore[list-item]
+    answer = recommender.judge.answer_alone(_question(recommender))
     said = f"yes and no have {answer.coverage:.0%} of the probability"
     weak = f"{said}; the model would rather begin with {answer.top!r}: it was not tuned for this question"
     return Finding("answer", "ok", said) if answer.coverage >= 0.5 else Finding("answer", "warning", weak)

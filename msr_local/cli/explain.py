@@ -22,10 +22,11 @@ def explain(
     ] = None,
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
-    recipe: opt.RecipeOption = opt.RecipeName.full,
+    recipe: opt.RecipeOption = None,
     block_size: opt.BlockSize = None,
     history: opt.History = None,
     direct: opt.Direct = False,
+    adapter: opt.Adapter = None,
     model: opt.Model = None,
     mmproj: opt.Mmproj = None,
     image_detail: opt.Detail = opt.ImageDetail.overview,
@@ -45,8 +46,9 @@ def explain(
         raise typer.BadParameter(f"--html {html}: there is no folder {html.parent}.")
     with session.workspace() as workspace, session.output.progress() as progress:
         recommender = session.recommender(
-            workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,
-            detail=image_detail, recipe=recipe, block_size=block_size, window=history, direct=direct,
+            workspace, progress, adapter=adapter, model=model, mmproj=mmproj, threads=threads,
+            context=context_size, detail=image_detail, recipe=recipe, block_size=block_size, window=history,
+            direct=direct,
         )  # fmt: skip
         with recommender:
             found = explain_item(recommender, user, item, k, candidates)

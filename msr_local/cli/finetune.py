@@ -59,7 +59,7 @@ def finetune(
         Path | None,
         typer.Option("--export", metavar="FILE", help="Write the training set as JSON lines.", show_default=False),
     ] = None,
-    recipe: opt.RecipeOption = opt.RecipeName.full,
+    recipe: Annotated[opt.RecipeName, typer.Option(help="The evidence in the question.")] = opt.RecipeName.full,
     block_size: Annotated[int, typer.Option(min=1, metavar="N", help="Interactions that one summary step reads.")] = 3,
     history: Annotated[
         int, typer.Option("--history", min=1, metavar="N", help="Summarise at most the last N interactions.")

@@ -66,7 +66,7 @@ def ingest(
     Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
-    from ..weights import sees
+    from ..weights import NONE, sees
 
     session: opt.Session = context.obj
     if interactions is None and items.is_file():
@@ -87,7 +87,7 @@ def ingest(
             wanted = False
         if wanted or summaries:
             recommender = session.recommender(
-                workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,
+                workspace, progress, adapter=NONE, model=model, mmproj=mmproj, threads=threads, context=context_size,
                 detail=image_detail, block_size=block_size, window=history, direct=direct,
             )  # fmt: skip
             with recommender:

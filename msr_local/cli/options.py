@@ -56,7 +56,16 @@ class RecipeName(str, Enum):
     history = "history"
 
 
-RecipeOption = Annotated[RecipeName, typer.Option("--recipe", help="The evidence in the question.")]
+RecipeOption = Annotated[
+    RecipeName | None,
+    typer.Option("--recipe", help="The evidence in the question.", show_default="the adapter's, else full"),
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter", metavar="NAME|none", help="The tuned recommender that answers.", show_default="the active one"
+    ),
+]
 BlockSize = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Interactions that one summary step reads.", show_default="3")
 ]
@@ -90,22 +99,32 @@ class Session:
         *,
         model: Path | None = None,
         mmproj: Path | None = None,
+        adapter: str | None = None,
         threads: int | None = None,
         context: int = 4096,
         detail: ImageDetail = ImageDetail.overview,
-        recipe: RecipeName = RecipeName.full,
+        recipe: RecipeName | None = None,
         block_size: int | None = None,
         window: int | None = None,
         direct: bool = False,
     ) -> Recommender:
-        """The recipe on `workspace` with the chosen weights and settings."""
+        """The recipe on `workspace` with the chosen weights and settings; without `recipe`, the adapter's own."""
         from ..engine import embedded
-        from ..recipe.recipes import RECIPES
+        from ..recipe.recipes import RECIPES, Recipe
         from ..recipe.recommender import Recommender
         from ..weights import choose
 
         if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")
-        weights = choose(workspace, model, mmproj, context=context, threads=threads, image_detail=detail.value)
-        chosen = RECIPES[recipe.value].with_history(block_size, window, direct)
+        weights = choose(
+            workspace, model, mmproj, adapter=adapter, context=context, threads=threads, image_detail=detail.value
+        )
+        tuned = Recipe.from_json(weights.scorer.recipe) if weights.scorer else None
+        chosen = RECIPES[recipe.value] if recipe else tuned or RECIPES["full"]
+        chosen = chosen.with_history(block_size, window, direct or chosen.direct)
+        if tuned and chosen != tuned:
+            self.output.note(
+                f"Adapter {weights.scorer.name} was tuned with another recipe ({tuned.name}, blocks of "  # type: ignore[union-attr]
+                f"{tuned.block_size}, the last {tuned.window}): its p(yes) is not calibrated for this one."
+            )
         return Recommender(workspace, weights, chosen, progress=progress)

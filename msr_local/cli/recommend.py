@@ -14,10 +14,11 @@ def recommend(
     user: Annotated[str, typer.Argument(metavar="USER", help="A user id of the interactions.", show_default=False)],
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
-    recipe: opt.RecipeOption = opt.RecipeName.full,
+    recipe: opt.RecipeOption = None,
     block_size: opt.BlockSize = None,
     history: opt.History = None,
     direct: opt.Direct = False,
+    adapter: opt.Adapter = None,
     model: opt.Model = None,
     mmproj: opt.Mmproj = None,
     image_detail: opt.Detail = opt.ImageDetail.overview,
@@ -35,8 +36,9 @@ def recommend(
     session: opt.Session = context.obj
     with session.workspace() as workspace, session.output.progress() as progress:
         recommender = session.recommender(
-            workspace, progress, model=model, mmproj=mmproj, threads=threads, context=context_size,
-            detail=image_detail, recipe=recipe, block_size=block_size, window=history, direct=direct,
+            workspace, progress, adapter=adapter, model=model, mmproj=mmproj, threads=threads,
+            context=context_size, detail=image_detail, recipe=recipe, block_size=block_size, window=history,
+            direct=direct,
         )  # fmt: skip
         with recommender:
             found = recommender.recommend(user, k, candidates)

@@ -94,8 +94,9 @@ def platt(z: Vector, answers: Vector) -> Platt | None:
 
 def logistic(features: npt.NDArray[np.float64], targets: Vector, ridge: float = 1e-3) -> Vector:
     """Logistic regression of `targets` (0..1, shape [N]) on `features` [N, F]: F weights, then the intercept."""
-    scale = features.std(axis=0) + 1e-12
-    x = np.c_[features / scale, np.ones(len(features))]
+    middle, spread = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(spread > 1e-9 * (1e-3 + np.abs(middle)), spread, 1.0)  # what never changes gets no weight
+    x = np.c_[(features - middle) / scale, np.ones(len(features))]
 
     def loss(w: Vector) -> tuple[float, Vector]:
         s = x @ w
@@ -104,7 +105,8 @@ def logistic(features: npt.NDArray[np.float64], targets: Vector, ridge: float = 
         return float(value), x.T @ (_sigmoid(s) - targets) / len(s) + penalty
 
     weights: Vector = minimize(loss, np.zeros(x.shape[1]), jac=True, method="BFGS").x
-    return np.concatenate([weights[:-1] / scale, weights[-1:]])
+    slopes = weights[:-1] / scale
+    return np.append(slopes, weights[-1] - slopes @ middle)
 
 
 def _sigmoid(s: Vector) -> Vector:

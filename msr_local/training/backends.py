@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from ..errors import ModelError
 from .settings import Settings
@@ -67,11 +70,14 @@ def load_trainable(backend: Backend, folder: Path, settings: Settings, *, cuda: 
 
 def _unsloth(folder: Path, settings: Settings, *, cuda: bool) -> Any:
     seeing = "vision_config" in config_of(folder)
+    # Else it writes what it compiles into a folder of the current one.
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(Path(platformdirs.user_cache_dir("msr-local")) / "unsloth"))
     from unsloth import FastLanguageModel, FastVisionModel
 
+    _hush()
     loader = FastVisionModel if seeing else FastLanguageModel
     model, _ = loader.from_pretrained(**unsloth_load(folder, settings, cuda=cuda))
-    return loader.get_peft_model(model, **unsloth_lora(settings, seeing=seeing))
+    return loader.get_peft_model(model, **unsloth_lora(settings, seeing=seeing, cuda=cuda))
 
 
 def unsloth_load(folder: Path, settings: Settings, *, cuda: bool) -> dict[str, Any]:
@@ -88,9 +94,9 @@ def unsloth_load(folder: Path, settings: Settings, *, cuda: bool) -> dict[str, A
     }
 
 
-def unsloth_lora(settings: Settings, *, seeing: bool) -> dict[str, Any]:
+def unsloth_lora(settings: Settings, *, seeing: bool, cuda: bool) -> dict[str, Any]:
     """What Unsloth's `get_peft_model` is called with: the language layers only."""
-    which: dict[str, Any] = {"target_modules": list(_LAYERS), "use_gradient_checkpointing": False}
+    which: dict[str, Any] = {"target_modules": list(_LAYERS)}
     if seeing:
         which = {
             "finetune_vision_layers": False,
@@ -105,6 +111,7 @@ def unsloth_lora(settings: Settings, *, seeing: bool) -> dict[str, Any]:
         "bias": "none",
         "random_state": settings.seed,
         "use_rslora": False,
+        "use_gradient_checkpointing": "unsloth" if cuda else False,
         **which,
     }
 
@@ -129,10 +136,8 @@ def load_plain(folder: Path, *, cuda: bool = False, four_bit: bool = False) -> A
     """The model of `folder` as it is: float32 where that fits, on the GPU if `cuda`."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    _hush()
     loader = AutoModelForImageTextToText if "vision_config" in config_of(folder) else AutoModelForCausalLM
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     options: dict[str, Any] = {"dtype": "auto" if size > _BIG else torch.float32}
@@ -147,6 +152,14 @@ def load_plain(folder: Path, *, cuda: bool = False, four_bit: bool = False) -> A
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot load this model ({error}).") from error
     return model.to("cuda") if cuda and not four_bit else model
+
+
+def _hush() -> None:
+    """No bars and warnings of transformers: they go to stderr, between our own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _language_layers(model: Any) -> list[str]:

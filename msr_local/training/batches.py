@@ -44,7 +44,8 @@ class Pixels:
     def __call__(self, image: Image) -> npt.NDArray[np.float32]:
         """The tower's input, shape [1, 3, tile, tile].
 
-        The three resizes with 8-bit rounding between are those of llama.cpp's mtmd, whose filter is Pillow's.
+        The three resizes with 8-bit rounding between are those of llama.cpp's mtmd, whose filter is Pillow's. Width
+        goes first, as there: Pillow 13 begins with the height where that is less work, and rounds otherwise.
         """
         picture = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
         aspect = image.width / image.height
@@ -55,9 +56,10 @@ class Pixels:
             width = int(self.longest_edge * aspect)
             size = (width + width % 2, self.longest_edge)
         whole = tuple(-(-edge // self.tile) * self.tile for edge in size)
-        for target in (size, whole, (self.tile, self.tile)):
-            if picture.size != target:
-                picture = picture.resize((max(1, target[0]), max(1, target[1])), Pillow.Resampling.LANCZOS)
+        for width, height in (size, whole, (self.tile, self.tile)):
+            for target in ((max(1, width), picture.height), (max(1, width), max(1, height))):
+                if picture.size != target:
+                    picture = picture.resize(target, Pillow.Resampling.LANCZOS)
         values: npt.NDArray[Any] = np.asarray(picture, np.float32) / 255.0
         values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(values.transpose(2, 0, 1))[None]
@@ -77,7 +79,7 @@ def pixels_of(folder: Path) -> Pixels | None:
             "them has not been proven equal. Next: a SmolVLM, or a text model."
         )
     try:
-        said = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        said = _picture_settings(folder)
         return Pixels(
             tile=int(config["vision_config"]["image_size"]),
             longest_edge=int(said["size"]["longest_edge"]),
@@ -86,6 +88,16 @@ def pixels_of(folder: Path) -> Pixels | None:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}/preprocessor_config.json: cannot use it ({error!r}).") from error
+
+
+def _picture_settings(folder: Path) -> dict[str, Any]:
+    """As llama.cpp's converter reads them; transformers 5 writes the second file alone."""
+    said: dict[str, Any] = {}
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).exists():
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            said |= document | document.get("image_processor", {})
+    return said
 
 
 Group = Sequence[Row]  # questions about one moment of one user: they begin alike

@@ -8,6 +8,7 @@ model does.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import json
 import os
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ from .questions import Questions, questions
 from .rows import NO, YES, Row
 from .settings import Settings
 
-_NEEDED = ("torch", "transformers", "peft", "accelerate")
+_NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
 _GATE = "gate.json"
 
@@ -54,12 +56,14 @@ class Listener:
     note: Callable[[str], None] = lambda _: None
 
 
+def missing_packages() -> list[str]:
+    """What training needs and is not installed."""
+    return [name for name in _NEEDED if find_spec(name) is None]
+
+
 def require_training_packages() -> None:
     """Raise `ModelError` unless what trains is installed."""
-    from importlib.util import find_spec
-
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         raise ModelError(f"training needs {', '.join(missing)}. Next: pip install 'msr-local[train]'.")
     # Before torch loads OpenMP: threads that spin at barriers starve each other when the machine is busy.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -74,7 +78,12 @@ def prepare(
     projector_sha256 = workspace.file_sha256(base.projector) if base.projector else None
     weights = Weights(config, workspace.file_sha256(base.model), projector_sha256, "option")
     recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
-    with Recommender(workspace, weights, recipe, progress=listener.progress) as recommender:
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.endswith("questions"):  # not each summary within
+            listener.progress(stage, done, total)
+
+    with Recommender(workspace, weights, recipe, progress=progress) as recommender:
         made = questions(recommender, settings)
         # After chat markup an answer begins at once; after words of our own it follows a blank.
         blank = "" if made.train[0].suffix[-1][0] == "special" else " "
@@ -196,7 +205,9 @@ class Finetuning:
             runs.log_step(self.workspace, self.run_id, _joined(known.get(one.step), step))
             speed = f"{one.rate:.0f} tokens/s" if one.rate else ""
             if one.loss is not None:
-                listener.progress("training", one.step, one.steps, f"loss {one.loss:.3f}  {speed}")
+                listener.progress(
+                    "training", one.step, one.steps, ", ".join(filter(None, [f"loss {one.loss:.3f}", speed]))
+                )
             if one.auc:
                 value, low, high = one.auc
                 listener.note(
@@ -206,6 +217,8 @@ class Finetuning:
         with self._quiet():
             done = train(model, made.train, made.validation, collator, settings, self.folder / "checkpoints", report)
             save_lora(model, self.folder)
+        del model
+        gc.collect()  # the trainer and its model hold on to each other; the engine needs the room
         runs.update_run(
             self.workspace, self.run_id,
             metrics={"training": {**done, "backend": backend.name, "why": backend.why,
@@ -257,8 +270,6 @@ class Finetuning:
     def _staged(self, merged: Path) -> Path:
         """A folder with all that an adapter consists of but its manifest."""
         staged = self.folder / "staged"
-        if registry.folder(self.workspace, self.name).exists() and not merged.exists():
-            return staged  # moved to the registry before a kill
         with written_whole(staged) as part:
             shutil.rmtree(staged, ignore_errors=True)
             part.mkdir()

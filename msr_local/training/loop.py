@@ -61,7 +61,7 @@ def train(
     lines = max(1, settings.batch // (1 + settings.ratio))  # groups in a batch
     per_epoch = -(-len(groups) // (lines * settings.accumulation))
     steps = max(1, round(per_epoch * settings.epochs))
-    every = settings.eval_every or max(1, steps // _EVALUATIONS)
+    every = settings.eval_every or -(-steps // _EVALUATIONS)
     rate = settings.rate(model.num_parameters())
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -38,7 +38,7 @@ def points(log: Log, eligible: npt.NDArray[np.bool_], count: int, first: int, se
     rng = random.Random(f"points {seed}")
     starts = [int(row) for row in np.flatnonzero(np.r_[True, log.users[1:] != log.users[:-1]][: len(log.users)])]
     turns: list[list[list[Point]]] = []
-    for start, end in zip(starts, [*starts[1:], len(log.users)], strict=True):
+    for start, end in pairwise([*starts, len(log.users)]):
         seen: set[int] = set()
         new = []
         for row in range(start, end):

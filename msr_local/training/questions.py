@@ -23,7 +23,7 @@ from ..recipe.asking import ROOMS
 from ..recipe.candidates import Recall
 from ..recipe.recommender import Recommender
 from ..store import histories
-from ..store.rows import Interaction, Log
+from ..store.rows import Interaction, Item, Log
 from ..store.workspace import fingerprint
 from . import rows
 from .points import Point, negatives, points, slices
@@ -55,9 +55,12 @@ class Questions:
         }
 
 
-def _content(log: Log, texts: list[str]) -> str:
+def _content(log: Log, items: list[Item], *, looks: bool) -> str:
     """A hash of the whole catalogue and log: a set made of another state must not be taken for this one's."""
-    digest = hashlib.sha256(json.dumps([log.item_ids, log.user_ids, texts]).encode())
+    told = [
+        [one.item_id, one.title, one.attributes, [str(one.image), one.image_sha256] if looks else None] for one in items
+    ]
+    digest = hashlib.sha256(json.dumps([log.user_ids, told]).encode())
     for array in (log.users, log.items, log.times):
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -76,8 +79,9 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     workspace = recommender.workspace
     with workspace.snapshot():
         log, texts = histories.log(workspace), histories.texts(workspace)
+        items = histories.items(workspace, log.item_ids)
     cut, part = split(log)
-    state = [_content(log, texts), recommender.captions.state(), cut.to_json()]
+    state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
     asked = [recommender.settings, recommender.preferences.settings]
     chosen = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed"]
     key = fingerprint(state, asked, {name: getattr(settings, name) for name in chosen})
@@ -154,11 +158,14 @@ class _Maker:
     def _rows(self, point: Point, recall: Recall, known: Any) -> list[Row]:
         user = self.log.user_ids[point.user]
         everything = histories.history(self.recommender.workspace, user)
-        history, target = everything[: point.at], everything[point.at].item.item_id
+        own = self.log.users == point.user
+        there = [self.log.item_ids[i] for i in self.log.items[own][: point.at + 1]]
+        if [step.item.item_id for step in everything[: point.at + 1]] != there:
+            raise InputError("the workspace has changed while questions were made of it. Next: the same command again.")
+        history, (*seen, target) = everything[: point.at], there
         summary = self._summary(user, history)
-        seen = [step.item.item_id for step in history]
         # What the user takes after the cut is not to be seen, not even by never being a "no".
-        mine = known & (self.log.users == point.user)
+        mine = known & own
         taken = {*seen, target, *(self.log.item_ids[i] for i in self.log.items[mine])}
         rng = random.Random(f"{self.settings.seed} {user} {point.at}")
         others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)

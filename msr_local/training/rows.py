@@ -91,9 +91,9 @@ def read(path: Path) -> list[Row]:
 
 
 def _whole(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # as bytes: a kill may have cut a character in two
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield Row.from_json(json.loads(line))
 
 

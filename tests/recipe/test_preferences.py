@@ -193,3 +193,94 @@ def test_titles_of_four_thousand_characters_are_cut_to_the_context(shop: Shop) -
     found, asked = chain(shop)
     assert len(found) == 3
     assert all("…" in question and len(question) < 1500 for question in asked)
+
+
+# ---- chains of the past
+
+
+def past_chain(shop: Shop, length: int, recipe: Recipe = PLAIN) -> tuple[list[Preference], list[str]]:
+    """The chain as it was when the user had taken `length` films."""
+    with shop.recommender(recipe) as recommender:
+        found = recommender.preferences.chain("u", recommender.history("u")[:length], past=True)
+    return found, shop.record.take()
+
+
+def kept(shop: Shop) -> list[tuple[object, ...]]:
+    """The users' present chains as they stand in the workspace."""
+    return shop.workspace.execute("SELECT * FROM preferences ORDER BY user_id, settings, block").fetchall()
+
+
+def test_a_chain_of_the_past_leaves_the_present_one_as_it_is(shop: Shop) -> None:
+    present, _ = chain(shop)
+    before = kept(shop)
+    assert len(before) == 3
+    for length in (0, 1, 2, 4, 5, 7):
+        past_chain(shop, length)
+    past_chain(shop, 5, Recipe(caption=False, direct=True))
+    past_chain(shop, 7, Recipe(caption=False, window=3))
+    assert kept(shop) == before
+    assert chain(shop) == (present, [])
+
+
+def test_a_chain_of_the_past_is_the_one_that_was_written_then(shop: Shop) -> None:
+    for length in (2, 3, 4, 6):
+        past, _ = past_chain(shop, length)
+        with shop.workspace.write():
+            shop.workspace.execute("DELETE FROM past_summaries")
+        with shop.recommender(PLAIN) as recommender:
+            then = recommender.preferences.chain("u", recommender.history("u")[:length])
+        shop.record.take()
+        assert past == then
+
+
+def test_the_past_takes_the_whole_blocks_of_the_present(shop: Shop) -> None:
+    present, _ = chain(shop)
+    assert past_chain(shop, 6) == (present[:2], [])
+    past, asked = past_chain(shop, 5)
+    assert past[0] == present[0]
+    assert len(asked) == 1
+
+
+def test_the_present_takes_what_was_written_for_the_past(shop: Shop) -> None:
+    past, asked = past_chain(shop, 6)
+    assert (len(asked), kept(shop)) == (2, [])
+    present, asked = chain(shop)
+    assert len(asked) == 1
+    assert present[:2] == past
+    assert len(kept(shop)) == 3
+    assert chain(shop) == (present, [])
+
+
+def test_a_chain_of_the_past_is_written_once(shop: Shop) -> None:
+    first, asked = past_chain(shop, 5)
+    opened = shop.record.opened
+    assert len(asked) == 2
+    assert past_chain(shop, 5) == (first, [])
+    assert past_chain(shop, 3) == (first[:1], [])
+    assert shop.record.opened == opened
+
+
+@pytest.mark.parametrize(("film", "written"), [("f00", 2), ("f04", 1), ("f05", 0)])
+def test_a_new_title_writes_the_past_anew_from_its_block_on(shop: Shop, film: str, written: int) -> None:
+    past_chain(shop, 5)
+    shop.rename(film, "Another title")
+    _, asked = past_chain(shop, 5)
+    assert len(asked) == written
+
+
+def test_an_interrupt_keeps_the_past_that_was_written(shop: Shop) -> None:
+    shop.record.patience = 1
+    with pytest.raises(KeyboardInterrupt):
+        past_chain(shop, 7)
+    first = shop.record.take()
+    shop.record.patience = float("inf")
+    _, rest = past_chain(shop, 7)
+    assert (len(first), len(rest)) == (1, 2)
+    assert not {*first} & {*rest}
+
+
+def test_a_past_of_nothing_is_empty_and_keeps_the_present(shop: Shop) -> None:
+    chain(shop)
+    before = kept(shop)
+    assert past_chain(shop, 0) == ([], [])
+    assert kept(shop) == before

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from msr_local.errors import ModelError
+from msr_local.training import bases
 from msr_local.training.bases import Base, resolve
 from msr_local.training.convert import converter
 
@@ -116,6 +117,65 @@ def tiny_vlm(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> P
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+@pytest.fixture(scope="session")
+def llama_base(tools: Path, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """`tiny_llama` as training and the engine load it."""
+    return _resolved(tiny_llama, tools, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def vlm_base(tools: Path, tiny_vlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """`tiny_vlm` as training and the engine load it."""
+    return _resolved(tiny_vlm, tools, tmp_path_factory)
+
+
+@pytest.fixture
+def louder(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copies a tiny model with larger weights: as it is, its answers hardly depend on the question."""
+
+    def make(folder: Path) -> Path:
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        target = shutil.copytree(folder, tmp_path / "loud" / folder.name)
+        for file in target.glob("*.safetensors"):
+            weights = {name: one * 5 if one.dim() > 1 else one for name, one in load_file(file).items()}
+            assert all(torch.isfinite(one).all() for one in weights.values())
+            save_file(weights, file, metadata={"format": "pt"})
+        return target
+
+    return make
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> tuple[Path, Path]:
+    """Items with pictures of many shapes, and users who took some of them: (items.csv, interactions.csv)."""
+    import numpy as np
+    from PIL import Image as Pillow
+
+    folder = tmp_path / "gallery"
+    (folder / "img").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    items, steps = ["item_id,title,image"], ["user_id,item_id,timestamp"]
+    for i in range(24):
+        shape = (20 + 7 * (i % 9), 30 + 11 * (i % 7), 3)
+        Pillow.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"img/{i}.png")
+        items.append(f"i{i},Picture {i},img/{i}.png")
+    for u in range(16):
+        taken = rng.permutation(24)[:8]
+        steps += [f"u{u},i{i},{1_000_000_000 + 100_000 * n + 100 * u}" for n, i in enumerate(taken)]
+    (folder / "items.csv").write_text("\n".join(items) + "\n")
+    (folder / "interactions.csv").write_text("\n".join(steps) + "\n")
+    return folder / "items.csv", folder / "interactions.csv"
+
+
+def _resolved(folder: Path, tools: Path, factory: pytest.TempPathFactory) -> Base:
+    cache = factory.mktemp("bases")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bases, "_cache", lambda: cache)  # not the user's
+        return resolve(str(folder), lambda: tools)
 
 
 def _text() -> dict[str, object]:

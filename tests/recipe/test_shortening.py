@@ -1,0 +1,140 @@
+"""How a scoring question is made to fit: the oldest of the history goes first, then descriptions are cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recipe_shop import Record, Shop, Watched
+
+from msr_local.engine.types import Image
+from msr_local.errors import ContextOverflow
+from msr_local.recipe.asking import ROOMS
+from msr_local.recipe.prompts import Question
+from msr_local.recipe.recipes import Recipe
+from msr_local.recipe.recommender import Asked, Cut, Recommender
+from msr_local.weights import Scorer
+
+FILMS = [f"f{n:02}" for n in range(14)]
+PLAIN = Recipe(image=False, caption=False)
+SUMMARY = "Slow films about the sea."
+
+
+@pytest.fixture
+def shop(recipe_shop: Shop) -> Shop:
+    """Fourteen films with pictures; the user u took the first twelve, and long titles make long questions."""
+    recipe_shop.stock(*FILMS, pictures=True)
+    recipe_shop.take("u", *FILMS[:12])
+    recipe_shop.rename("f13", "Film f13 " + "with a title of many words " * 5)
+    return recipe_shop
+
+
+def asked(recommender: Recommender, item_id: str = "f13") -> Asked:
+    history = recommender.history("u")
+    candidate = recommender.recall.candidate([step.item.item_id for step in history], item_id)
+    return recommender.ask(candidate, SUMMARY, history)
+
+
+def written(question: Question) -> str:
+    return "".join("[picture]" if isinstance(p, Image) else p.text for p in (*question.prefix, *question.suffix))
+
+
+def shown(question: Question) -> list[str]:
+    """The history in a question."""
+    return [line[2:] for line in written(question).split("\n") if line.startswith("- ")]
+
+
+def size(recommender: Recommender, question: Question) -> int:
+    return recommender.judge.engine.count_tokens([*question.prefix, *question.suffix])
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, Recipe()], ids=["text", "picture"])
+def test_what_fits_is_not_touched(shop: Shop, recipe: Recipe) -> None:
+    with shop.recommender(recipe) as recommender:
+        one = asked(recommender)
+        cut, question = recommender.fitted(one.item, one.evidence)
+        assert cut == Cut(0, ROOMS[0])
+        assert shown(question) == [*one.evidence.history]
+        assert len(one.evidence.history) == 10
+        exact = size(recommender, question)
+        assert recommender.fitted(one.item, one.evidence, exact) == (cut, question)
+        assert recommender.question(one.item, one.evidence) == question
+        assert recommender.fitted(one.item, one.evidence, exact - 1)[0] == Cut(1, ROOMS[0])
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, Recipe()], ids=["text", "picture"])
+def test_each_smaller_limit_takes_the_oldest_titles_first_and_then_descriptions(shop: Shop, recipe: Recipe) -> None:
+    cuts = []
+    with shop.recommender(recipe) as recommender:
+        one = asked(recommender)
+        history = [*one.evidence.history]
+        whole = size(recommender, recommender.question(one.item, one.evidence))
+        for limit in range(whole, 0, -3):
+            try:
+                cut, question = recommender.fitted(one.item, one.evidence, limit)
+            except ContextOverflow as error:
+                assert "--max-length" in str(error)
+                break
+            cuts.append(cut)
+            assert size(recommender, question) <= limit
+            assert shown(question) == history[cut.dropped :]
+            assert SUMMARY in written(question)
+            assert cut.dropped == len(history) or cut.room == ROOMS[0]
+            assert ("…" in written(question)) == (cut.room < 160)
+            assert ("[picture]" in written(question)) == recipe.image
+    assert [cut.dropped for cut in cuts] == sorted(cut.dropped for cut in cuts)
+    assert [cut.room for cut in cuts] == sorted((cut.room for cut in cuts), reverse=True)
+    assert {cut.dropped for cut in cuts} == {*range(11)}
+    assert cuts[-1] == Cut(10, ROOMS[-1])
+
+
+def test_no_title_goes_that_could_have_stayed(shop: Shop) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        one = asked(recommender)
+        sizes = []
+        for dropped in range(11):
+            less = replace(one.evidence, history=one.evidence.history[dropped:])
+            sizes.append(size(recommender, recommender.question(one.item, less)))
+        for limit in range(sizes[-1], sizes[0] + 5):
+            fits = next(dropped for dropped, tokens in enumerate(sizes) if tokens <= limit)
+            assert recommender.fitted(one.item, one.evidence, limit)[0] == Cut(fits, ROOMS[0])
+
+
+def test_a_question_without_history_loses_its_descriptions_at_once(shop: Shop) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        one = asked(recommender)
+        bare = replace(one.evidence, history=())
+        whole = size(recommender, recommender.question(one.item, bare))
+        cut, question = recommender.fitted(one.item, bare, whole - 1)
+        assert cut.dropped == 0
+        assert cut.room < ROOMS[0]
+        assert "Film f13" in written(question)
+
+
+def test_a_limit_over_the_context_is_the_context(shop: Shop) -> None:
+    for n, film in enumerate(FILMS):
+        shop.rename(film, chr(0x4E00 + n) * 4000)
+    with shop.recommender(Recipe(image=False, caption=False, recent=12)) as recommender:
+        one = asked(recommender)
+        cut, question = recommender.fitted(one.item, one.evidence, 10**6)
+        assert cut.dropped > 0
+        assert size(recommender, question) <= recommender.judge.facts.context == 1024
+        assert recommender.fitted(one.item, one.evidence) == (cut, question)
+
+
+def test_a_tuned_model_is_asked_in_as_many_tokens_as_it_was_trained_with(shop: Shop) -> None:
+    recipe = PLAIN.to_json()
+    scorer = Scorer("mine", "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, recipe)
+    tuned = replace(shop.weights, scorer=scorer)
+    with (
+        Recommender(shop.workspace, tuned, PLAIN, open_engine=lambda _: Watched(shop.engine, Record())) as recommender,
+        shop.recommender(PLAIN) as plain,
+    ):
+        one = asked(recommender)
+        question = recommender.question(one.item, one.evidence)
+        assert size(recommender, question) <= 150
+        assert shown(question) == [*one.evidence.history[-len(shown(question)) :]]
+        assert plain.fitted(one.item, one.evidence, 150)[1] == question != plain.question(one.item, one.evidence)
+        assert recommender.fitted(one.item, one.evidence, 200)[1] == plain.fitted(one.item, one.evidence, 200)[1]
+        assert recommender.key(one.evidence) != plain.key(one.evidence)

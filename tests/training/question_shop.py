@@ -1,0 +1,96 @@
+"""A small world for training questions: who took which film when, asked through a real engine behind a record."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from recipe.recipe_shop import Record, Watched
+
+from msr_local.engine.process import EngineProcess
+from msr_local.engine.types import EngineConfig, Generation, Prompt
+from msr_local.recipe.asking import Progress
+from msr_local.recipe.recipes import Recipe
+from msr_local.recipe.recommender import Recommender
+from msr_local.store import catalogue
+from msr_local.store.rows import InteractionRow, ItemRow
+from msr_local.store.workspace import Workspace
+from msr_local.training.questions import Questions, questions
+from msr_local.training.settings import Settings
+from msr_local.weights import Weights
+
+Step = tuple[str, str, "float | None"]  # user, film, seconds since 1970
+FILMS = [f"f{n:02}" for n in range(24)]
+VALIDATION, TEST = 800, 900  # seconds at which `WORLD` is cut
+FULL = Recipe()
+FEW = Settings(rows=36, validation_rows=16)
+
+
+def world(seed: int = 0) -> list[Step]:
+    """A hundred steps, ten seconds apart, of eight people; each takes a film once and likes one half of them more."""
+    rng = random.Random(seed)
+    left = {f"u{n}": rng.sample(FILMS[:12], 9) + rng.sample(FILMS[12:], 6) for n in range(8)}
+    for films in left.values():
+        rng.shuffle(films)
+    return [(f"u{n % 8}", left[f"u{n % 8}"].pop(), 10.0 * n) for n in range(100)]
+
+
+WORLD = world()
+
+
+def titled(films: Iterable[str] = FILMS) -> list[ItemRow]:
+    kinds = ["drama", "comedy", "noir"]
+    return [
+        ItemRow(line, one, f"Film {one}", {"kind": kinds[line % 3]}, None) for line, one in enumerate(films, start=2)
+    ]
+
+
+def iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
+class Terse(Watched):
+    """A watched engine of few words: a set has many summaries."""
+
+    def generate(self, prefix: Prompt, suffix: Prompt, **options: Any) -> Generation:
+        self._record.note([*prefix, *suffix])
+        return self._engine.generate(prefix, suffix, **{**options, "max_tokens": 4})
+
+
+@dataclass
+class World:
+    """A workspace of such steps, and what it takes to ask about it."""
+
+    workspace: Workspace
+    engine: EngineProcess
+    config: EngineConfig
+    record: Record = field(default_factory=Record)
+    sees: bool = False
+
+    def stock(self, items: Iterable[ItemRow]) -> None:
+        catalogue.add_items(self.workspace, Path("items.csv"), items)
+
+    def take(self, steps: Iterable[Step]) -> None:
+        rows = [InteractionRow(n, user, film, iso(when), None) for n, (user, film, when) in enumerate(steps, start=2)]
+        added = catalogue.add_interactions(self.workspace, Path("log.csv"), rows)
+        assert added.rejected == 0
+
+    def recommender(self, recipe: Recipe, progress: Progress = lambda *_: None, sha256: str = "a" * 64) -> Recommender:
+        weights = Weights(self.config, sha256, "b" * 64 if self.sees else None, "option")
+        return Recommender(
+            self.workspace, weights, recipe, progress=progress, open_engine=lambda _: Terse(self.engine, self.record)
+        )
+
+    def ask(self, settings: Settings = FEW, *, recipe: Recipe = FULL, **options: Any) -> Questions:
+        """The sets as a new process would make them."""
+        with self.recommender(recipe, **options) as recommender:
+            return questions(recommender, settings)
+
+
+def data(made: Questions, name: str) -> bytes:
+    """A set as it is kept."""
+    return (made.folder / f"{name}.jsonl").read_bytes()

@@ -1,0 +1,350 @@
+"""`msr-local finetune` from histories to an active recommender, on a tiny random model and with everything real."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import Ran
+
+pytest.importorskip("transformers", reason="training needs the extra train")
+pytest.importorskip("peft", reason="training needs the extra train")
+
+Cli = Callable[..., Ran]
+USERS, ITEMS, STEPS = 30, 60, 12
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """People who only ever take things with "good" in their name: something that a tiny model can learn."""
+    folder = tmp_path_factory.mktemp("goods")
+    rng = np.random.default_rng(0)
+    lines = ["item_id,title,genre"]
+    lines += [
+        f"i{n},The {'good' if n % 3 == 0 else 'bad'} thing {n},{'red' if n % 2 else 'blue'}" for n in range(ITEMS)
+    ]
+    (folder / "items.csv").write_text("\n".join(lines) + "\n")
+    steps = ["user_id,item_id,timestamp"]
+    for user in range(USERS):
+        for number, item in enumerate(rng.permutation(range(0, ITEMS, 3))[:STEPS]):
+            steps.append(f"u{user},i{item},{1_000_000_000 + 1000 * number + user}")
+    (folder / "log.csv").write_text("\n".join(steps) + "\n")
+    return folder / "items.csv", folder / "log.csv"
+
+
+def options(base: Path, **changes: object) -> list[str]:
+    """A small run: 16 training steps of 8 questions."""
+    given = {
+        "base": base, "backend": "peft", "recipe": "history", "rows": 128, "validation-rows": 48, "epochs": 1,
+        "batch": 8, "accumulation": 1, "rank": 4, "alpha": 8, "lr": 0.01, "eval-every": 4, "threads": 1, **changes,
+    }  # fmt: skip
+    return ["finetune", *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_llama: Path, log: tuple[Path, Path], tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A workspace in which `first` was trained and answers; shared by the tests that only read."""
+    home = tmp_path_factory.mktemp("tuned")
+    environment = {**os.environ, "MSR_LOCAL_HOME": str(home)}
+
+    def call(*arguments: object) -> Ran:
+        ran = subprocess.run(
+            [sys.executable, "-m", "msr_local", *map(str, arguments)], env=environment, capture_output=True, text=True
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    assert call("ingest", *log).code == 0
+    ran = call(*options(tiny_llama), "--name", "first", "--activate", "--json")
+    assert ran.code == 0, ran.err
+    return home, ran.json, call
+
+
+def test_training_teaches_something(tuned: Any) -> None:
+    _, document, _ = tuned
+    before, after = (document["metrics"][name]["auc"] for name in ("before", "after"))
+    # A third of the noes are good things that were just not taken: nobody can tell these apart.
+    assert after["value"] > before["value"] + 0.1
+    assert after["ci95"][0] > 0.5
+    assert after["ci95"][0] <= after["value"] <= after["ci95"][1]
+
+
+def test_the_engine_answers_as_the_trained_model_does(tuned: Any) -> None:
+    _, document, _ = tuned
+    assert document["parity"]["adapter"]["median_dz"] <= 0.05
+    assert document["parity"]["merged"]["rank_correlation"] >= 0.99
+    assert document["parity"]["adapter"]["rows"] == 32
+
+
+def test_the_files_are_those_of_the_manifest(tuned: Any) -> None:
+    home, document, _ = tuned
+    folder = home / "adapters" / "first"
+    from msr_local.training.convert import file_sha256, metadata, tokenizer_differences
+
+    for entry in document["files"].values():
+        assert file_sha256(folder / entry["file"]) == entry["sha256"]
+    merged = metadata(folder / document["files"]["merged"]["file"])
+    base = metadata(Path(document["base"]["model"]))
+    assert tokenizer_differences(Path(document["base"]["model"]), folder / document["files"]["merged"]["file"]) == []
+    for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.bos_token_id", "tokenizer.chat_template"):
+        assert merged[key] == base[key]
+    assert (folder / "peft" / "adapter_model.safetensors").exists()
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert document["base"]["licence"] == "mit"
+
+
+def test_the_run_is_on_record(tuned: Any) -> None:
+    home, document, _ = tuned
+    with sqlite3.connect(home / "msr.db") as db:
+        (row,) = db.execute("SELECT run_id, name, status, stage, settings, split, versions, error FROM runs").fetchall()
+        steps = db.execute("SELECT step, loss, auc, auc_low, auc_high, tokens FROM run_steps ORDER BY step").fetchall()
+    assert row[:4] == (document["run_id"], "first", "done", "done") and row[7] is None
+    assert json.loads(row[4])["rank"] == 4 and json.loads(row[5])["kind"] == "time"
+    assert {"torch", "transformers", "peft", "llama-cpp-python"} <= set(json.loads(row[6]))
+    assert [step[0] for step in steps] == list(range(1, 17))
+    assert all(step[1] is not None for step in steps)
+    assert [step[0] for step in steps if step[2] is not None] == [4, 8, 12, 16]
+    assert all(low <= auc <= high for _, _, auc, low, high, _ in steps if auc is not None)
+
+
+def test_recommend_uses_it(tuned: Any) -> None:
+    _, document, call = tuned
+    found = call("recommend", "u1", "--json").json
+    plain = call("recommend", "u1", "--json", "--adapter", "none").json
+    assert (found["model"]["adapter"], found["model"]["adapter_form"]) == ("first", "adapter")
+    assert found["model"]["adapter_sha256"] == document["files"]["adapter"]["sha256"]
+    assert plain["model"]["adapter"] is None
+    assert found["model"]["recipe"]["name"] == "history"  # the one it was tuned with
+    z, z_plain = ({item["item_id"]: item["log_odds"] for item in one["items"]} for one in (found, plain))
+    assert any(abs(z[i] - z_plain[i]) > 0.5 for i in set(z) & set(z_plain))
+
+
+def test_p_yes_is_calibrated_and_never_changes_the_order(tuned: Any) -> None:
+    _, document, call = tuned
+    items = call("recommend", "u1", "--json").json["items"]
+    a, b = document["calibration"]["a"], document["calibration"]["b"]
+    assert a > 0
+    for item in items:
+        assert item["p_yes"] == pytest.approx(1 / (1 + np.exp(-(a * item["log_odds"] + b))), abs=1e-9)
+    by_z = sorted(items, key=lambda item: item["log_odds"])
+    assert [item["p_yes"] for item in by_z] == sorted(item["p_yes"] for item in items)
+    other = call("recommend", "u1", "--recipe", "full", "--json")
+    assert "not calibrated" in other.err
+    for item in other.json["items"]:
+        assert item["p_yes"] == pytest.approx(1 / (1 + np.exp(-item["log_odds"])), abs=1e-9)
+
+
+def test_the_score_weighs_recall_as_it_was_fitted(tuned: Any) -> None:
+    home, document, call = tuned
+    call("recommend", "u2", "--json")
+    with sqlite3.connect(home / "msr.db") as db:
+        rows = db.execute(
+            "SELECT log_odds, recall, score FROM scores"
+            " WHERE user_id = 'u2' AND score IS NOT NULL AND model LIKE '%first'"
+        ).fetchall()
+    assert rows
+    for z, recall, score in rows:
+        assert score == pytest.approx(z + document["fusion"]["recall"] * recall)
+
+
+def test_the_merged_model_ranks_alike(tuned: Any) -> None:
+    _, _, call = tuned
+    z = {item["item_id"]: item["log_odds"] for item in call("recommend", "u3", "-k", "40", "--json").json["items"]}
+    assert call("adapters", "use", "first", "--form", "merged").code == 0
+    try:
+        ran = call("recommend", "u3", "-k", "40", "--json")
+        assert ran.json["model"]["adapter_form"] == "merged", ran.err
+        merged = {item["item_id"]: item["log_odds"] for item in ran.json["items"]}
+    finally:
+        assert call("adapters", "use", "first").code == 0
+    assert np.corrcoef([z[i] for i in z], [merged[i] for i in z])[0, 1] > 0.98
+    assert call("explain", "u3", "--json").json["evidence"]
+
+
+def test_another_prompt_is_refused(tuned: Any) -> None:
+    home, _, call = tuned
+    override = home / "prompts" / "score.j2"
+    override.parent.mkdir(exist_ok=True)
+    shipped = (Path(__file__).parents[2] / "prompts" / "score.j2").read_text()
+    override.write_text(shipped.replace("Candidate:", "Thing:"))
+    try:
+        ran = call("recommend", "u1")
+        assert ran.code == 1 and "another prompt 'score'" in ran.err and "Traceback" not in ran.err
+        assert call("recommend", "u1", "--adapter", "none").code == 0
+    finally:
+        override.unlink()
+
+
+def test_a_damaged_file_is_refused(tuned: Any) -> None:
+    home, document, call = tuned
+    path = home / "adapters" / "first" / document["files"]["adapter"]["file"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        ran = call("recommend", "u1")
+        assert ran.code == 1 and "first" in ran.err and "Next:" in ran.err
+    finally:
+        path.write_bytes(whole)
+        os.utime(path)
+    assert call("recommend", "u1").code == 0
+
+
+def test_training_again_under_the_same_name_replaces_it(tuned: Any, tiny_llama: Path) -> None:
+    home, document, call = tuned
+    ran = call(*options(tiny_llama), "--name", "second", "--json")
+    again = call(*options(tiny_llama, quantise="f16", epochs=0.5), "--name", "second", "--json")
+    assert ran.code == again.code == 0, ran.err + again.err
+    assert ran.json["run_id"] != again.json["run_id"]
+    # The same data, settings and seed: the same training.
+    assert ran.json["run"]["training"]["best_auc"] == pytest.approx(document["run"]["training"]["best_auc"], abs=0.02)
+    listed = {row["name"]: row for row in call("adapters", "list", "--json").json}
+    assert set(listed) == {"first", "second"} and listed["first"]["active"] and not listed["second"]["active"]
+    assert {path.name for path in (home / "adapters" / "second").glob("*.gguf")} == {"adapter.gguf", "merged.f16.gguf"}
+
+
+# ---- what it says before and instead of training
+
+
+def test_a_dry_run_shows_the_training_set(cli: Cli, log: tuple[Path, Path], tiny_llama: Path, tmp_path: Path) -> None:
+    cli("ingest", *log)
+    ran = cli(*options(tiny_llama), "--dry-run", "--export", tmp_path / "rows.jsonl", "--json")
+    assert ran.code == 0, ran.err
+    train = ran.json["train"]
+    assert train["yes"] == train["no"] == train["rows"] / 2 and len(ran.json["rows"]) == 3
+    assert set(ran.json["tokens"]) == {"p0", "p50", "p90", "p99", "p100"}
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == train["rows"]
+    assert {row["completion"] for row in rows} == {"Yes", "No"}
+    assert all(row["prompt"].endswith("<|im_start|>assistant\n") for row in rows)
+    shown = cli(*options(tiny_llama), "--dry-run")
+    assert shown.code == 0 and "Tokens of a question" in shown.out and "Candidate: The" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+    assert not list((tmp_path / "home" / "training").glob("runs/*"))
+
+
+def test_long_questions_lose_their_oldest_titles_and_are_counted(
+    cli: Cli, log: tuple[Path, Path], tiny_llama: Path
+) -> None:
+    cli("ingest", *log)
+    ran = cli(*options(tiny_llama, **{"max-length": 150}), "--dry-run", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["tokens"]["p100"] <= 150
+    assert ran.json["history_shortened"] > 0
+
+
+def test_too_little_data_is_said_clearly(cli: Cli, log: tuple[Path, Path], tiny_llama: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.csv"
+    short.write_text("user_id,item_id,timestamp\nu1,i0,1\nu1,i3,2\nu2,i0,3\n")
+    cli("ingest", log[0], short)
+    ran = cli(*options(tiny_llama))
+    assert ran.code == 1 and "too few" in ran.err and "Next:" in ran.err
+
+
+def test_without_the_extra_it_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from msr_local.training import finetune
+
+    monkeypatch.setattr(finetune, "find_spec", lambda name: None)
+    ran = cli("finetune")
+    assert ran.code == 1 and "pip install 'msr-local[train]'" in ran.err
+
+
+def test_a_bad_name_is_refused_before_any_work(cli: Cli) -> None:
+    for name in ("../evil", "none", ".hidden", "a/b", ""):
+        ran = cli("finetune", "--name", name)
+        assert ran.code == 1 and "Next:" in ran.err
+
+
+def test_resume_without_a_stopped_run(cli: Cli) -> None:
+    ran = cli("finetune", "--resume", "--name", "nothing")
+    assert ran.code == 1 and "no run of 'nothing' was stopped" in ran.err
+
+
+# ---- stopped and gone on
+
+
+def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
+    cli: Cli, log: tuple[Path, Path], tiny_llama: Path, tools: Path, tmp_path: Path
+) -> None:
+    cli("ingest", *log)
+    ran = cli(*options(tiny_llama, epochs=0.5), "--name", "strict", "--max-delta", "0", "--activate")
+    assert ran.code == 1 and "was not registered" in ran.err and "Next:" in ran.err
+    assert cli("adapters", "list", "--json").json == []
+    (run,) = (tmp_path / "home" / "training" / "runs").iterdir()
+    assert (run / "adapter.gguf").exists() and (run / "lora").is_dir()
+    with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
+        assert db.execute("SELECT status, stage FROM runs").fetchall() == [("failed", "gate")]
+        steps = db.execute("SELECT * FROM run_steps").fetchall()
+    again = cli("finetune", "--resume", "--name", "strict", "--max-delta", "0.05", "--json")
+    assert again.code == 0, again.err
+    with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
+        assert db.execute("SELECT * FROM run_steps").fetchall() == steps
+    assert [row["name"] for row in cli("adapters", "list", "--json").json] == ["strict"]
+
+
+MOMENTS = {
+    "training": ["step:2", "saving:4", "step:7", "step:11", "before:training.finetune:save_lora"],
+    "export": [
+        "before:training.finetune:merge",
+        "after:training.export:log_odds",
+        "before:training.export:convert_adapter",
+        "after:training.export:convert_adapter",
+        "before:training.export:convert_model",
+        "after:training.export:tokenizer_differences",
+        "before:training.export:quantise",
+        "after:training.export:quantise",
+        "after:training.finetune:engine_log_odds",
+        "after:training.finetune:measures",
+        "before:training.registry:register",
+        "after:training.registry:_index",
+        "after:training.registry:register",
+    ],
+}
+
+
+@pytest.mark.parametrize("part", MOMENTS)
+def test_killed_at_any_moment_it_goes_on(
+    part: str, tuned: Any, log: tuple[Path, Path], tiny_llama: Path, tmp_path: Path
+) -> None:
+    _, whole, _ = tuned
+    home = tmp_path / "home"
+    environment = {**os.environ, "MSR_LOCAL_HOME": str(home)}
+
+    def run(*command: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    assert run("-m", "msr_local", "ingest", *log).returncode == 0
+    command = [*options(tiny_llama), "--name", "first", "--json"]
+    for number, moment in enumerate(MOMENTS[part]):
+        # The same command goes on by itself; --resume says so aloud.
+        arguments = ["finetune", "--resume", "--name", "first", "--json"] if number % 2 else command
+        ran = run(Path(__file__).with_name("killed.py"), moment, *arguments)
+        assert ran.returncode == -9, f"{moment}: {ran.returncode} {ran.stderr}"
+        registered = [path.name for path in (home / "adapters").glob("*")] if (home / "adapters").exists() else []
+        complete = [name for name in registered if (home / "adapters" / name / "manifest.json").exists()]
+        assert registered == complete, moment
+        listed = run("-m", "msr_local", "adapters", "list", "--json")
+        assert listed.returncode == 0 and all(row["problem"] is None for row in json.loads(listed.stdout)), moment
+    done = run("-m", "msr_local", *command)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    with sqlite3.connect(home / "msr.db") as db:
+        losses = [loss for (loss,) in db.execute("SELECT loss FROM run_steps ORDER BY step")]
+        assert db.execute("SELECT count(*), min(status) FROM runs").fetchone() == (1, "done")
+    with sqlite3.connect(tuned[0] / "msr.db") as db:
+        expected = [
+            loss
+            for (loss,) in db.execute("SELECT loss FROM run_steps WHERE run_id = ? ORDER BY step", [whole["run_id"]])
+        ]
+    assert losses == pytest.approx(expected, abs=0.05)
+    assert document["metrics"]["after"]["auc"]["value"] == pytest.approx(
+        whole["metrics"]["after"]["auc"]["value"], abs=0.02
+    )
