@@ -30,7 +30,7 @@ from msr_local.training.gate import engine_log_odds
 from msr_local.training.rows import YES, Row
 from msr_local.training.settings import Settings
 
-HEAD = "| rank | weights | size MB | AUC [95%] | rank correlation with F16 | questions/s |\n| --- | --- | --- | --- | --- | --- |"
+HEAD = "| rank | weights | size MB | AUC [95%] | rank correlation with F16 | questions/s |" + "\n|" + " --- |" * 6
 
 
 def main() -> None:

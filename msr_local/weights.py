@@ -9,6 +9,7 @@ from typing import Any
 
 from .engine import embedded
 from .engine.types import EngineConfig
+from .engine.unpacked import to_compute_with
 from .errors import ModelError
 from .recipe.prompts import PromptTemplate
 from .store.workspace import Workspace, fingerprint
@@ -24,8 +25,8 @@ class Scorer:
 
     name: str
     form: str  # "adapter": a LoRA beside the model; "merged": a model of its own
-    file: Path
-    sha256: str
+    file: Path  # that the engine loads
+    sha256: str  # of the adapter's file
     max_length: int  # tokens of a question, as in training
     recall_weight: float  # of recall beside the log-odds in the fused score
     calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
@@ -137,10 +138,13 @@ def _tuned(workspace: Workspace, plain: Weights, name: str, form: str | None) ->
     if form not in manifest.files:
         raise ModelError(f"adapter {name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}.")
     entry, fitted = manifest.files[form], manifest.calibration
+    file = registry.folder(workspace, manifest.name) / entry["file"]
+    if form == "merged":
+        file = to_compute_with(file, entry["sha256"], quantised=entry["quantisation"] != "f16")
     scorer = Scorer(
         name=manifest.name,
         form=form,
-        file=registry.folder(workspace, manifest.name) / entry["file"],
+        file=file,
         sha256=entry["sha256"],
         max_length=manifest.settings["max_length"],
         recall_weight=manifest.fusion["recall"],

@@ -24,6 +24,7 @@ from typing import Any
 
 from ..engine.hardware import usable_threads
 from ..engine.types import EngineConfig, Text
+from ..engine.unpacked import to_compute_with
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
 from ..recipe.recipes import RECIPES
@@ -85,8 +86,8 @@ def prepare(
 
     with Recommender(workspace, weights, recipe, progress=progress) as recommender:
         made = questions(recommender, settings)
-        # After chat markup an answer begins at once; after words of our own it follows a blank.
-        blank = "" if made.train[0].suffix[-1][0] == "special" else " "
+        # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
+        blank = "" if made.train[0].suffix[-1][1][-1:].isspace() else " "
         engine, facts = recommender.judge.engine, recommender.judge.facts
 
         def token(text: str) -> int:
@@ -194,7 +195,11 @@ class Finetuning:
         torch.set_num_threads(settings.threads or usable_threads())
         with self._quiet():
             model = load_trainable(backend, base.folder, settings, cuda=collator.device != "cpu")
+        from .dropout import pool_dropout
         from .loop import Progress, train
+
+        if collator.device == "cpu":
+            pool_dropout(model, settings.seed)
 
         began = time.monotonic()
 
@@ -233,11 +238,15 @@ class Finetuning:
             return found
         import numpy as np
 
+        # As `recommend` would load it: a small quantised model is computed with in F16.
+        loaded = to_compute_with(
+            merged, self.workspace.file_sha256(merged), quantised=self.settings.quantisation != "f16"
+        )
         plain = EngineConfig(base.model, base.projector, threads=self.settings.threads)
         variants = {
             "before": plain,
             "after": replace(plain, adapters={"score": self.folder / ADAPTER_GGUF}),
-            "merged": replace(plain, model=merged),
+            "merged": replace(plain, model=loaded),
         }
         z, coverage, seconds = {}, {}, {}
         for number, (name, config) in enumerate(variants.items()):

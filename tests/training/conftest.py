@@ -131,15 +131,15 @@ def vlm_base(tools: Path, tiny_vlm: Path, tmp_path_factory: pytest.TempPathFacto
     return _resolved(tiny_vlm, tools, tmp_path_factory)
 
 
-@pytest.fixture
-def louder(tmp_path: Path) -> Callable[[Path], Path]:
+@pytest.fixture(scope="session")
+def louder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """Copies a tiny model with larger weights: as it is, its answers hardly depend on the question."""
 
     def make(folder: Path) -> Path:
         import torch
         from safetensors.torch import load_file, save_file
 
-        target = shutil.copytree(folder, tmp_path / "loud" / folder.name)
+        target = shutil.copytree(folder, tmp_path_factory.mktemp("loud") / folder.name)
         for file in target.glob("*.safetensors"):
             weights = {name: one * 5 if one.dim() > 1 else one for name, one in load_file(file).items()}
             assert all(torch.isfinite(one).all() for one in weights.values())

@@ -50,7 +50,13 @@ def options(base: Path, **changes: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tuned(tiny_llama: Path, log: tuple[Path, Path], tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def base(tiny_llama: Path, louder: Callable[[Path], Path]) -> Path:
+    """A random Llama of two layers whose answers depend on the question."""
+    return louder(tiny_llama)
+
+
+@pytest.fixture(scope="module")
+def tuned(base: Path, log: tuple[Path, Path], tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A workspace in which `first` was trained and answers; shared by the tests that only read."""
     home = tmp_path_factory.mktemp("tuned")
     environment = {**os.environ, "MSR_LOCAL_HOME": str(home)}
@@ -62,7 +68,7 @@ def tuned(tiny_llama: Path, log: tuple[Path, Path], tools: Path, tmp_path_factor
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     assert call("ingest", *log).code == 0
-    ran = call(*options(tiny_llama), "--name", "first", "--activate", "--json")
+    ran = call(*options(base), "--name", "first", "--activate", "--json")
     assert ran.code == 0, ran.err
     return home, ran.json, call
 
@@ -116,14 +122,16 @@ def test_the_run_is_on_record(tuned: Any) -> None:
 
 def test_recommend_uses_it(tuned: Any) -> None:
     _, document, call = tuned
-    found = call("recommend", "u1", "--json").json
-    plain = call("recommend", "u1", "--json", "--adapter", "none").json
+    found = call("recommend", "u1", "-k", "60", "--json").json
+    plain = call("recommend", "u1", "-k", "60", "--json", "--adapter", "none").json
     assert (found["model"]["adapter"], found["model"]["adapter_form"]) == ("first", "adapter")
     assert found["model"]["adapter_sha256"] == document["files"]["adapter"]["sha256"]
     assert plain["model"]["adapter"] is None
     assert found["model"]["recipe"]["name"] == "history"  # the one it was tuned with
     z, z_plain = ({item["item_id"]: item["log_odds"] for item in one["items"]} for one in (found, plain))
-    assert any(abs(z[i] - z_plain[i]) > 0.5 for i in set(z) & set(z_plain))
+    assert set(z) == set(z_plain) and max(abs(z[i] - z_plain[i]) for i in z) > 0.1
+    good = {item["item_id"] for item in found["items"] if "good" in item["title"]}
+    assert min(z[i] for i in good) > max(z[i] for i in set(z) - good)
 
 
 def test_p_yes_is_calibrated_and_never_changes_the_order(tuned: Any) -> None:
@@ -156,10 +164,10 @@ def test_the_score_weighs_recall_as_it_was_fitted(tuned: Any) -> None:
 
 def test_the_merged_model_ranks_alike(tuned: Any) -> None:
     _, _, call = tuned
-    z = {item["item_id"]: item["log_odds"] for item in call("recommend", "u3", "-k", "40", "--json").json["items"]}
+    z = {item["item_id"]: item["log_odds"] for item in call("recommend", "u3", "-k", "60", "--json").json["items"]}
     assert call("adapters", "use", "first", "--form", "merged").code == 0
     try:
-        ran = call("recommend", "u3", "-k", "40", "--json")
+        ran = call("recommend", "u3", "-k", "60", "--json")
         assert ran.json["model"]["adapter_form"] == "merged", ran.err
         merged = {item["item_id"]: item["log_odds"] for item in ran.json["items"]}
     finally:
@@ -196,10 +204,10 @@ def test_a_damaged_file_is_refused(tuned: Any) -> None:
     assert call("recommend", "u1").code == 0
 
 
-def test_training_again_under_the_same_name_replaces_it(tuned: Any, tiny_llama: Path) -> None:
+def test_training_again_under_the_same_name_replaces_it(tuned: Any, base: Path) -> None:
     home, document, call = tuned
-    ran = call(*options(tiny_llama), "--name", "second", "--json")
-    again = call(*options(tiny_llama, quantise="f16", epochs=0.5), "--name", "second", "--json")
+    ran = call(*options(base), "--name", "second", "--json")
+    again = call(*options(base, quantise="f16", epochs=0.5), "--name", "second", "--json")
     assert ran.code == again.code == 0, ran.err + again.err
     assert ran.json["run_id"] != again.json["run_id"]
     # The same data, settings and seed: the same training.
@@ -212,9 +220,9 @@ def test_training_again_under_the_same_name_replaces_it(tuned: Any, tiny_llama: 
 # ---- what it says before and instead of training
 
 
-def test_a_dry_run_shows_the_training_set(cli: Cli, log: tuple[Path, Path], tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_training_set(cli: Cli, log: tuple[Path, Path], base: Path, tmp_path: Path) -> None:
     cli("ingest", *log)
-    ran = cli(*options(tiny_llama), "--dry-run", "--export", tmp_path / "rows.jsonl", "--json")
+    ran = cli(*options(base), "--dry-run", "--export", tmp_path / "rows.jsonl", "--json")
     assert ran.code == 0, ran.err
     train = ran.json["train"]
     assert train["yes"] == train["no"] == train["rows"] / 2 and len(ran.json["rows"]) == 3
@@ -223,27 +231,27 @@ def test_a_dry_run_shows_the_training_set(cli: Cli, log: tuple[Path, Path], tiny
     assert len(rows) == train["rows"]
     assert {row["completion"] for row in rows} == {"Yes", "No"}
     assert all(row["prompt"].endswith("<|im_start|>assistant\n") for row in rows)
-    shown = cli(*options(tiny_llama), "--dry-run")
+    shown = cli(*options(base), "--dry-run")
     assert shown.code == 0 and "Tokens of a question" in shown.out and "Candidate: The" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
     assert not list((tmp_path / "home" / "training").glob("runs/*"))
 
 
 def test_long_questions_lose_their_oldest_titles_and_are_counted(
-    cli: Cli, log: tuple[Path, Path], tiny_llama: Path
+    cli: Cli, log: tuple[Path, Path], base: Path
 ) -> None:
     cli("ingest", *log)
-    ran = cli(*options(tiny_llama, **{"max-length": 150}), "--dry-run", "--json")
+    ran = cli(*options(base, **{"max-length": 150}), "--dry-run", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["tokens"]["p100"] <= 150
     assert ran.json["history_shortened"] > 0
 
 
-def test_too_little_data_is_said_clearly(cli: Cli, log: tuple[Path, Path], tiny_llama: Path, tmp_path: Path) -> None:
+def test_too_little_data_is_said_clearly(cli: Cli, log: tuple[Path, Path], base: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.csv"
     short.write_text("user_id,item_id,timestamp\nu1,i0,1\nu1,i3,2\nu2,i0,3\n")
     cli("ingest", log[0], short)
-    ran = cli(*options(tiny_llama))
+    ran = cli(*options(base))
     assert ran.code == 1 and "too few" in ran.err and "Next:" in ran.err
 
 
@@ -270,10 +278,10 @@ def test_resume_without_a_stopped_run(cli: Cli) -> None:
 
 
 def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
-    cli: Cli, log: tuple[Path, Path], tiny_llama: Path, tools: Path, tmp_path: Path
+    cli: Cli, log: tuple[Path, Path], base: Path, tools: Path, tmp_path: Path
 ) -> None:
     cli("ingest", *log)
-    ran = cli(*options(tiny_llama, epochs=0.5), "--name", "strict", "--max-delta", "0", "--activate")
+    ran = cli(*options(base, epochs=0.5), "--name", "strict", "--max-delta", "0", "--activate")
     assert ran.code == 1 and "was not registered" in ran.err and "Next:" in ran.err
     assert cli("adapters", "list", "--json").json == []
     (run,) = (tmp_path / "home" / "training" / "runs").iterdir()
@@ -310,7 +318,7 @@ MOMENTS = {
 
 @pytest.mark.parametrize("part", MOMENTS)
 def test_killed_at_any_moment_it_goes_on(
-    part: str, tuned: Any, log: tuple[Path, Path], tiny_llama: Path, tmp_path: Path
+    part: str, tuned: Any, log: tuple[Path, Path], base: Path, tmp_path: Path
 ) -> None:
     _, whole, _ = tuned
     home = tmp_path / "home"
@@ -322,7 +330,7 @@ def test_killed_at_any_moment_it_goes_on(
         )
 
     assert run("-m", "msr_local", "ingest", *log).returncode == 0
-    command = [*options(tiny_llama), "--name", "first", "--json"]
+    command = [*options(base), "--name", "first", "--json"]
     for number, moment in enumerate(MOMENTS[part]):
         # The same command goes on by itself; --resume says so aloud.
         arguments = ["finetune", "--resume", "--name", "first", "--json"] if number % 2 else command
