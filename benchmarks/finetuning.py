@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings(
         recipe=options.recipe, rows=options.rows, validation_rows=options.validation_rows, epochs=options.epochs,
-        seed=options.seed, quantisation="f16",
+        seed=options.seed, quantisation="f16", eval_every=1_000_000,  # the last step alone
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary, Workspace(options.home or Path(temporary)) as workspace:
         ingest(workspace, options.folder, min_rating=4)

@@ -50,6 +50,7 @@ def status(
 ) -> None:
     """Say what the workspace holds and what is still to do."""
     from ..store import histories
+    from ..training import registry
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
@@ -61,6 +62,7 @@ def status(
         document: dict[str, Any] = {
             "home": str(workspace.home),
             "model": workspace.setting("model") or "embedded",
+            "adapter": " as ".join(registry.active(workspace) or ()) or None,
             **counts,
             "todo": {
                 "captions": counts["images"] - min(counts["captions"], counts["images"]),

@@ -188,6 +188,7 @@ def _set_view(document: dict[str, Any]) -> Any:
 def _finish(
     session: opt.Session, workspace: Workspace, manifest: Manifest, run_id: str, *, activate: bool, as_json: bool
 ) -> None:
+    from ..errors import MsrError
     from ..store import runs
     from ..training import registry
     from ..viewer.curve import curve_png
@@ -195,8 +196,10 @@ def _finish(
 
     steps = runs.steps(workspace, run_id)
     picture = registry.folder(workspace, manifest.name) / "curve.png"
-    if steps:
+    try:
         curve_png(picture, steps)
+    except MsrError as error:  # no matplotlib: the adapter is as good without its picture
+        session.output.note(str(error))
     if activate:
         use_adapter(workspace, manifest.name)
     run = runs.run(workspace, run_id)

@@ -17,10 +17,15 @@ _SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The chat markup of a one-question conversation: what stands before and after the user's content."""
+    """The chat markup of a one-question conversation: what stands before and after the user's content.
+
+    `blank` goes before the content's first word and is tokenised with it: after "User: " a tokenizer of the
+    whole would make one token of the blank and the word.
+    """
 
     before: tuple[Text, ...]
     after: tuple[Text, ...]
+    blank: str = ""
 
 
 @lru_cache(maxsize=32)
@@ -44,7 +49,9 @@ def frame(facts: ModelFacts, system: str) -> Frame:
         if text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
             head, rest = text.split(_SYSTEM)
             middle, tail = rest.split(_USER)
-            return Frame((*_trusted(head), Text(system), *_trusted(middle)), _trusted(tail))
+            head, gap = _without_blank(head)
+            middle, blank = _without_blank(middle)
+            return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank)
     because = f" ({reason})" if reason else ""
     raise ModelError(
         f"{facts.name}: its chat template cannot hold a plain question{because}. Next: an instruction-tuned model."
@@ -54,6 +61,12 @@ def frame(facts: ModelFacts, system: str) -> Frame:
 def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
     """The same messages as vision models' templates want them: content as a list of typed parts."""
     return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+
+
+def _without_blank(markup: str) -> tuple[str, str]:
+    """Markup without the blanks at its end, and those."""
+    bare = markup.rstrip(" ")
+    return bare, markup[len(bare) :]
 
 
 def _trusted(text: str) -> tuple[Text, ...]:

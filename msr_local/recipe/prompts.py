@@ -85,8 +85,12 @@ class PromptTemplate:
         if own.count(_IMAGE_MARK) > 1:
             raise PromptError(f"{self.path}: a picture may stand only once in a question.")
         chat = frame(facts, system)
+        if shared:
+            shared = f"{chat.blank}{shared}\n\n"
+        else:
+            own = chat.blank + own
         return Question(
-            (*chat.before, *_parts(shared + "\n\n" if shared else "", None)),
+            (*chat.before, *_parts(shared, None)),
             (*_parts(own, image), *chat.after, *_parts(opening, None)),
             opening,
         )

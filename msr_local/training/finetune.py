@@ -22,6 +22,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ..engine.hardware import usable_threads
 from ..engine.types import EngineConfig, Text
 from ..engine.unpacked import to_compute_with
@@ -129,6 +131,13 @@ class Finetuning:
         self.run_id = old.run_id if old and going_on else f"{name}-{stamp}"
         self.folder = workspace.home / "training" / "runs" / self.run_id
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / "lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"another process is at run {self.run_id}. Next: wait for it, or give another --name."
+            ) from None
         if going_on:
             listener.note(f"Going on with run {self.run_id}.")
             runs.update_run(workspace, self.run_id, status="running")
@@ -145,9 +154,12 @@ class Finetuning:
         except Exception as error:
             runs.update_run(self.workspace, self.run_id, status="failed", error=str(error))
             raise
+        finally:
+            self._lock.release()
 
     def _run(self) -> Manifest:
         base, made, answers, prompts = prepare(self.workspace, self.settings, self.tools, self.listener)
+        self._keep_to(made)
         runs.update_run(self.workspace, self.run_id, stage="training", split=made.split.to_json())
         cuda = _cuda()
         backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)
@@ -179,8 +191,24 @@ class Finetuning:
         manifest = self._manifest(base, backend, made, prompts, merged, found)
         registry.register(self.workspace, self._staged(merged), manifest)
         runs.update_run(self.workspace, self.run_id, stage="done", status="done")
-        self._tidy()
+        self._drop("*.gguf", MERGED, "checkpoints")  # what only a run that goes on would need
         return manifest
+
+    def _keep_to(self, made: Questions) -> None:
+        """Start over if the workspace has other questions now than when this run was stopped."""
+        mark = self.folder / "set"
+        if mark.exists() and mark.read_text(encoding="utf-8") != made.folder.name:
+            self.listener.note("The workspace has changed since this run was stopped: it starts over.")
+            self._drop("*.gguf", "*.json", LORA, MERGED, "checkpoints", "staged", "set")
+        with written_whole(mark) as part:
+            part.write_text(made.folder.name, encoding="utf-8")
+
+    def _drop(self, *patterns: str) -> None:
+        for path in (path for pattern in patterns for path in self.folder.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     # ---- stages
 
@@ -333,14 +361,6 @@ class Finetuning:
             calibration=found["calibration"],
             fusion={"recall": found["recall_weight"]},
         )
-
-    def _tidy(self) -> None:
-        """Drop what only a run that goes on would need."""
-        for path in (*self.folder.glob("*.gguf"), self.folder / MERGED, self.folder / "checkpoints"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _quiet(self) -> Any:

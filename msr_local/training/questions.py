@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
@@ -31,6 +32,7 @@ from .rows import NO, YES, Row
 from .settings import Settings
 
 _LEAST = 8  # questions, yes and no, below which nothing can be learned or measured
+_FIRST = 3  # interactions before the first question about a user, or one block where that is less
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +85,37 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     cut, part = split(log)
     state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
     asked = [recommender.settings, recommender.preferences.settings]
-    chosen = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed"]
-    key = fingerprint(state, asked, {name: getattr(settings, name) for name in chosen})
+    shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed"]
+    key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key
     folder.mkdir(parents=True, exist_ok=True)
     maker = _Maker(recommender, settings, log, texts, cut, folder)
     known = part == TRAIN
-    made = {
-        "train": maker.make("train", part == TRAIN, known, settings.rows),
-        "validation": maker.make("validation", part == VALIDATION, known, settings.validation_rows),
-    }
-    for name, found in made.items():
-        if len({row.answer for row in found}) < 2 or len(found) < _LEAST:
+    # At least a block comes before a target: a question without history teaches nothing.
+    first, each = min(recommender.recipe.block_size, _FIRST), 1 + settings.ratio
+    chosen = {
+        name: points(log, part == which, max(1, count // each), first, settings.seed)
+        for name, which, count in (
+            ("train", TRAIN, settings.rows), ("validation", VALIDATION, settings.validation_rows)
+        )
+    }  # fmt: skip
+    for name, found in chosen.items():  # before any of them is asked
+        if len(found) * each < _LEAST:
             raise InputError(
-                f"{len(found)} {name} questions can be asked of {len(log.users):,} interactions "
-                f"({int((part == TEST).sum()):,} are held back for tests): too few to train on. "
+                f"{len(found) * each} {name} questions can be asked of {len(log.users):,} interactions "
+                f"({int((part == TEST).sum()):,} are held back for tests): too few. "
                 "Next: ingest more interactions, or a smaller --block-size."
+            )
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            made = {name: maker.make(name, found, known) for name, found in chosen.items()}
+    except Timeout:
+        raise InputError("another process is making these very questions. Next: wait for it.") from None
+    for name, rows_made in made.items():
+        if len({row.answer for row in rows_made}) < 2:
+            raise InputError(
+                f"the {name} users have taken every item there is, so nothing is left for a no. "
+                "Next: ingest the whole catalogue."
             )
     return Questions(made["train"], made["validation"], cut, folder)
 
@@ -112,15 +129,11 @@ class _Maker:
         self.recommender, self.settings, self.log, self.texts = recommender, settings, log, texts
         self.cut, self.folder = cut, folder
 
-    def make(self, name: str, eligible: Any, known: Any, count: int) -> list[Row]:
-        """The rows of `name`: at most `count`, yes and no together."""
+    def make(self, name: str, chosen: list[Point], known: Any) -> list[Row]:
+        """The rows of `name`, a yes and its noes for each of `chosen`."""
         whole, part = self.folder / f"{name}.jsonl", self.folder / f"{name}.part"
         if whole.exists():
             return rows.read(whole)
-        each = 1 + self.settings.ratio
-        # At least one whole block comes before a target: a question without history teaches nothing.
-        first = min(self.settings.block_size, 3)
-        chosen = points(self.log, eligible, max(1, count // each), first, self.settings.seed)
         done = self._go_on(part)
         with part.open("a", encoding="utf-8") as file:
             for number, found in enumerate(self._ask(chosen, known, done, training=name == "train"), start=len(done)):

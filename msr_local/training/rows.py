@@ -98,7 +98,11 @@ def _whole(path: Path) -> Iterator[Row]:
 
 
 def export(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as JSON lines of `prompt` and `completion`, with where they come from: for other trainers."""
+    """Write rows as JSON lines of `prompt` and `completion`, with where they come from: for other trainers.
+
+    `ids` are the engine's tokens of the prompt (-1 for a cell of the picture). A trainer that reads `prompt`
+    anew must not take markup in a title for markup.
+    """
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             document = {
@@ -108,6 +112,6 @@ def export(path: Path, rows: Sequence[Row]) -> None:
                 "after": row.at,
                 "item_id": row.item_id,
                 "image": str(row.image) if row.image else None,
-                "tokens": len(row.ids),
+                "ids": list(row.ids),
             }
             file.write(json.dumps(document, ensure_ascii=False) + "\n")

@@ -29,7 +29,7 @@ NO_SYSTEM = (
 
 def text(template: str, system: str = "Be brief.", **facts: object) -> str:
     made = frame(replace(FACTS, chat_template=template, **facts), system)
-    return "".join(part.text for part in (*made.before, Text("QUESTION"), *made.after))
+    return "".join(part.text for part in (*made.before, Text(made.blank + "QUESTION"), *made.after))
 
 
 def test_chatml() -> None:
@@ -42,6 +42,15 @@ def test_typed_content() -> None:
     assert text(SMOLVLM) == (
         "<|im_start|>System: Be brief.<end_of_utterance>\nUser: QUESTION<end_of_utterance>\nAssistant:"
     )
+
+
+def test_a_blank_after_markup_belongs_to_the_word_that_follows() -> None:
+    made = frame(replace(FACTS, chat_template=SMOLVLM), "Be brief.")
+    assert [(part.text, part.special) for part in made.before] == [
+        ("<|im_start|>System:", True), (" Be brief.", False), ("<end_of_utterance>\nUser:", True),
+    ]  # fmt: skip
+    assert made.blank == " "
+    assert frame(replace(FACTS, chat_template=CHATML), "Be brief.").blank == ""
 
 
 def test_no_system_role() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -217,6 +218,19 @@ def test_training_again_under_the_same_name_replaces_it(tuned: Any, base: Path) 
     assert {path.name for path in (home / "adapters" / "second").glob("*.gguf")} == {"adapter.gguf", "merged.f16.gguf"}
 
 
+def test_the_commands_of_the_docs(tuned: Any) -> None:
+    """Every command about adapters in docs/finetuning.md, but for the one that deletes; 42 is a user there."""
+    _, _, call = tuned
+    page = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    section = page.split("## Adapters")[1].split("```")[1]
+    commands = [shlex.split(line, comments=True)[1:] for line in section.splitlines() if line.startswith("msr-local")]
+    assert len(commands) >= 5 and commands[-1][:2] == ["adapters", "rm"]
+    for command in commands[:-1]:
+        ran = call(*("u1" if word == "42" else word for word in command))
+        assert ran.code == 0, f"{command}\n{ran.err}"
+    assert call("adapters", "use", "first").code == 0
+
+
 # ---- what it says before and instead of training
 
 
@@ -237,9 +251,7 @@ def test_a_dry_run_shows_the_training_set(cli: Cli, log: tuple[Path, Path], base
     assert not list((tmp_path / "home" / "training").glob("runs/*"))
 
 
-def test_long_questions_lose_their_oldest_titles_and_are_counted(
-    cli: Cli, log: tuple[Path, Path], base: Path
-) -> None:
+def test_long_questions_lose_their_oldest_titles_and_are_counted(cli: Cli, log: tuple[Path, Path], base: Path) -> None:
     cli("ingest", *log)
     ran = cli(*options(base, **{"max-length": 150}), "--dry-run", "--json")
     assert ran.code == 0, ran.err
@@ -294,6 +306,33 @@ def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
     with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
         assert db.execute("SELECT * FROM run_steps").fetchall() == steps
     assert [row["name"] for row in cli("adapters", "list", "--json").json] == ["strict"]
+
+
+def test_two_at_the_same_run_do_not_mix(cli: Cli, log: tuple[Path, Path], base: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    cli("ingest", *log)
+    refused = cli(*options(base, epochs=0.5), "--name", "twice", "--max-delta", "0")
+    assert refused.code == 1
+    (run,) = (tmp_path / "home" / "training" / "runs").iterdir()
+    with FileLock(run / "lock"):
+        ran = cli("finetune", "--resume", "--name", "twice")
+    assert ran.code == 1 and "another process" in ran.err
+
+
+def test_a_stopped_run_starts_over_when_the_workspace_has_changed(
+    cli: Cli, log: tuple[Path, Path], base: Path, tools: Path, tmp_path: Path
+) -> None:
+    cli("ingest", *log)
+    command = [*options(base, epochs=0.5), "--name", "moved"]
+    assert cli(*command, "--max-delta", "0").code == 1
+    more = tmp_path / "more.csv"
+    more.write_text("user_id,item_id,timestamp\nu1,i1,1000000001\n")
+    cli("ingest", log[0], more)
+    ran = cli("finetune", "--resume", "--name", "moved", "--max-delta", "0.05", "--json")
+    assert ran.code == 0, ran.err
+    assert "starts over" in ran.err
+    assert ran.json["run"]["questions"]["train"]["rows"] > 0
 
 
 MOMENTS = {

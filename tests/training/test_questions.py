@@ -539,7 +539,7 @@ def test_titles_leave_one_line_each_and_the_export_is_read_back(hostile: World, 
     assert [(one["prompt"], one["completion"]) for one in documents] == [(row.prompt, row.answer) for row in made.train]
     assert "映画" in "".join(one["prompt"] for one in documents)
     for one, row in zip(documents, made.train, strict=True):
-        assert one["tokens"] == len(row.ids)
+        assert one["ids"] == list(row.ids)
         listed = one["prompt"].partition("oldest first:\n")[2].partition("\n\n")[0].split("\n")
         assert len(listed) == min(row.at, 10)
         assert all(line.startswith("- Film f") for line in listed)

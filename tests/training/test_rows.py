@@ -123,7 +123,7 @@ def test_an_export_has_one_line_a_row_for_other_trainers(
             "after": row.at,
             "item_id": row.item_id,
             "image": None,
-            "tokens": len(row.ids),
+            "ids": list(row.ids),
         }
         for row in made
     ]

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +191,11 @@ def test_a_picture_is_the_tokens_of_transformers_own_processor(
 
 
 def test_a_real_smolvlms_template_with_typed_contents(eyes: EngineProcess, processor: Any) -> None:
-    """Its markup ends in a blank ("User: "), which transformers takes into the first word of the data."""
+    """Its markup ends in a blank ("User: "), which belongs to the first word of the data, here as in transformers."""
     image = picture(2, 120, 33)
     question = score(replace(eyes.facts, chat_template=CHAT_TEMPLATE), BENIGN[0], image)
     ids = [15 if one == IMAGE_CELL else one for one in eyes.token_ids([*question.prefix, *question.suffix])]
-    system, user = (message["content"] for message in conversation(question))
+    system, user = (message["content"].removeprefix(" ") for message in conversation(question))
     before, after = user.split("<image>")
     messages = [
         {"role": "system", "content": [{"type": "text", "text": system}]},
@@ -207,13 +206,7 @@ def test_a_real_smolvlms_template_with_typed_contents(eyes: EngineProcess, proce
     ]
     text = processor.apply_chat_template(messages, chat_template=CHAT_TEMPLATE, add_generation_prompt=True)
     theirs = processor(text=[text], images=[[rgb(image)]])["input_ids"][0]
-    ours, whole = (processor.tokenizer.convert_ids_to_tokens(one) for one in (ids, seam(processor.tokenizer, theirs)))
-    changes = [
-        (ours[a:b], whole[c:d])
-        for kind, a, b, c, d in SequenceMatcher(None, ours, whole, autojunk=False).get_opcodes()
-        if kind != "equal"
-    ]
-    assert changes == [(["Ġ", "You"], ["ĠYou"]), (["Ġ", "What"], ["ĠWhat"])]
+    assert ids == seam(processor.tokenizer, theirs)
     assert ids.count(15) == theirs.count(15) == TOKENS
 
 
