@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import adapters, browse, demo, doctor, explain, finetune, ingest, models, recommend
-from .options import Session
+from .options import Session, given
 from .output import Output
 
 app = typer.Typer(
@@ -56,8 +56,7 @@ def main(
     import platformdirs
 
     place = home or Path(platformdirs.user_data_dir("msr-local"))
-    by_option = str(context.get_parameter_source("home")).endswith("COMMANDLINE")
-    context.obj = Session(place, by_option, Output(quiet=quiet))
+    context.obj = Session(place, given(context, "home"), Output(quiet=quiet))
 
 
 app.command()(demo.demo)

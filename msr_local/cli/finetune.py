@@ -136,7 +136,10 @@ def finetune(
             made = prepare(workspace, settings, tools, listener)[1]
             _show_set(session, made, export, as_json=as_json)
             return
-        run = Finetuning(workspace, name, settings, tools, listener, resume=resume)
+        options = {"quantisation": "quantise", "max_delta": "max_delta", "min_correlation": "min_correlation"}
+        said = [key for key, option in options.items() if opt.given(context, option)]
+        changes = {key: getattr(settings, key) for key in said}
+        run = Finetuning(workspace, name, settings, tools, listener, resume=resume, changes=changes)
         manifest = run.run()
         _finish(session, workspace, manifest, run.run_id, activate=activate, as_json=as_json)
 

@@ -78,6 +78,11 @@ Top = Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="How m
 Candidates = Annotated[int, typer.Option("--candidates", min=1, metavar="N", help="How many recalled items to score.")]
 
 
+def given(context: typer.Context, option: str) -> bool:
+    """Whether an option was written on the command line, rather than left at its default."""
+    return str(context.get_parameter_source(option)).endswith("COMMANDLINE")
+
+
 @dataclass(slots=True)
 class Session:
     """What the global options say: where the workspace is and how to write."""

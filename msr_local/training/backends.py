@@ -118,10 +118,12 @@ def unsloth_lora(settings: Settings, *, seeing: bool, cuda: bool) -> dict[str, A
 
 def _peft(folder: Path, settings: Settings, *, cuda: bool) -> Any:
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     torch.manual_seed(settings.seed)
     model = load_plain(folder, cuda=cuda, four_bit=settings.load_in_4bit)
+    if settings.load_in_4bit:
+        model = prepare_model_for_kbit_training(model)
     lora = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

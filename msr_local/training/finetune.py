@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -48,7 +49,7 @@ from .settings import Settings
 
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
-_GATE = "gate.json"
+CHANGEABLE = ("quantisation", "max_delta", "min_correlation")  # in a run that goes on: training is not touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,13 @@ class Finetuning:
     """One run of `finetune`: a row in the table `runs`, a folder in the workspace, and the stages between them.
 
     `settings` are those of a new run. A run of this `name` that was stopped goes on instead if it had the same
-    settings, or if `resume` says so, then with its own settings (but for the gate's limits).
+    settings, or if `resume` says so, then with its own settings but for what `changes` says of `CHANGEABLE` ones.
+    Raises `InputError` when there is nothing to resume, or another process is at it.
     """
 
     def __init__(
         self, workspace: Workspace, name: str, settings: Settings, tools: Callable[[], Path],
-        listener: Listener = Listener(), *, resume: bool = False,
+        listener: Listener = Listener(), *, resume: bool = False, changes: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.workspace, self.name, self.listener = workspace, registry.valid_name(name), listener
         self.tools = cache(tools)  # fetched at most once
@@ -122,9 +124,10 @@ class Finetuning:
         old = stopped[0] if stopped else None
         if resume and old is None:
             raise InputError(f"no run of {name!r} was stopped. Next: msr-local finetune --name {name}.")
+        if unknown := set(changes) - set(CHANGEABLE):
+            raise ValueError(f"{', '.join(sorted(unknown))} cannot change in a run that goes on")
         if old and resume:
-            kept = Settings.from_json(old.settings)
-            settings = replace(kept, max_delta=settings.max_delta, min_correlation=settings.min_correlation)
+            settings = replace(Settings.from_json(old.settings), **changes)
         going_on = old is not None and (resume or Settings.from_json(old.settings) == settings)
         self.settings = settings
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
@@ -185,7 +188,7 @@ class Finetuning:
         if refused:
             raise ModelError(
                 f"adapter {self.name} was not registered: {'; '.join(refused)}. Its files are in {self.folder}. "
-                "Next: another --quantise, or --resume with other limits (--max-delta, --min-correlation)."
+                "Next: --resume with another --quantise, or with other limits (--max-delta, --min-correlation)."
             )
         self._stage("registry")
         manifest = self._manifest(base, backend, made, prompts, merged, found)
@@ -247,9 +250,17 @@ class Finetuning:
                     f"Step {one.step} of {one.steps}: validation AUC {value:.3f} [{low:.3f}, {high:.3f}], {speed}"
                 )
 
-        with self._quiet():
-            done = train(model, made.train, made.validation, collator, settings, self.folder / "checkpoints", report)
-            save_lora(model, self.folder)
+        try:
+            with self._quiet():
+                done = train(
+                    model, made.train, made.validation, collator, settings, self.folder / "checkpoints", report
+                )
+                save_lora(model, self.folder)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise ModelError(
+                f"out of memory while training {base.name}. Next: a smaller --batch (and a larger --accumulation), "
+                "or a smaller --max-length."
+            ) from error
         del model
         gc.collect()  # the trainer and its model hold on to each other; the engine needs the room
         runs.update_run(
@@ -260,7 +271,7 @@ class Finetuning:
 
     def _measure(self, base: Base, made: Questions, gate_rows: list[Row], merged: Path) -> dict[str, Any]:
         """Parity with the trained model, and AUC before and after, all through the engine."""
-        kept = self.folder / _GATE
+        kept = self.folder / f"gate.{self.settings.quantisation}.json"
         if kept.exists():
             found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
             return found

@@ -38,7 +38,8 @@ def engine_log_odds(config: EngineConfig, rows: Sequence[Row]) -> tuple[Vector, 
 def agreement(z: Vector, reference: Vector) -> dict[str, float]:
     """How far `z` is from the trained model's `reference`, both of shape [N]."""
     delta = np.abs(z - reference)
-    correlation = spearmanr(z, reference).statistic if len(z) > 1 else 1.0
+    flat = np.ptp(z) == 0 or np.ptp(reference) == 0  # no order to compare: scipy would warn
+    correlation = float("nan") if flat else spearmanr(z, reference).statistic
     return {
         "rows": len(z),
         "median_dz": float(np.median(delta)),
@@ -47,17 +48,20 @@ def agreement(z: Vector, reference: Vector) -> dict[str, float]:
     }
 
 
-def refusals(parity: dict[str, dict[str, float]], max_delta: float, min_correlation: float) -> Iterator[str]:
-    """Why the result must not be registered; nothing when it may."""
-    adapter, merged = parity["adapter"], parity["merged"]
-    # Written so that NaN refuses.
-    if not adapter["median_dz"] <= max_delta:
-        yield f"the run-time adapter's log-odds are off by {adapter['median_dz']:.3f} (median), over {max_delta}"
-    if not merged["rank_correlation"] >= min_correlation:
+def refusals(parity: dict[str, dict[str, Any]], max_delta: float, min_correlation: float) -> Iterator[str]:
+    """Why the result must not be registered; nothing when it may. A number that is none (None, NaN) refuses."""
+    delta, correlation = parity["adapter"]["median_dz"], parity["merged"]["rank_correlation"]
+    if delta is None or not delta <= max_delta:
+        yield f"the run-time adapter's log-odds are off by {_shown(delta)} (median), over {max_delta}"
+    if correlation is None or not correlation >= min_correlation:
         yield (
-            f"the merged model ranks unlike the trained one (rank correlation {merged['rank_correlation']:.4f}, "
+            f"the merged model ranks unlike the trained one (rank correlation {_shown(correlation)}, "
             f"under {min_correlation})"
         )
+
+
+def _shown(value: float | None) -> str:
+    return "no number" if value is None or not np.isfinite(value) else f"{value:.4f}"
 
 
 def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def train(
     Returns what was done: steps, the step of the best AUC, tokens, the learning rate and the precision.
     """
     cuda = collator.device != "cpu"
-    half = cuda or _fast_bf16()
+    half = torch.cuda.is_bf16_supported() if cuda else _fast_bf16()
     groups = grouped(rows)
     lines = max(1, settings.batch // (1 + settings.ratio))  # groups in a batch
     per_epoch = -(-len(groups) // (lines * settings.accumulation))

@@ -301,8 +301,9 @@ def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
     with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
         assert db.execute("SELECT status, stage FROM runs").fetchall() == [("failed", "gate")]
         steps = db.execute("SELECT * FROM run_steps").fetchall()
-    again = cli("finetune", "--resume", "--name", "strict", "--max-delta", "0.05", "--json")
+    again = cli("finetune", "--resume", "--name", "strict", "--max-delta", "0.05", "--quantise", "f16", "--json")
     assert again.code == 0, again.err
+    assert again.json["files"]["merged"]["quantisation"] == "f16" and again.json["settings"]["rank"] == 4
     with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
         assert db.execute("SELECT * FROM run_steps").fetchall() == steps
     assert [row["name"] for row in cli("adapters", "list", "--json").json] == ["strict"]

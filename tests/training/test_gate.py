@@ -1,0 +1,84 @@
+"""The gate: what is let through, what is refused and why, and how the measures are taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from msr_local.recipe.scoring import RECALL_WEIGHT
+from msr_local.training.gate import agreement, measures, recall_weight, refusals
+from msr_local.training.rows import NO, YES, Row
+
+
+def parity(median: float | None = 0.01, correlation: float | None = 0.995) -> dict[str, dict[str, float | None]]:
+    return {"adapter": {"median_dz": median}, "merged": {"rank_correlation": correlation}}
+
+
+def rows(answers: Sequence[float]) -> list[Row]:
+    rng = np.random.default_rng(0)
+    return [
+        Row(f"u{n // 4}", n, f"i{n}", YES if yes else NO, (), (("special", ""),), (1, 2), float(rng.random()))
+        for n, yes in enumerate(answers)
+    ]
+
+
+def test_within_the_limits_nothing_is_refused() -> None:
+    assert list(refusals(parity(0.05, 0.99), 0.05, 0.99)) == []
+
+
+@pytest.mark.parametrize(
+    ("median", "correlation", "said"),
+    [
+        (0.051, 1.0, ["off by 0.0510"]),
+        (0.0, 0.98, ["rank correlation 0.9800"]),
+        (math.nan, None, ["off by no number", "rank correlation no number"]),
+        (None, math.nan, ["off by no number", "rank correlation no number"]),
+    ],
+)
+def test_over_the_limits_it_says_which_and_by_how_much(
+    median: float | None, correlation: float | None, said: list[str]
+) -> None:
+    found = list(refusals(parity(median, correlation), 0.05, 0.99))
+    assert len(found) == len(said)
+    assert all(words in reason for words, reason in zip(said, found, strict=True))
+
+
+def test_agreement() -> None:
+    reference = np.array([0.0, 1.0, 2.0, 3.0])
+    found = agreement(reference + np.array([0.1, -0.2, 0.3, 0.0]), reference)
+    assert found == pytest.approx({"rows": 4, "median_dz": 0.15, "max_dz": 0.3, "rank_correlation": 1.0})
+    assert agreement(-reference, reference)["rank_correlation"] == pytest.approx(-1)
+    assert math.isnan(agreement(np.zeros(4), reference)["rank_correlation"])
+
+
+def test_recall_gets_the_weight_that_foretells_best() -> None:
+    rng = np.random.default_rng(1)
+    z, recall = rng.normal(size=20_000), rng.random(20_000)
+    answers = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * recall - 1.5)))).astype(float)
+    assert recall_weight(z, recall, answers) == pytest.approx(6.0, rel=0.15)
+    assert recall_weight(-z, recall, answers) == RECALL_WEIGHT  # a model that tells the opposite
+    assert recall_weight(z, -recall, answers) == 0.0
+
+
+def test_an_overconfident_model_is_calibrated_on_users_it_was_not_fitted_on() -> None:
+    rng = np.random.default_rng(2)
+    true = rng.normal(size=2000)
+    answers = (rng.random(2000) < 1 / (1 + np.exp(-true))).astype(float)
+    z = 4 * true + 2
+    found = measures(rows(answers), z, z, z)
+    assert found["before"]["auc"] == found["after"]["auc"] == found["merged"]["auc"]
+    assert found["calibration_error"]["before"] > 0.15
+    assert found["calibration_error"]["after"] < 0.05
+
+
+def test_noise_stays_noise() -> None:
+    """A weight of recall that is measured where it was fitted would make something of it."""
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=400)
+    found = measures(rows(rng.integers(0, 2, 400)), z, z, z)
+    for name in ("after", "recall", "fused"):
+        low, high = found[name]["auc"]["ci95"]
+        assert low < 0.5 < high
