@@ -115,7 +115,11 @@ def test_interrupt_says_so_and_keeps_what_was_done(
     home = tmp_path / "home"
     arguments = ["ingest", *long_log, "--model", models / "text.gguf", "--mmproj", models / "eyes.gguf"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "msr_local", *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "msr_local", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A shell that runs the tests in its background has them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
