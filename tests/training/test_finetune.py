@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -334,6 +336,33 @@ def test_a_stopped_run_starts_over_when_the_workspace_has_changed(
     assert ran.code == 0, ran.err
     assert "starts over" in ran.err
     assert ran.json["run"]["questions"]["train"]["rows"] > 0
+
+
+def test_interrupted_it_says_so_and_the_same_command_goes_on(
+    cli: Cli, log: tuple[Path, Path], base: Path, tools: Path, tmp_path: Path
+) -> None:
+    cli("ingest", *log)
+    command = [*options(base, epochs=3, patience=20), "--name", "halted", "--json"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "msr_local", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline, steps = time.monotonic() + 120, 0
+    while steps < 6 and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.05)
+        with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
+            steps = db.execute("SELECT count(*) FROM run_steps").fetchone()[0]
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert out == b"" and b"run the same command again" in err and b"Traceback" not in err
+    again = cli(*command)
+    assert again.code == 0 and "Going on with run" in again.err, again.err
+    with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
+        assert db.execute("SELECT count(*), min(status) FROM runs").fetchone() == (1, "done")
+        assert [step for (step,) in db.execute("SELECT step FROM run_steps ORDER BY step")] == list(range(1, 49))
 
 
 MOMENTS = {
