@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import mannwhitneyu
@@ -208,8 +208,9 @@ def test_perfectly_separated_rows_have_a_finite_slope() -> None:
 def test_a_slope_is_positive_and_no_order_changes(rows: list[tuple[float, float]]) -> None:
     z, answers = vectors(rows)
     found = platt(z, answers)
-    assume(found is not None)
-    assert found is not None and found.a > 0 and math.isfinite(found.a) and math.isfinite(found.b)
+    if found is None:
+        return  # nothing is scaled; when that is right is asked above
+    assert found.a > 0 and math.isfinite(found.a) and math.isfinite(found.b)
     p = found(np.sort(z))
     assert ((p >= 0) & (p <= 1)).all()
     assert (np.diff(p) >= 0).all()

@@ -244,7 +244,7 @@ def test_a_finished_set_is_read_again_without_an_engine(world: World) -> None:
     assert again == first
     assert (world.record.opened, world.record.take()) == (opened, [])
     assert (opened, asked > 20) == (1, True)
-    assert sorted(file.name for file in first.folder.iterdir()) == ["train.jsonl", "validation.jsonl"]
+    assert sorted(file.name for file in first.folder.iterdir()) == ["lock", "train.jsonl", "validation.jsonl"]
 
 
 def stop_at(stage: str, number: int) -> Callable[[str, int, int], None]:

@@ -160,12 +160,12 @@ def gpu(tiny_llama: Path, vlm_base: Base, tmp_path_factory: pytest.TempPathFacto
             ids[name] = engine.token_ids([*question.prefix, *question.suffix])
         _, system, _, shared, before, _, after, _ = (*question.prefix, *question.suffix)
     content = [
-        {"type": "text", "text": shared.text + before.text},
+        {"type": "text", "text": (shared.text + before.text).removeprefix(" ")},
         {"type": "image"},
         {"type": "text", "text": after.text},
     ]
     messages = [
-        {"role": "system", "content": [{"type": "text", "text": system.text}]},
+        {"role": "system", "content": [{"type": "text", "text": system.text.removeprefix(" ")}]},
         {"role": "user", "content": content},
         {"role": "assistant", "content": [{"type": "text", "text": "Yes"}]},
     ]
@@ -269,9 +269,7 @@ def test_why_we_do_not_use_unsloths_collator(gpu: dict[str, Any]) -> None:
         (["Ġ"], ["ĠĊ"]),
         ([], ["Ċ"]),
     ]
-    # In SmolVLM's own template, markup ends in a blank, which goes into the first word of the data.
+    # In SmolVLM's own template, whose markup ends in blanks, only the seam is left.
     assert changes(gpu["ours"]["smolvlm"], found["smolvlm"]["completion"]["tokens"][:-3]) == [
-        (["Ġ", "You"], ["ĠYou"]),
-        (["Ġ", "Ch"], ["ĠCh"]),
         (["ĊĊ"], ["Ċ", "Ċ"]),
     ]

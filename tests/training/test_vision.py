@@ -68,7 +68,7 @@ def test_from_pictures_to_an_active_recommender(
 
     monkeypatch.setattr(bases, "_cache", lambda: tmp_path / "cache")
     monkeypatch.setattr(bases, "convert_model", convert)
-    monkeypatch.setattr(Finetuning, "_tidy", lambda _: None)  # it is looked at below
+    monkeypatch.setattr(Finetuning, "_drop", lambda *_: None)  # it is looked at below
     assert cli("ingest", *gallery).code == 0
     options = [
         "--base", loud, "--backend", "peft", "--recipe", "history", "--rows", 48, "--validation-rows", 24,
