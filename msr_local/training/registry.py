@@ -102,9 +102,10 @@ def require(workspace: Workspace, name: str) -> Path:
     """The folder of an adapter, broken or not. Raises `NotFoundError`, with similar names, when it is not there."""
     place = folder(workspace, name)
     if not (place / FILE_NAME).exists():
-        _mend(workspace)  # its successor is taking its place just now, or was about to when it was killed
-    if not (place / FILE_NAME).exists():
-        raise _missing(workspace, name)
+        _mend(workspace)  # its successor was about to take its place when it was killed
+        with workspace.write():  # or takes it just now: folders move under this lock only
+            if not (place / FILE_NAME).exists():
+                raise _missing(workspace, name)
     return place
 
 
@@ -113,11 +114,13 @@ def find(workspace: Workspace, name: str) -> Manifest:
 
     Raises `NotFoundError`, with similar names, when there is none, and `ModelError` when its manifest is broken.
     """
-    for _ in range(2):  # between the two steps, its successor may begin to take its place
-        manifest = Manifest.read(require(workspace, name))
-        if manifest is not None:
-            return manifest
-    raise _missing(workspace, name)
+    manifest = Manifest.read(folder(workspace, name))
+    if manifest is None:
+        with workspace.write():  # its successor cannot begin to take its place before we have read
+            manifest = Manifest.read(require(workspace, name))
+    if manifest is None:
+        raise _missing(workspace, name)
+    return manifest
 
 
 def list_adapters(workspace: Workspace) -> list[tuple[Manifest, str | None]]:

@@ -495,9 +495,12 @@ def test_one_process_reads_while_another_replaces(workspace):
     )
     put(workspace)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    writer = subprocess.Popen([sys.executable, "-c", script, workspace.home], env=environment)
-    while writer.poll() is None:
-        assert registry.find(workspace, "first").name == "first"
+    with subprocess.Popen([sys.executable, "-c", script, workspace.home], env=environment) as writer:
+        try:
+            while writer.poll() is None:
+                assert registry.find(workspace, "first").name == "first"
+        finally:
+            writer.terminate()
     assert writer.returncode == 0
     assert listed(workspace) == {"first": None}
 
