@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from . import shipped
 from .engine import embedded
 from .engine.types import EngineConfig
 from .engine.unpacked import to_compute_with
 from .errors import ModelError
+from .recipe.asking import CAPTION, SCORE, SUMMARY
 from .recipe.prompts import PromptTemplate
 from .store.workspace import Workspace, fingerprint
 from .training import registry
+from .training.registry import NONE
 
 _SETTING = "model"
-NONE = "none"  # as the name of an adapter: answer with the plain model
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Scorer:
     """A tuned recommender: the file that answers yes or no, and how its answers are read."""
 
     name: str
+    sees: bool  # whether pictures were in the questions it was tuned with
     form: str  # "adapter": a LoRA beside the model; "merged": a model of its own
     file: Path  # that the engine loads
     sha256: str  # of the adapter's file
@@ -35,13 +39,17 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A chosen model: how to load it, and hashes that stand for it in the keys of results."""
+    """A chosen model: how to load it, and hashes that stand for it in the keys of results.
+
+    `tuned` has the hashes of the adapters for captions and summaries, by role.
+    """
 
     config: EngineConfig
     sha256: str
     projector_sha256: str | None
     origin: str  # "option", "workspace" or "embedded"
     scorer: Scorer | None = None
+    tuned: dict[str, str] = field(default_factory=dict)
     text_id: str = field(init=False)
     vision_id: str | None = field(init=False)
 
@@ -53,16 +61,36 @@ class Weights:
         object.__setattr__(self, "vision_id", seeing if self.projector_sha256 else None)
 
     @property
+    def caption_id(self) -> str | None:
+        """Stands for what writes captions; None where nothing sees."""
+        return self._tuned_for(CAPTION, self.vision_id) if self.vision_id else None
+
+    @property
+    def summary_id(self) -> str:
+        """Stands for what writes preference summaries."""
+        return self._tuned_for(SUMMARY, self.text_id)
+
+    def _tuned_for(self, role: str, base: str) -> str:
+        return fingerprint(base, role, self.tuned[role]) if role in self.tuned else base
+
+    @property
+    def scoring_sees(self) -> bool:
+        """Whether pictures may stand in the yes/no question: the embedded eyes were made for captions only."""
+        if self.vision_id is None:
+            return False
+        return self.scorer.sees if self.scorer else self.origin != "embedded"
+
+    @property
     def scoring_config(self) -> EngineConfig:
         """The model that answers yes or no; the same as `config` unless a merged model does."""
         if self.scorer and self.scorer.form == "merged":
-            return replace(self.config, model=self.scorer.file)
+            return replace(self.config, model=self.scorer.file, adapters={})  # those of the base are not its own
         return self.config
 
     @property
     def scoring_id(self) -> str | None:
-        """Stands for what answers questions with pictures; None where nothing sees."""
-        return self._scored_by(self.vision_id) if self.vision_id else None
+        """Stands for what answers questions with pictures; None where pictures are not asked about."""
+        return self._scored_by(self.vision_id) if self.vision_id and self.scoring_sees else None
 
     @property
     def blind_scoring_id(self) -> str:
@@ -105,17 +133,21 @@ def choose(
     """The weights to use.
 
     `adapter` names a tuned recommender, or is "none"; by default it is the workspace's active one, unless a
-    `model` is given, which then answers as it is. Raises `ModelError` for a projector without its model, for
-    unreadable files, and for an adapter that does not fit its model, its files or the active prompts.
+    `model` is given, which then answers as it is. The embedded model comes with its eyes, its adapters for
+    captions and summaries, and, unless another one is active, its recommender. Raises `ModelError` for a
+    projector without its model, for unreadable files, and for an adapter that does not fit its model, its files
+    or the active prompts.
     """
     if projector and not model:
         raise ModelError("--mmproj needs the --model it was made for.")
     origin = "option"
     if model is None:
         kept = workspace.setting(_SETTING)
-        origin = "workspace" if kept else "embedded"
-        model = Path(kept["model"]) if kept else embedded.prepare()
-        projector = Path(kept["mmproj"]) if kept and kept["mmproj"] else None
+        if not kept:
+            weights = embedded_weights(workspace, context=context, threads=threads, image_detail=image_detail)
+            return _answering(workspace, weights, adapter)
+        origin, model = "workspace", Path(kept["model"])
+        projector = Path(kept["mmproj"]) if kept["mmproj"] else None
     try:
         sha256 = workspace.file_sha256(model)
         projector_sha256 = workspace.file_sha256(projector) if projector else None
@@ -125,24 +157,90 @@ def choose(
         ) from error
     config = EngineConfig(model, projector, context=context, threads=threads, image_detail=image_detail)
     plain = Weights(config, sha256, projector_sha256, origin)
-    wanted = (adapter, None) if adapter else registry.active(workspace) if origin != "option" else None
-    return plain if wanted is None or wanted[0] == NONE else _tuned(workspace, plain, *wanted)
+    return plain if origin == "option" and adapter is None else _answering(workspace, plain, adapter)
 
 
-def _tuned(workspace: Workspace, plain: Weights, name: str, form: str | None) -> Weights:
-    """`plain` with the tuned recommender `name` beside it."""
-    manifest = registry.find(workspace, name)
-    registry.check(workspace, manifest, active_prompts(workspace, manifest))
+def embedded_weights(
+    workspace: Workspace, *, context: int = 4096, threads: int | None = None, image_detail: Any = "overview"
+) -> Weights:
+    """The embedded model with its eyes and its adapters for captions and summaries, but no recommender.
+
+    An adapter that was trained with another prompt than the workspace's own is left out. Raises `ModelError`.
+    """
+    model = embedded.prepare()
+    eyes = shipped.find(workspace, shipped.EYES)
+    parts = {CAPTION: shipped.find(workspace, shipped.CAPTIONER), SUMMARY: shipped.find(workspace, shipped.SUMMARISER)}
+    fitting = {
+        role: part
+        for role, part in parts.items()
+        if part and shipped.fits_prompts(part, prompt_hashes(workspace, part.manifest["prompts"]))
+    }
+    config = EngineConfig(
+        model,
+        eyes.file if eyes else None,
+        adapters={role: part.file for role, part in fitting.items()},
+        context=context,
+        threads=threads,
+        image_detail=image_detail,
+    )
+    tuned = {role: part.sha256 for role, part in fitting.items()}
+    return Weights(config, workspace.file_sha256(model), eyes.sha256 if eyes else None, "embedded", tuned=tuned)
+
+
+def _answering(workspace: Workspace, plain: Weights, name: str | None) -> Weights:
+    """`plain` with the recommender called `name`, or else the active one, or else, if embedded, the shipped one."""
+    chosen = (name, None) if name else registry.active(workspace)
+    if chosen is not None and chosen[0] == NONE:
+        return plain
+    ours = shipped_recommender(workspace) if plain.origin == "embedded" else None
+    if ours and (chosen is None or (chosen[0] == ours[0].name and not registry.exists(workspace, chosen[0]))):
+        manifest, folder = ours
+        if chosen is not None:
+            registry.check_prompts(manifest, prompt_hashes(workspace, manifest.prompts))
+        elif prompt_hashes(workspace, manifest.prompts) != manifest.prompts:
+            return plain  # nobody asked for it by name
+        return _tuned(plain, manifest, folder, None)
+    if chosen is None:
+        return plain
+    manifest = registry.find(workspace, chosen[0])
+    registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
     registry.check_base(manifest, plain.sha256, plain.projector_sha256)
+    return _tuned(plain, manifest, registry.folder(workspace, manifest.name), chosen[1])
+
+
+def answering(workspace: Workspace) -> tuple[str, str] | None:
+    """Name and form of the recommender that answers by default, there or not; None for the plain model."""
+    chosen = registry.active(workspace)
+    if chosen is None and workspace.setting(_SETTING) is None and (ours := shipped_recommender(workspace)):
+        manifest, _ = ours
+        fits = prompt_hashes(workspace, manifest.prompts) == manifest.prompts
+        return (manifest.name, next(iter(manifest.files))) if fits else None
+    return None if chosen is None or chosen[0] == NONE else chosen
+
+
+def shipped_recommender(workspace: Workspace) -> tuple[registry.Manifest, Path] | None:
+    """Manifest and folder of the recommender that comes with the embedded model. Raises `ModelError`."""
+    part = shipped.find(workspace, shipped.RECOMMENDER)
+    if part is None:
+        return None
+    folder = part.file.parent
+    return registry.Manifest.from_json(part.manifest, folder / shipped.FILE_NAME), folder
+
+
+def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str | None) -> Weights:
+    """`plain` with the tuned recommender of `manifest`, whose files are in `folder`, beside it."""
     form = form or next(iter(manifest.files))
     if form not in manifest.files:
-        raise ModelError(f"adapter {name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}.")
+        raise ModelError(
+            f"adapter {manifest.name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}."
+        )
     entry, fitted = manifest.files[form], manifest.calibration
-    file = registry.folder(workspace, manifest.name) / entry["file"]
+    file = folder / entry["file"]
     if form == "merged":
         file = to_compute_with(file, entry["sha256"], quantised=entry["quantisation"] != "f16")
     scorer = Scorer(
         name=manifest.name,
+        sees=manifest.base["mmproj_sha256"] is not None,
         form=form,
         file=file,
         sha256=entry["sha256"],
@@ -151,19 +249,21 @@ def _tuned(workspace: Workspace, plain: Weights, name: str, form: str | None) ->
         calibration=(fitted["a"], fitted["b"]) if fitted else None,
         recipe=manifest.recipe,
     )
-    adapters = {"score": scorer.file} if form == "adapter" else {}
+    adapters = plain.config.adapters | ({SCORE: scorer.file} if form == "adapter" else {})
     return replace(plain, config=replace(plain.config, adapters=adapters), scorer=scorer)
 
 
-def active_prompts(workspace: Workspace, manifest: registry.Manifest) -> dict[str, str]:
-    """The present hashes of the prompt templates that an adapter was trained with."""
-    return {name: PromptTemplate(name, workspace.home / "prompts").sha256 for name in manifest.prompts}
+def prompt_hashes(workspace: Workspace, templates: Iterable[str]) -> dict[str, str]:
+    """The present hashes of these prompt templates."""
+    return {name: PromptTemplate(name, workspace.home / "prompts").sha256 for name in templates}
 
 
 def sees(workspace: Workspace, model: Path | None, projector: Path | None) -> bool:
     """Whether the weights that `choose` would take have eyes."""
-    kept = None if model else workspace.setting(_SETTING)
-    return bool(projector or (kept and kept["mmproj"]))
+    if model:
+        return projector is not None
+    kept = workspace.setting(_SETTING)
+    return bool(kept["mmproj"]) if kept else shipped.find(workspace, shipped.EYES) is not None
 
 
 def remember(workspace: Workspace, model: Path | None, projector: Path | None) -> None:

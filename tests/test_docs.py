@@ -37,7 +37,7 @@ def test_commands_of_the_readme_run(cli: Callable[..., Ran], tmp_path: Path, mon
     assert len(commands) >= 5
     monkeypatch.chdir(tmp_path)
     for name in ("items.csv", "interactions.csv"):
-        (tmp_path / name).write_bytes((ROOT / "msr_local/demo" / name).read_bytes())
+        (tmp_path / name).write_bytes((ROOT / "tests/films" / name).read_bytes())
     for command in commands:
         arguments = shlex.split(command.split(" | ")[0].split("  #")[0])
         ran = cli(*arguments)

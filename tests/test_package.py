@@ -64,10 +64,10 @@ def metadata(wheel: Path) -> email.message.Message:
 def test_the_wheel_holds_all_modules_and_package_data(names):
     package = [path.relative_to(ROOT).as_posix() for path in (ROOT / "msr_local").rglob("*.py")]
     prompts = [f"msr_local/prompts/{path.name}" for path in (ROOT / "prompts").glob("*.j2")]
-    demo = [f"msr_local/demo/{path.name}" for path in (ROOT / "msr_local/demo").glob("*.csv")]
-    assert len(prompts) >= 5 and len(demo) == 2
+    shipped = [f"msr_local/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "adapters").rglob("*.*")]
+    assert len(prompts) >= 5 and len(shipped) >= 9
     data = ["msr_local/viewer/report.html.j2", "msr_local/py.typed"]
-    assert {*package, *prompts, *demo, *data} <= set(names)
+    assert {*package, *prompts, *shipped, *data} <= set(names)
 
 
 def test_each_file_is_in_the_wheel_once(names):
@@ -125,14 +125,11 @@ def test_the_command_runs_from_the_wheel_and_knows_its_version(wheel, unzipped, 
     assert (ran.returncode, ran.stdout) == (0, f"msr-local {metadata(wheel)['Version']}\n"), ran.stderr
 
 
-def test_the_demo_data_of_the_wheel_can_be_read_in(unzipped, tmp_path):
-    demo = unzipped / "msr_local/demo"
-    command = ["ingest", str(demo / "items.csv"), str(demo / "interactions.csv"), "--no-captions"]
-    ran = python(unzipped, tmp_path, "-m", "msr_local", *command)
+def test_the_wheel_has_eyes(unzipped, tmp_path):
+    ran = python(unzipped, tmp_path, "-m", "msr_local", "--home", "shop", "demo", "--limit", "2")
     assert ran.returncode == 0, ran.stderr
-    ran = python(unzipped, tmp_path, "-m", "msr_local", "users", "--json")
-    assert ran.returncode == 0, ran.stderr
-    assert "ada" in {user["user"] for user in json.loads(ran.stdout)}
+    ran = python(unzipped, tmp_path, "-m", "msr_local", "--home", "shop", "status", "--json")
+    assert json.loads(ran.stdout)["captions"] == 2
 
 
 def test_the_report_template_is_found_inside_the_package(unzipped, tmp_path):

@@ -24,7 +24,7 @@ def test_exported_names() -> None:
 def test_the_example_runs(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     for name in ("items.csv", "interactions.csv"):
-        (tmp_path / name).write_bytes((ROOT / "msr_local/demo" / name).read_bytes())
+        (tmp_path / name).write_bytes((ROOT / "tests/films" / name).read_bytes())
     ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stdout.splitlines()) == 6 and "Evidence(" in ran.stdout

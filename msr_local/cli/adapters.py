@@ -40,14 +40,18 @@ def adapters(context: typer.Context) -> None:
 def list_adapters(context: typer.Context, as_json: opt.Json = False) -> None:
     """Show all adapters, how good they are, and which one answers."""
     from ..training import registry
+    from ..weights import answering, shipped_recommender
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
-        chosen = registry.active(workspace)
+        chosen = answering(workspace)
         rows = [
             _row(manifest, problem or _misfit(workspace, manifest), chosen)
             for manifest, problem in registry.list_adapters(workspace)
         ]
+        ours = shipped_recommender(workspace)
+        if ours and ours[0].name not in {row["name"] for row in rows}:
+            rows.append(_row(ours[0], None, chosen) | {"shipped": True})
     if chosen and not any(row["active"] for row in rows):
         session.output.note(f"The active adapter {chosen[0]} is not there. Next: msr-local adapters use NAME or none.")
     session.output.result(rows, lambda: _view(rows), as_json=as_json)
@@ -64,12 +68,19 @@ def use(
 ) -> None:
     """Let an adapter answer in this workspace, with the base model that it was made for."""
     from ..training import registry
-    from ..weights import NONE
+    from ..training.registry import NONE
+    from ..weights import prompt_hashes, remember, shipped_recommender
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
+        ours = shipped_recommender(workspace)
         if name == NONE:
-            registry.activate(workspace, None)
+            registry.activate(workspace, NONE)
+        elif ours and name == ours[0].name and not registry.exists(workspace, name):
+            registry.check_prompts(ours[0], prompt_hashes(workspace, ours[0].prompts))
+            with workspace.write():  # both or neither
+                registry.activate(workspace, None)
+                remember(workspace, None, None)
         else:
             use_adapter(workspace, name, form.value)
         kept = workspace.setting("model")
@@ -98,11 +109,15 @@ def rm(
     """Delete adapters and their files."""
     from ..errors import InputError
     from ..training import registry
+    from ..weights import shipped_recommender
 
     session: opt.Session = context.obj
     wanted = list(dict.fromkeys(names))
     with session.workspace() as workspace:
+        ours = shipped_recommender(workspace)
         for name in wanted:  # all or none
+            if ours and name == ours[0].name and not registry.exists(workspace, name):
+                raise InputError(f"adapter {name} comes with msr-local. Next: msr-local adapters use none.")
             registry.require(workspace, name)
         chosen = registry.active(workspace)
         was_active = chosen is not None and chosen[0] in wanted
@@ -124,10 +139,10 @@ def use_adapter(workspace: Workspace, name: str, form: str = "adapter") -> None:
     are not those of its training; nothing is changed then.
     """
     from ..training import registry
-    from ..weights import active_prompts, remember
+    from ..weights import prompt_hashes, remember
 
     manifest = registry.find(workspace, name)
-    registry.check(workspace, manifest, active_prompts(workspace, manifest))
+    registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
     base = _base(workspace, manifest)
     with workspace.write():  # both or neither
         registry.activate(workspace, name, form)
@@ -181,10 +196,10 @@ def _misfit(workspace: Workspace, manifest: Manifest) -> str | None:
     """Why the adapter cannot answer in this workspace as it is, or None."""
     from ..errors import MsrError
     from ..training.registry import check
-    from ..weights import active_prompts
+    from ..weights import prompt_hashes
 
     try:
-        check(workspace, manifest, active_prompts(workspace, manifest))
+        check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
     except MsrError as error:
         return str(error)
     return None
@@ -206,6 +221,7 @@ def _row(manifest: Manifest, problem: str | None, chosen: tuple[str, str] | None
         "files": manifest.files,
         "backend": manifest.backend,
         "run_id": manifest.run_id,
+        "shipped": False,
         "created": manifest.created,
         "problem": problem,
     }

@@ -50,7 +50,7 @@ def status(
 ) -> None:
     """Say what the workspace holds and what is still to do."""
     from ..store import histories
-    from ..training import registry
+    from ..weights import answering
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
@@ -62,7 +62,7 @@ def status(
         document: dict[str, Any] = {
             "home": str(workspace.home),
             "model": workspace.setting("model") or "embedded",
-            "adapter": " as ".join(registry.active(workspace) or ()) or None,
+            "adapter": " as ".join(answering(workspace) or ()) or None,
             **counts,
             "todo": {
                 "captions": counts["images"] - min(counts["captions"], counts["images"]),

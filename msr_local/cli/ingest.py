@@ -66,7 +66,8 @@ def ingest(
     Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
-    from ..weights import NONE, sees
+    from ..training.registry import NONE
+    from ..weights import sees
 
     session: opt.Session = context.obj
     if interactions is None and items.is_file():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -33,8 +34,11 @@ def to_compute_with(model: Path, sha256: str, *, quantised: bool) -> Path:
     return as_f16(model, Path(platformdirs.user_cache_dir("msr-local")) / "f16" / f"{sha256}.gguf")
 
 
-def as_f16(source: Path, target: Path) -> Path:
-    """Write the GGUF file `source` as F16 to `target` unless it is there. Raises `ModelError` without room."""
+def as_f16(source: Path, target: Path, *, finish: Callable[[Path, Path], None] | None = None) -> Path:
+    """Write the GGUF file `source` as F16 to `target` unless it is there. Raises `ModelError` without room.
+
+    `finish` writes its first argument, the F16 file, once more to its second.
+    """
     if target.exists():
         return target
     try:
@@ -48,9 +52,14 @@ def as_f16(source: Path, target: Path) -> Path:
         part = Path(name)
         try:
             quantise_in_child(source, part, ftype=_F16)
+            if finish:
+                raw, part = part, part.with_suffix(".finished.part")
+                finish(raw, part)
+                raw.unlink()
             part.replace(target)
         finally:
-            part.unlink(missing_ok=True)
+            for left in target.parent.glob(f"{Path(name).stem}*.part"):
+                left.unlink(missing_ok=True)
     except OSError as error:
         raise ModelError(f"{target.parent}: cannot keep the prepared model here ({error}).") from error
     return target

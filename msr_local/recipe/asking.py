@@ -12,7 +12,7 @@ from ..engine.types import Engine, EngineConfig, Image, LogOdds, ModelFacts
 from ..errors import ContextOverflow
 from .prompts import PromptTemplate, Question
 
-SCORE = "score"  # the role of the adapter that answers yes or no
+CAPTION, SUMMARY, SCORE = "caption", "summary", "score"  # roles of adapters: the question each was trained for
 ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
 
 Choice = TypeVar("Choice")

@@ -116,8 +116,13 @@ def _notes(recommender: Recommender, item: Item, history: Sequence[Interaction],
     if any(step.item.item_id == item.item_id for step in history):
         notes.append("This item is already in the person's history.")
     if item.image is not None and not recommender.looks:
-        why = "the recipe leaves it out" if recommender.weights.vision_id else "no vision model is configured"
-        notes.append(f"The picture was not looked at: {why}.")
+        if recommender.weights.vision_id is None:
+            why = "no vision model is configured"
+        elif not recommender.recipe.image:
+            why = "the recipe leaves it out"
+        else:
+            why = "the model was not tuned with pictures; it read the caption if there is one"
+        notes.append(f"The picture was not in the question: {why}.")
     if score.coverage < WEAK:
         notes.append(weak_answer(score.coverage))
     return notes

@@ -73,7 +73,7 @@ class Recommender:
     @property
     def looks(self) -> bool:
         """Whether pictures go into the scoring question."""
-        return self.recipe.image and self.weights.vision_id is not None
+        return self.recipe.image and self.weights.scoring_sees
 
     @property
     def recall(self) -> Recall:

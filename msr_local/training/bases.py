@@ -20,8 +20,9 @@ from typing import Any
 import platformdirs
 
 from ..engine import embedded
+from ..engine.gguf import metadata
 from ..errors import ModelError
-from .convert import convert_model, file_sha256, metadata, silent, written_whole
+from .convert import convert_model, file_sha256, silent, written_whole
 
 EMBEDDED = "embedded"
 

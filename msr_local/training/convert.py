@@ -13,23 +13,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import mmap
 import os
 import re
 import secrets
 import shutil
-import struct
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
-from ..engine.gguf import require_gguf
+from ..engine.gguf import Head, metadata, require_gguf
 from ..engine.process import quantise_in_child
 from ..errors import ModelError
 
@@ -41,11 +38,6 @@ _MODEL_SCRIPT, _ADAPTER_SCRIPT = "convert_hf_to_gguf.py", "convert_lora_to_gguf.
 _NEEDED = (_MODEL_SCRIPT, _ADAPTER_SCRIPT, "conversion/__init__.py", "gguf-py/gguf/__init__.py")
 _ABANDONED = 3600.0  # seconds without a change
 _F16 = QUANTISATIONS["f16"]
-
-# GGUF value types: struct formats of the plain ones, and the two that have a length.
-_PLAIN = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
-_ALIGNMENT = 32
 
 
 def silent(_: str) -> None:
@@ -199,7 +191,7 @@ def graft_tokenizer(base: Path, target: Path) -> None:
 
     Raises `ModelError` where `base` has no tokenizer, or one with another number of tokens than `target`'s.
     """
-    old, donor = _Head.read(target), _Head.read(base)
+    old, donor = Head.read(target), Head.read(base)
     if not donor.tokenizer:
         raise ModelError(f"{base}: this GGUF file has no tokenizer. Next: give the base model, not an adapter.")
     sizes = [len(head.value("tokenizer.ggml.tokens") or ()) for head in (donor, old)]
@@ -211,106 +203,14 @@ def graft_tokenizer(base: Path, target: Path) -> None:
     if old.tokenizer == donor.tokenizer:
         return
     fields = {key: value for key, value in old.fields.items() if key not in old.tokenizer} | donor.tokenizer
-    with written_whole(target) as part, target.open("rb") as source, part.open("wb") as out:
-        out.write(struct.pack("<4sIQQ", b"GGUF", old.version, old.tensors, len(fields)))
-        for key, value in fields.items():
-            name = key.encode()
-            out.write(struct.pack("<Q", len(name)) + name + value)
-        out.write(old.infos)
-        out.write(bytes(-out.tell() % old.alignment))
-        source.seek(old.data)
-        shutil.copyfileobj(source, out, 1 << 20)
+    with written_whole(target) as part:
+        old.written_to(part, target, fields)
 
 
 def tokenizer_differences(base: Path, other: Path) -> list[str]:
     """The `tokenizer.*` keys that differ between two GGUF files or that only one has, sorted."""
-    ours, theirs = _Head.read(base).tokenizer, _Head.read(other).tokenizer
+    ours, theirs = Head.read(base).tokenizer, Head.read(other).tokenizer
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-
-
-def metadata(path: Path) -> dict[str, Any]:
-    """All keys and values of a GGUF file. Raises `ModelError` for a broken one."""
-    head = _Head.read(path)
-    return {key: head.value(key) for key in head.fields}
-
-
-class _Head:
-    """What comes before the tensors' data, the values as the bytes that stand in the file.
-
-    Bytes, so that what is copied is copied exactly and what is compared is compared exactly.
-    """
-
-    def __init__(self, data: mmap.mmap) -> None:
-        _, self.version, self.tensors, count = struct.unpack_from("<4sIQQ", data)
-        self.fields: dict[str, bytes] = {}
-        at = 24
-        for _ in range(count):
-            start = _skip(data, at, _STRING)
-            (kind,) = struct.unpack_from("<I", data, start)
-            end = _skip(data, start + 4, kind)
-            self.fields[data[at + 8 : start].decode()] = data[start:end]
-            at = end
-        start = at
-        for _ in range(self.tensors):
-            at = _skip(data, at, _STRING)
-            (dimensions,) = struct.unpack_from("<I", data, at)
-            at += 4 + 8 * dimensions + 4 + 8  # the sizes, the type, the offset
-        self.infos = data[start:at]
-        self.alignment: int = self.value("general.alignment") or _ALIGNMENT
-        self.data = at + -at % self.alignment
-        if self.data > len(data):
-            raise ValueError("it ends too early")
-
-    @classmethod
-    def read(cls, path: Path) -> _Head:
-        """Raises `ModelError` for a file that is not GGUF or is cut off."""
-        require_gguf(path)
-        try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return cls(data)
-        except (struct.error, ValueError, KeyError, OSError) as error:
-            raise ModelError(f"{path}: a broken GGUF file ({error}). Next: make or download it again.") from error
-
-    @property
-    def tokenizer(self) -> dict[str, bytes]:
-        return {key: value for key, value in self.fields.items() if key.startswith("tokenizer.")}
-
-    def value(self, key: str) -> Any:
-        """The value of `key` as Python has it; None where it is missing."""
-        raw = self.fields.get(key)
-        return raw and _decode(raw, 4, struct.unpack_from("<I", raw)[0])[0]
-
-
-def _skip(data: mmap.mmap, at: int, kind: int) -> int:
-    """Where the value of type `kind` that begins at `at` ends."""
-    if kind == _STRING:
-        return at + 8 + int(struct.unpack_from("<Q", data, at)[0])
-    if kind != _ARRAY:
-        return at + struct.calcsize("<" + _PLAIN[kind])
-    inner, count = struct.unpack_from("<IQ", data, at)
-    at += 12
-    if inner in _PLAIN:
-        return at + int(count) * struct.calcsize("<" + _PLAIN[inner])
-    for _ in range(count):
-        at = _skip(data, at, inner)
-    return at
-
-
-def _decode(raw: bytes, at: int, kind: int) -> tuple[Any, int]:
-    """The value of type `kind` at `at`, and where it ends."""
-    if kind == _STRING:
-        end = at + 8 + struct.unpack_from("<Q", raw, at)[0]
-        return raw[at + 8 : end].decode("utf-8", "replace"), end
-    if kind != _ARRAY:
-        form = "<" + _PLAIN[kind]
-        return struct.unpack_from(form, raw, at)[0], at + struct.calcsize(form)
-    inner, count = struct.unpack_from("<IQ", raw, at)
-    at += 12
-    values = []
-    for _ in range(count):
-        value, at = _decode(raw, at, inner)
-        values.append(value)
-    return values, at
 
 
 @contextlib.contextmanager

@@ -34,10 +34,10 @@ from ..recipe.recipes import RECIPES
 from ..recipe.recommender import Recommender
 from ..store import runs
 from ..store.workspace import Workspace
-from ..weights import Weights
+from ..weights import Weights, embedded_weights
 from . import registry
 from .backends import Backend, choose_backend, config_of, load_trainable
-from .bases import Base, resolve
+from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
 from .convert import written_whole
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge, save_lora, to_gguf
@@ -78,9 +78,12 @@ def prepare(
 ) -> tuple[Base, Questions, Answers, dict[str, str]]:
     """The base model, the training and validation sets, the answers' tokens, and the hashes of the prompts."""
     base = resolve(settings.base, tools, note=listener.note)
-    config = EngineConfig(base.model, base.projector, threads=settings.threads)
-    projector_sha256 = workspace.file_sha256(base.projector) if base.projector else None
-    weights = Weights(config, workspace.file_sha256(base.model), projector_sha256, "option")
+    if base.name == EMBEDDED:  # captions and summaries as `recommend` has them
+        weights = embedded_weights(workspace, threads=settings.threads)
+    else:
+        config = EngineConfig(base.model, base.projector, threads=settings.threads)
+        projector_sha256 = workspace.file_sha256(base.projector) if base.projector else None
+        weights = Weights(config, workspace.file_sha256(base.model), projector_sha256, "option")
     recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
 
     def progress(stage: str, done: int, total: int) -> None:

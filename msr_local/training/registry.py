@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _SETTING = "adapter"
+NONE = "none"  # as the name of an adapter: the plain model answers
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _OLD, _GONE = ".old", ".gone"
 _LEFT = re.compile(rf"\.{_NAME.pattern}(\{_OLD}|\{_GONE})")
@@ -98,6 +99,15 @@ def register(workspace: Workspace, staged: Path, manifest: Manifest) -> Path:
     return target
 
 
+def exists(workspace: Workspace, name: str) -> bool:
+    """Whether there is an adapter of this name, broken or not."""
+    try:
+        require(workspace, name)
+    except NotFoundError:
+        return False
+    return True
+
+
 def require(workspace: Workspace, name: str) -> Path:
     """The folder of an adapter, broken or not. Raises `NotFoundError`, with similar names, when it is not there."""
     place = folder(workspace, name)
@@ -147,6 +157,11 @@ def check(workspace: Workspace, manifest: Manifest, prompt_sha256: Mapping[str, 
     `prompt_sha256` has the present hash of each template by name.
     """
     _check_files(workspace, manifest)
+    check_prompts(manifest, prompt_sha256)
+
+
+def check_prompts(manifest: Manifest, prompt_sha256: Mapping[str, str]) -> None:
+    """Raise `ModelError` unless all prompts, as {template: sha256}, are those of the adapter's training."""
     for template, sha256 in manifest.prompts.items():
         if prompt_sha256.get(template) != sha256:
             raise ModelError(
@@ -191,23 +206,23 @@ def remove(workspace: Workspace, name: str) -> None:
 
 
 def activate(workspace: Workspace, name: str | None, form: str = "adapter") -> None:
-    """Make the `form` of an adapter the one that answers; None goes back to the plain model.
+    """Make the `form` of an adapter the one that answers; `NONE` means the plain model, None the default.
 
     Raises `NotFoundError` for an unknown adapter, `ModelError` for a broken one or one without that form.
     """
-    if name is not None and form not in (forms := find(workspace, name).files):
+    if name not in (None, NONE) and form not in (forms := find(workspace, name).files):
         raise ModelError(f"adapter {name}: it has no form {form!r}. Next: --form {' or '.join(forms)}.")
     workspace.set_setting(_SETTING, None if name is None else {"name": name, "form": form})
 
 
 def active(workspace: Workspace) -> tuple[str, str] | None:
-    """Name and form of the adapter that answers, there or not; None for the plain model."""
+    """Name and form of the adapter that was chosen, there or not; (`NONE`, …) for the plain model, None for none."""
     kept = workspace.setting(_SETTING)
     return (kept["name"], kept["form"]) if kept else None
 
 
 def _possible(name: str) -> bool:
-    return bool(_NAME.fullmatch(name)) and name.lower() != "none"
+    return bool(_NAME.fullmatch(name)) and name.lower() != NONE
 
 
 def _missing(workspace: Workspace, name: str) -> NotFoundError:

@@ -11,6 +11,7 @@ import pytest
 from adapter_samples import manifest, sha256, staged
 from samples import Ran
 
+from msr_local import shipped
 from msr_local.engine import embedded
 from msr_local.recipe.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
@@ -27,6 +28,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_embedded_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "prepared_path", lambda: tmp_path / "embedded.gguf")
+    monkeypatch.setattr(shipped, "find", lambda *_: None)
 
 
 def put(home: Path, name: str = "first", **more: Any) -> Path:
@@ -70,7 +72,7 @@ def test_adapters_are_listed_with_all_that_one_chooses_by(cli: Cli, home: Path) 
     assert {key: first[key] for key in first if key != "files"} == {
         "name": "first", "active": True, "form": "adapter", "base": "embedded", "recipe": "full", "auc": 0.7123,
         "auc_ci95": [0.69, 0.73], "auc_before": None, "bytes": 26, "backend": "peft", "run_id": "r1",
-        "created": "2026-01-02T03:04:05+00:00", "problem": None,
+        "created": "2026-01-02T03:04:05+00:00", "problem": None, "shipped": False,
     }  # fmt: skip
     assert set(first["files"]) == {"adapter", "merged"}
     assert (second["active"], second["form"], second["recipe"], second["auc"]) == (False, None, None, None)
@@ -127,7 +129,7 @@ def test_an_adapter_and_its_base_answer_from_now_on(cli: Cli, home: Path, models
     assert settings(home) == (("first", "merged"), paths)
     none = cli("adapters", "use", "none")
     assert (none.code, "text.gguf" in none.out.replace("\n", "")) == (0, True)
-    assert settings(home) == (None, paths)
+    assert settings(home) == (("none", "adapter"), paths)
 
 
 def test_an_adapter_of_the_embedded_model_brings_it_back(cli: Cli, home: Path, models: Path) -> None:

@@ -89,8 +89,10 @@ def test_a_recipe_explains_by_its_own_evidence(shop: Shop, recipe: str, blocks: 
 
 def test_a_picture_that_was_not_looked_at_is_noted_with_the_reason(shop: Shop) -> None:
     assert not any("picture" in note for note in why(shop, "u", "f7").notes)
-    assert "The picture was not looked at: the recipe leaves it out." in why(shop, "u", "f7", "no-image").notes
-    assert "The picture was not looked at: no vision model is configured." in why(shop, "u", "f7", blind=True).notes
+    assert "The picture was not in the question: the recipe leaves it out." in why(shop, "u", "f7", "no-image").notes
+    assert (
+        "The picture was not in the question: no vision model is configured." in why(shop, "u", "f7", blind=True).notes
+    )
 
 
 def test_an_untuned_model_is_noted_with_its_coverage(shop: Shop) -> None:

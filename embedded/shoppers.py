@@ -1,0 +1,221 @@
+"""People whose histories the summariser learns from, real and simulated, and the catalogues they choose from."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from msr_local.store.rows import Item
+
+from . import words
+from .domains import HELD_OUT, TRAINED, Catalogue, Thing, catalogue
+from .summaries import plural, said
+
+NOISE = 0.15  # share of what a simulated person takes without regard to taste
+_LEAST = 4  # things that a taste needs to choose from
+_OWNED = {"men": "men's", "women": "women's", "girls": "girls'", "boys": "boys'", "children": "children's"}
+_ADJECTIVES = frozenset(
+    [*words.NEAR_COLOURS, *words.COLOURS, "multi", "plain", "striped", "checked", "polka-dotted", "floral", "zigzag"]
+    + ["printed", "casual", "formal", "sports", "ethnic", "smart casual", "travel", "unisex", *_OWNED.values()]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of a history that begins at interaction `start` and follows a taste for things with these terms."""
+
+    start: int
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What somebody chose, oldest first; `phases` are known of simulated people only."""
+
+    source: str
+    user: str
+    catalogue: Catalogue
+    steps: tuple[Thing, ...]
+    phases: tuple[Phase, ...] = ()
+
+
+def held_out(*key: str) -> bool:
+    """Whether a user or an item (by its id) is for measuring only: one in ten."""
+    return sha256("/".join(key).encode()).digest()[0] * 10 < 256
+
+
+def simulate(shop: Catalogue, user: str, rng: random.Random, lengths: Sequence[int], noise: float = NOISE) -> History:
+    """Somebody whose taste changes after each of `lengths`."""
+    steps: list[Thing] = []
+    phases: list[Phase] = []
+    for length in lengths:
+        taken = {term for phase in phases for term in phase.terms}
+        taste = _taste(shop, rng, taken)
+        phases.append(Phase(len(steps), taste))
+        fitting = [thing for thing in shop.by_term[taste[0]] if set(taste) <= set(thing.terms)]
+        steps += [rng.choice(shop.things if rng.random() < noise else fitting) for _ in range(length)]
+    return History(shop.name, user, shop, tuple(steps), tuple(phases))
+
+
+def _taste(shop: Catalogue, rng: random.Random, taken: set[str]) -> tuple[str, ...]:
+    """One term or two that some things have, none of them `taken` before."""
+    usable = [term for term, things in shop.by_term.items() if len(things) >= _LEAST and term not in taken]
+    first = rng.choice(usable or list(shop.by_term))
+    second = rng.choice(rng.choice(shop.by_term[first]).terms)
+    both = sum(second in thing.terms for thing in shop.by_term[first])
+    # What nearly all things have is no taste.
+    tells = second not in taken and _LEAST <= both and len(shop.by_term[second]) < len(shop.things) / 3
+    return (first, second) if second != first and tells and rng.random() < 0.5 else (first,)
+
+
+# ---- films
+
+
+def films(data: Path, name: str, *, measured: bool) -> tuple[Catalogue, list[History]]:
+    """The films of "movielens-small" or "movietweetings", and real people's histories in time order.
+
+    With `measured`, those that are held out. The films of the two parts are for simulated people; real ones
+    may have any.
+    """
+    folder, (user, film) = data / name, _FILM_KEYS[name]
+    things = {
+        row[film]: Thing(Item(row[film], row["title"], {"genres": genres}), None, tuple(map(_genre, genres)))
+        for row in _rows(folder / "movies.csv")
+        if (genres := [genre for genre in row["genres"].split("|") if genre and "(" not in genre])
+    }
+    taken: dict[str, list[tuple[int, str]]] = {}
+    for row in _rows(folder / "ratings.csv"):
+        row = {key.lower(): value for key, value in row.items()}
+        if row[film.lower()] in things:
+            taken.setdefault(row[user.lower()], []).append((int(row["timestamp"]), row[film.lower()]))
+    adjectives = frozenset(["children's", "short"])
+    every = Catalogue(name, list(things.values()), adjectives)
+    real = [
+        History(name, person, every, tuple(things[one] for _, one in sorted(steps)))
+        for person, steps in taken.items()
+        if len(steps) >= 3 and held_out(name, person) == measured
+    ]
+    part = [thing for thing in things.values() if held_out(name, thing.item.item_id) == measured]
+    return Catalogue(name, part, adjectives), real
+
+
+_FILM_KEYS = {"movielens-small": ("userId", "movieId"), "movietweetings": ("user_id", "imdb_id")}
+
+
+def _genre(genre: str) -> str:
+    return _OWNED.get(genre.lower(), said(genre))
+
+
+# ---- products
+
+
+def fashion(data: Path, rng: random.Random, *, pictured: bool, measured: bool, size: int = 2000) -> Catalogue:
+    """Products of the fashion catalogue: their attributes as fields, or a category, a price and a caption."""
+    rows = [row for row in _rows(data / "fashion" / "products.csv") if (row["split"] != "train") == measured]
+    names = {
+        "articleType": rng.choice(["Type", "Article type", "Category"]),
+        "baseColour": rng.choice(["Colour", "Base colour", "Color"]),
+        "gender": rng.choice(["Gender", "For", ""]),
+        "usage": rng.choice(["Usage", "", ""]),
+    }
+    things = []
+    for row in rng.sample(rows, k=min(size, len(rows))):
+        if pictured:
+            facts = words.fashion(row["articleType"], row["baseColour"], row["gender"], row["usage"], row["title"])
+            things.append(_pictured(row["id"], row["title"], row["masterCategory"], facts, rng))
+        else:
+            given = {heading: row[key] for key, heading in names.items() if heading and row[key] not in ("", "NA")}
+            terms = tuple(dict.fromkeys(_OWNED.get(value.lower(), said(value)) for value in given.values()))
+            things.append(Thing(Item(row["id"], row["title"], given), None, terms))
+    return Catalogue("fashion", [one for one in things if not any(" and " in t for t in one.terms)], _ADJECTIVES)
+
+
+def drawn(rng: random.Random, *, measured: bool, size: int = 1500) -> Catalogue:
+    """Products as those of the demo, under other names: drawn objects with a category, a price and a caption."""
+    from msr_local.demo.drawing import held_out as unseen
+    from msr_local.demo.drawing import looks
+
+    part = [look for look in looks() if unseen(look) == measured]
+    things = []
+    for number, look in enumerate(rng.sample(part, k=min(size, len(part)))):
+        facts = words.Facts(look.object, look.colour, look.pattern)
+        title = f"{rng.choice(_HOUSES)} {rng.choice(_LINES)}"
+        category = next(name for name, kinds in _CATEGORIES.items() if look.object in kinds)
+        things.append(_pictured(f"drawn-{number}", title, category, facts, rng))
+    return Catalogue("drawn", things, _ADJECTIVES)
+
+
+def _pictured(key: str, title: str, category: str, facts: words.Facts, rng: random.Random) -> Thing:
+    caption = words.caption(facts, rng if rng.random() < 0.3 else None)
+    attributes = {"category": category, "price": f"{rng.randint(3, 149)}.{rng.choice(('00', '50', '90'))}"}
+    seen = [facts.colour, facts.pattern, plural(facts.kind), _OWNED.get(facts.whom, facts.whom), facts.use]
+    terms = tuple(dict.fromkeys(term for term in [said(category), *seen] if term))
+    return Thing(Item(key, title, attributes), caption, terms)
+
+
+_CATEGORIES = {
+    "clothing": ["T-shirt", "shirt", "sweater", "jacket", "dress", "skirt", "trousers", "shorts", "sock"],
+    "shoes": ["sandal", "sneaker", "boot", "high heel"],
+    "bags": ["handbag", "backpack", "wallet"],
+    "accessories": ["belt", "wristwatch", "sunglasses", "cap", "scarf", "tie", "umbrella"],
+    "fresh food": ["apple", "pear", "banana", "lemon", "tomato", "bell pepper", "carrot", "strawberry"],
+    "groceries": ["milk carton", "juice carton", "yoghurt pot", "jam jar", "cereal box"],
+    "home": ["mug", "teapot", "cushion", "lamp"],
+}
+_HOUSES = "Alder Birch Coastal Dune Elm Fable Garnet Haven Indigo Juniper Kestrel Lumen Meadow Nimbus Otter Plume".split()
+_LINES = "Tee Classic No.2 Everyday Studio Original Weekend Mini Line Basic Edit Duo Prime Note Loft Walker".split()
+
+
+# ---- everybody
+
+
+class People:
+    """An endless stream of histories of one part, by source; a source that is not there is left out."""
+
+    def __init__(self, data: Path, seed: int, *, measured: bool) -> None:
+        self._rng, self._measured, self._count = random.Random(seed), measured, 0
+        self._films = [
+            films(data, name, measured=measured) for name in _FILM_KEYS if (data / name / "ratings.csv").exists()
+        ]
+        self._fashion = [
+            fashion(data, self._rng, pictured=pictured, measured=measured)
+            for pictured in (False, True, False, True)
+            if (data / "fashion" / "products.csv").exists()
+        ]
+        self._drawn = [drawn(self._rng, measured=measured)]
+        self.sources = ["invented", "drawn", *["films"] * bool(self._films), *["fashion"] * bool(self._fashion)]
+
+    def one(self, source: str, lengths: Sequence[int] | None = None, noise: float = NOISE) -> History:
+        """Somebody of a source; of films, a real person in two cases of three unless `lengths` are given."""
+        rng = self._rng
+        self._count += 1
+        user = f"{source}-{self._count}"
+        if source == "films":
+            shop, real = rng.choice(self._films)
+            if lengths is None and rng.random() < 2 / 3:
+                return _stretch(rng.choice(real), rng)
+        elif source == "fashion":
+            shop = rng.choice(self._fashion)
+        elif source == "drawn":
+            shop = self._drawn[0]
+        else:
+            shop = catalogue(rng.choice(HELD_OUT if self._measured else TRAINED), rng)
+        lengths = lengths or [rng.randint(3, 9) for _ in range(rng.choice((1, 2, 2, 3)))]
+        return simulate(shop, user, rng, lengths, noise)
+
+
+def _stretch(history: History, rng: random.Random) -> History:
+    """Up to 18 consecutive interactions of a history."""
+    length = min(len(history.steps), rng.randint(3, 18))
+    start = rng.randint(0, len(history.steps) - length)
+    return History(history.source, history.user, history.catalogue, history.steps[start : start + length])
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
