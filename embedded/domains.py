@@ -233,7 +233,7 @@ def catalogue(name: str, rng: random.Random, size: int = 90) -> Catalogue:
             attributes |= {facet.rstrip("*"): [shown[w] for w in words] for facet, words in values.items()}
         title = " ".join(rng.sample(domain.titles, k=rng.choice((2, 2, 3))))
         things.append(Thing(Item(f"{name}-{number}", title, attributes), None, terms))
-    return Catalogue(name, things, adjectives)
+    return Catalogue("invented", things, adjectives)
 
 
 def _capital(word: str) -> str:

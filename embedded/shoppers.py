@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from msr_local.demo import drawing
+from msr_local.demo.catalogue import products
+from msr_local.demo.themes import DEPARTMENTS
+from msr_local.demo.users import shoppers
 from msr_local.store.rows import Item
 
 from . import words
@@ -19,10 +24,9 @@ from .summaries import plural, said
 NOISE = 0.15  # share of what a simulated person takes without regard to taste
 _LEAST = 4  # things that a taste needs to choose from
 _OWNED = {"men": "men's", "women": "women's", "girls": "girls'", "boys": "boys'", "children": "children's"}
-_ADJECTIVES = frozenset(
-    [*words.NEAR_COLOURS, *words.COLOURS, "multi", "plain", "striped", "checked", "polka-dotted", "floral", "zigzag"]
-    + ["printed", "casual", "formal", "sports", "ethnic", "smart casual", "travel", "unisex", *_OWNED.values()]
-)
+_LOOKS = """multi plain striped checked polka-dotted floral zigzag printed casual formal sports ethnic travel
+unisex""".split()
+_ADJECTIVES = frozenset([*words.NEAR_COLOURS, *words.COLOURS, *_OWNED.values(), *_LOOKS, "smart casual"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,12 @@ def simulate(shop: Catalogue, user: str, rng: random.Random, lengths: Sequence[i
         taste = _taste(shop, rng, taken)
         phases.append(Phase(len(steps), taste))
         fitting = [thing for thing in shop.by_term[taste[0]] if set(taste) <= set(thing.terms)]
-        steps += [rng.choice(shop.things if rng.random() < noise else fitting) for _ in range(length)]
+        for _ in range(length):
+            pool = shop.things if rng.random() < noise else fitting
+            # The same thing twice would be repeated in all it has.
+            steps.append(
+                rng.choice([thing for thing in rng.sample(pool, k=min(8, len(pool))) if thing not in steps] or pool)
+            )
     return History(shop.name, user, shop, tuple(steps), tuple(phases))
 
 
@@ -69,7 +78,7 @@ def _taste(shop: Catalogue, rng: random.Random, taken: set[str]) -> tuple[str, .
     second = rng.choice(rng.choice(shop.by_term[first]).terms)
     both = sum(second in thing.terms for thing in shop.by_term[first])
     # What nearly all things have is no taste.
-    tells = second not in taken and _LEAST <= both and len(shop.by_term[second]) < len(shop.things) / 3
+    tells = second not in taken and both >= _LEAST and len(shop.by_term[second]) < len(shop.things) / 3
     return (first, second) if second != first and tells and rng.random() < 0.5 else (first,)
 
 
@@ -127,7 +136,7 @@ def fashion(data: Path, rng: random.Random, *, pictured: bool, measured: bool, s
     for row in rng.sample(rows, k=min(size, len(rows))):
         if pictured:
             facts = words.fashion(row["articleType"], row["baseColour"], row["gender"], row["usage"], row["title"])
-            things.append(_pictured(row["id"], row["title"], row["masterCategory"], facts, rng))
+            things.append(_pictured(Item(row["id"], row["title"], _offer(row["masterCategory"], rng)), facts, rng))
         else:
             given = {heading: row[key] for key, heading in names.items() if heading and row[key] not in ("", "NA")}
             terms = tuple(dict.fromkeys(_OWNED.get(value.lower(), said(value)) for value in given.values()))
@@ -136,39 +145,64 @@ def fashion(data: Path, rng: random.Random, *, pictured: bool, measured: bool, s
 
 
 def drawn(rng: random.Random, *, measured: bool, size: int = 1500) -> Catalogue:
-    """Products as those of the demo, under other names: drawn objects with a category, a price and a caption."""
-    from msr_local.demo.drawing import held_out as unseen
-    from msr_local.demo.drawing import looks
-
-    part = [look for look in looks() if unseen(look) == measured]
+    """Products as those of the demo, of other makers: drawn objects with a category, a price and a caption."""
     things = []
+    part = [look for look in drawing.looks() if drawing.held_out(look) == measured]
     for number, look in enumerate(rng.sample(part, k=min(size, len(part)))):
-        facts = words.Facts(look.object, look.colour, look.pattern)
-        title = f"{rng.choice(_HOUSES)} {rng.choice(_LINES)}"
-        category = next(name for name, kinds in _CATEGORIES.items() if look.object in kinds)
-        things.append(_pictured(f"drawn-{number}", title, category, facts, rng))
+        title = f"{rng.choice(_HOUSES)} {rng.choice(_LINES)}" + (f" {look.object}" if rng.random() < 0.7 else "")
+        category = next(name for name, objects in DEPARTMENTS.items() if look.object in objects)
+        things.append(_pictured(Item(f"drawn-{number}", title, _offer(category, rng)), _facts(look, rng), rng))
     return Catalogue("drawn", things, _ADJECTIVES)
 
 
-def _pictured(key: str, title: str, category: str, facts: words.Facts, rng: random.Random) -> Thing:
+def shop(rng: random.Random, *, measured: bool) -> list[History]:
+    """The shoppers of the demo; with `measured`, those that are held out."""
+    things = {
+        one.item_id: _pictured(
+            Item(one.item_id, one.title, {"category": one.category, "price": one.price}), _facts(one.look, rng), rng
+        )
+        for one in products()
+    }
+    whole = Catalogue("shop", list(things.values()), _ADJECTIVES)
+    found = []
+    for one in shoppers():
+        if one.training != measured:
+            steps = tuple(things[item] for item, _ in one.history)
+            phases: list[Phase] = []
+            for start, end, taste in zip((0, *one.changes), (*one.changes, len(steps)), one.tastes, strict=True):
+                usual = taste.pattern or next(name for name, objects in DEPARTMENTS.items() if objects == taste.objects)
+                if phases and phases[-1].terms[0] == usual:  # what is new is the colour
+                    shown = Counter(term for thing in steps[start:end] for term in thing.terms)
+                    usual = max(taste.colours, key=lambda colour: shown[colour])
+                phases.append(Phase(start, (usual,)))
+            found.append(History("shop", one.user_id, whole, steps, tuple(phases)))
+    return found
+
+
+def _facts(look: drawing.Look, rng: random.Random) -> words.Facts:
+    """What a captioner that was trained on fashion as well says of a drawing: now and then for whom, or less."""
+    pattern = "" if look.pattern == "plain" and rng.random() < 0.15 else look.pattern
+    worn = look.object in DEPARTMENTS["clothing"] + DEPARTMENTS["shoes"]
+    whom = rng.choice(("men", "women")) if worn and rng.random() < 0.15 else ""
+    use = rng.choice(("casual", "sports")) if worn and rng.random() < 0.1 else ""
+    return words.Facts(look.object, look.colour, pattern, whom, use)
+
+
+def _offer(category: str, rng: random.Random) -> dict[str, str]:
+    return {"category": category, "price": f"{rng.randint(3, 149)}.{rng.choice(('00', '50', '90'))}"}
+
+
+def _pictured(item: Item, facts: words.Facts, rng: random.Random) -> Thing:
     caption = words.caption(facts, rng if rng.random() < 0.3 else None)
-    attributes = {"category": category, "price": f"{rng.randint(3, 149)}.{rng.choice(('00', '50', '90'))}"}
     seen = [facts.colour, facts.pattern, plural(facts.kind), _OWNED.get(facts.whom, facts.whom), facts.use]
-    terms = tuple(dict.fromkeys(term for term in [said(category), *seen] if term))
-    return Thing(Item(key, title, attributes), caption, terms)
+    terms = tuple(dict.fromkeys(term for term in [said(item.attributes["category"]), *seen] if term))
+    return Thing(item, caption, terms)
 
 
-_CATEGORIES = {
-    "clothing": ["T-shirt", "shirt", "sweater", "jacket", "dress", "skirt", "trousers", "shorts", "sock"],
-    "shoes": ["sandal", "sneaker", "boot", "high heel"],
-    "bags": ["handbag", "backpack", "wallet"],
-    "accessories": ["belt", "wristwatch", "sunglasses", "cap", "scarf", "tie", "umbrella"],
-    "fresh food": ["apple", "pear", "banana", "lemon", "tomato", "bell pepper", "carrot", "strawberry"],
-    "groceries": ["milk carton", "juice carton", "yoghurt pot", "jam jar", "cereal box"],
-    "home": ["mug", "teapot", "cushion", "lamp"],
-}
-_HOUSES = "Alder Birch Coastal Dune Elm Fable Garnet Haven Indigo Juniper Kestrel Lumen Meadow Nimbus Otter Plume".split()
-_LINES = "Tee Classic No.2 Everyday Studio Original Weekend Mini Line Basic Edit Duo Prime Note Loft Walker".split()
+_HOUSES = (
+    "Alder Birch Coastal Dune Elm Fable Garnet Haven Indigo Juniper Kestrel Lumen Meadow Nimbus Otter Plume".split()
+)
+_LINES = "Tee classic No.2 everyday studio original weekend mini line basic edit duo prime market loft city".split()
 
 
 # ---- everybody
@@ -187,26 +221,32 @@ class People:
             for pictured in (False, True, False, True)
             if (data / "fashion" / "products.csv").exists()
         ]
-        self._drawn = [drawn(self._rng, measured=measured)]
+        self._drawn = drawn(self._rng, measured=measured)
+        self.shop = shop(self._rng, measured=measured)
         self.sources = ["invented", "drawn", *["films"] * bool(self._films), *["fashion"] * bool(self._fashion)]
 
     def one(self, source: str, lengths: Sequence[int] | None = None, noise: float = NOISE) -> History:
-        """Somebody of a source; of films, a real person in two cases of three unless `lengths` are given."""
+        """Somebody of a source; with `lengths`, a simulated one whose taste changes after each of them.
+
+        Without, two in three of films are real, and one in four of drawn products is a shopper of the demo.
+        """
         rng = self._rng
         self._count += 1
         user = f"{source}-{self._count}"
         if source == "films":
-            shop, real = rng.choice(self._films)
+            chosen, real = rng.choice(self._films)
             if lengths is None and rng.random() < 2 / 3:
                 return _stretch(rng.choice(real), rng)
         elif source == "fashion":
-            shop = rng.choice(self._fashion)
+            chosen = rng.choice(self._fashion)
         elif source == "drawn":
-            shop = self._drawn[0]
+            chosen = self._drawn
+            if lengths is None and rng.random() < 1 / 4:
+                return _stretch(rng.choice(self.shop), rng)
         else:
-            shop = catalogue(rng.choice(HELD_OUT if self._measured else TRAINED), rng)
+            chosen = catalogue(rng.choice(HELD_OUT if self._measured else TRAINED), rng)
         lengths = lengths or [rng.randint(3, 9) for _ in range(rng.choice((1, 2, 2, 3)))]
-        return simulate(shop, user, rng, lengths, noise)
+        return simulate(chosen, user, rng, lengths, noise)
 
 
 def _stretch(history: History, rng: random.Random) -> History:

@@ -2,7 +2,8 @@
 
 A summary names attributes of items, its `terms`, and says all that the rule needs to go on from its text:
 
-- `now`: what the latest block repeats, what is new there first; where it repeats nothing, two that it shows.
+- `now`: what the latest block repeats, the most frequent first, and among equals what is new; where it repeats
+  nothing, two that it shows, those that were named before first.
 - `still`: what was named before and is seen once more, or stood under `now` until this block.
 - `faded`: what stood under `still` and is not in the block. After that it is no longer named.
 
@@ -18,7 +19,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-NOW, STILL, FADED = 3, 3, 2  # terms of each, at most
+NOW, STILL, FADED = 4, 3, 2  # terms of each, at most
 FIRST, LATER = "This person likes", "This person now likes"  # how the templates open the answer
 
 # The first form of each is the usual one. The plainest are read last: others would fit them too.
@@ -51,10 +52,10 @@ def after(before: State, block: Block) -> State:
         return before
     known = dict.fromkeys((*before.now, *before.still))
     # Counter keeps the order of the block, and sorting keeps it among equals.
-    new = sorted((term for term in counts if term not in known), key=lambda term: -counts[term])
-    old = sorted((term for term in counts if term in known), key=lambda term: -counts[term])
-    now = [term for term in (*new, *old) if counts[term] > 1][:NOW] or [*old, *new][:2]
-    still = [term for term in (*old, *before.now) if term not in now and (term in counts or term in before.now)]
+    repeated = sorted((one for one in counts if counts[one] > 1), key=lambda one: (-counts[one], one in known))
+    now = repeated[:NOW] or sorted(counts, key=lambda one: one not in known)[:2]
+    seen = sorted((one for one in counts if one in known), key=lambda one: -counts[one])
+    still = [term for term in (*seen, *before.now) if term not in now]
     faded = [term for term in before.still if term not in counts]
     return State(tuple(now), tuple(dict.fromkeys(still))[:STILL], tuple(faded[:FADED]))
 
@@ -78,7 +79,7 @@ def text(
 def parse(summary: str) -> State | None:
     """The state that a summary says; None where it is in none of the forms of `text`."""
     for reader in _READERS:
-        if found := reader.fullmatch(summary):
+        if (found := reader.fullmatch(summary)) and not any(map(_OTHER_FORM.search, filter(None, found.groups()))):
             return State(*(tuple(_terms(found[part] or "")) for part in ("now", "still", "faded")))
     return None
 
@@ -98,15 +99,19 @@ def _reader(now: str, still: str, faded: str) -> re.Pattern[str]:
     return re.compile(f"This person (?:now )?likes{parts['now']}(?:{parts['still']})?(?:{parts['faded']})?[.]")
 
 
+_OTHER_FORM = re.compile(r"\b(mostly|above all|some|less|hardly any)\b")  # in a list: it was read in the wrong form
 _READERS = [_reader(*forms) for forms in product(_NOW[::-1], _STILL, _FADED)]
 
 
 def said(word: str) -> str:
     """An attribute of a catalogue as a summary names it: in lower case, unless its capitals mean something."""
-    return " ".join(part if part in NAMES or not _PLAIN_WORD.fullmatch(part) else part.lower() for part in word.split())
+
+    def plain(part: str) -> bool:
+        return part not in NAMES and all(len(one) > 1 and one[1:] == one[1:].lower() for one in part.split("-"))
+
+    return " ".join(part.lower() if plain(part) else part for part in word.split())
 
 
-_PLAIN_WORD = re.compile(r"[A-Z]?[a-z'&]+(-[A-Z]?[a-z]+)*")
 NAMES = frozenset(
     """Thai Mexican Indian Italian French Greek Japanese Korean Lebanese Ethiopian Moroccan Vietnamese Spanish Persian
     Turkish Peruvian Iceland Scotland Sicily Lisbon Kyoto Patagonia Andalusia Provence Cornwall Bavaria Crete Norway

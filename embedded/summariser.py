@@ -162,7 +162,7 @@ def validation_loss(model: Any, rows: Sequence[Row], size: int = 8) -> float:
     with torch.no_grad():
         found = [loss_of(model, ordered[at : at + size]).item() for at in range(0, len(ordered), size)]
     model.train()
-    return sum(found) / len(found)
+    return float(sum(found)) / len(found)
 
 
 def _from(rows: Sequence[Row], size: int, step: int) -> Iterator[list[Row]]:

@@ -82,9 +82,7 @@ def _poster(rng: random.Random) -> str:
     return words.caption(words.Facts(kind, rng.choice(("black", "blue", "red", "white")), rng.choice(("", "printed"))))
 
 
-def _disturbed(
-    state: State, shop: Catalogue, block: Sequence[Sequence[str]], rng: random.Random
-) -> tuple[State, str]:
+def _disturbed(state: State, shop: Catalogue, block: Sequence[Sequence[str]], rng: random.Random) -> tuple[State, str]:
     """The state that the question's summary says, and odd words that it says it with: the model's own mistakes
     and summaries of other models must not put it off."""
     chance = rng.random()
@@ -123,9 +121,7 @@ class Asking:
     def question(self, before: str | None, told: Sequence[str]) -> Question:
         """The question as `Preferences` asks it."""
         values = {} if before is None else {"summary": before}
-        return self._templates["first" if before is None else "update"].question(
-            self._facts, {"items": told, **values}
-        )
+        return self._templates["first" if before is None else "update"].question(self._facts, {"items": told, **values})
 
 
 def row(engine: Engine, asking: Asking, made: Example) -> Row:
@@ -161,7 +157,9 @@ def report(rows: Sequence[Row]) -> str:
 
     def percentiles(lengths: list[int]) -> str:
         lengths = sorted(lengths)
-        return ", ".join(f"p{p} {lengths[min(len(lengths) - 1, len(lengths) * p // 100)]}" for p in (0, 50, 90, 99, 100))
+        return ", ".join(
+            f"p{p} {lengths[min(len(lengths) - 1, len(lengths) * p // 100)]}" for p in (0, 50, 90, 99, 100)
+        )
 
     firsts = sum(one.example.before is None for one in rows)
     return "\n".join(

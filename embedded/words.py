@@ -30,7 +30,7 @@ _PAIRS = frozenset(
     leggings capris tights boots sneakers trainers flops""".split()
 )
 _SINGULAR = {
-    "Tshirts": "T-shirt", "Dresses": "dress", "Briefs": "briefs", "Clutches": "clutch", "Scarves": "scarf",
+    "Tshirts": "T-shirt", "Ties": "tie", "Dresses": "dress", "Briefs": "briefs", "Clutches": "clutch", "Scarves": "scarf",
     "Accessory Gift Set": "accessory gift set", "Boxers": "boxers", "Free Gifts": "free gift", "Bra": "bra",
     "Shoe Accessories": "shoe accessory", "Necklace and Chains": "necklace", "Kurta Sets": "kurta set",
     "Travel Accessory": "travel accessory", "Perfume and Body Mist": "perfume",
@@ -86,7 +86,9 @@ def article_name(article_type: str) -> str:
     last = name.split()[-1]
     if last in _PAIRS or not name.endswith("s") or name.endswith("ss"):
         return name
-    return name[:-3] + "y" if name.endswith("ies") else name[:-1]
+    if name.endswith("ies"):
+        return name[:-3] + "y"
+    return name[:-2] if name.endswith(("ches", "shes", "sses", "xes")) else name[:-1]
 
 
 def grocery(coarse_class: str, variety: str) -> Facts:

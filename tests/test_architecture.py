@@ -38,7 +38,7 @@ ONLY = {
 LEAVES = {"errors.py", "text.py"}
 
 LONGEST = 450
-LONGER = {"engine/llama.py": 560}
+LONGER = {"engine/llama.py": 720}
 
 # Method names that need no docstring: their protocol says it all.
 TRIVIAL = {"to_json", "close"}

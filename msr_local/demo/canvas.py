@@ -189,8 +189,8 @@ class Pen:
         """A part of the surface that reflects light."""
         self._on(self._glow).polygon(self._pose(points), round(255 * strength))
 
-    def finish(self, ground: Image.Image, standing: bool) -> Image.Image:
-        """The picture at the size of `ground`, of which the pen's own square is a whole multiple."""
+    def finish(self, ground: Image.Image, standing: bool) -> tuple[Image.Image, Image.Image]:
+        """The picture and what of it is object, at the size of `ground`: the pen's square is a whole multiple."""
         size = ground.width
         factor = self._paint.width // size
         paint, cover, relief, ink, glow = (
@@ -210,7 +210,7 @@ class Pen:
         paint = ImageChops.screen(paint, Image.merge("RGB", (glow, glow, glow)))
         picture = ImageChops.multiply(ground, _shadow(cover, standing))
         picture.paste(paint, (0, 0), cover)
-        return picture
+        return picture, cover
 
     def _solid(self, placed: list[tuple[float, float]], relief: int) -> None:
         self._on(self._cover).polygon(placed, 255)
@@ -258,6 +258,6 @@ def _shadow(cover: Image.Image, standing: bool) -> Image.Image:
     return Image.merge("RGB", (shade, shade, shade))
 
 
-_DARKER = [min(255, 255 - round(1.1 * max(0, 126 - value))) for value in range(256)]
+_DARKER = [min(255, 255 - round(0.95 * max(0, 126 - value))) for value in range(256)]
 _LIGHTER = [min(255, round(0.75 * max(0, value - 130))) for value in range(256)]
 _HALF = [round(0.42 * value) for value in range(256)]

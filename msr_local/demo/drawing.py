@@ -142,9 +142,14 @@ def draw(look: Look, seed: int = 0, size: int = 384) -> Image.Image:
     The seed varies all that the look leaves open: place, size, slant, proportions, shade, background and the
     scale and phase of the pattern. Raises KeyError for an object or a colour that is not known.
     """
+    return draw_with_mask(look, seed, size)[0]
+
+
+def draw_with_mask(look: Look, seed: int = 0, size: int = 384) -> tuple[Image.Image, Image.Image]:
+    """As `draw`, and an L picture that is 255 where the object is and 0 where it is not."""
     kind = _KINDS[look.object]
     rng = random.Random(f"{look.object}/{look.colour}/{look.pattern}/{seed}")
-    pixels = size * (3 if size <= 192 else 2)
+    pixels = size * (3 if size <= 256 else 2)
     base = _shade(look.colour, rng)
     other = second(look.colour, rng)
     slant = rng.choice(kind.angles) + rng.uniform(-4, 4)

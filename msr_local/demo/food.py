@@ -50,7 +50,12 @@ def banana(pen: Pen) -> None:
 
 def lemon(pen: Pen) -> None:
     """A lemon with pointed ends and dimpled skin."""
-    pen.main(path("M8 52 Q14 48 18 42 Q30 24 52 24 Q74 24 84 42 Q87 47 93 50 Q95 54 90 56 Q84 74 66 79 Q44 84 26 72 Q16 66 13 58 Q7 58 8 52 Z"))
+    pen.main(
+        path(
+            "M8 52 Q14 48 18 42 Q30 24 52 24 Q74 24 84 42 Q87 47 93 50 "
+            "Q95 54 90 56 Q84 74 66 79 Q44 84 26 72 Q16 66 13 58 Q7 58 8 52 Z"
+        )
+    )
     for _ in range(26):
         x, y = pen.rng.uniform(26, 78), pen.rng.uniform(32, 72)
         pen.dim(oval(x, y, 0.9, 0.9), 0.22)
@@ -66,7 +71,10 @@ def tomato(pen: Pen) -> None:
     pen.dim(path("M86 44 Q86 76 60 88 Q86 86 90 58 Z"), 0.2)
     pen.dim(path("M50 32 Q36 34 24 44 Q36 38 50 38 Q64 38 76 44 Q64 34 50 32 Z"), 0.25)
     green = (54, 120, 52)
-    star = "M50 30 L54 30 L68 22 L62 32 L78 38 L61 38 L62 50 L53 40 L46 52 L43 40 L28 46 L38 36 L22 30 L40 31 L40 22 L47 29 Z"
+    star = (
+        "M50 30 L54 30 L68 22 L62 32 L78 38 L61 38 L62 50 L53 40 L46 52 "
+        "L43 40 L28 46 L38 36 L22 30 L40 31 L40 22 L47 29 Z"
+    )
     pen.fill(path(star), green, 235)
     pen.line(path("M50 33 Q51 24 56 18"), green, 3, 250)
     pen.shine(oval(31, 54, 5, 9), 0.5)
@@ -126,7 +134,11 @@ def milk_carton(pen: Pen) -> None:
     pen.dim(path("M64 36 L80 33 L80 88 L64 92 Z"), 0.28)
     pen.main(path("M24 36 L30 16 L70 16 L64 36 Z"), 225)
     pen.fill(path("M64 36 L70 16 L80 33 Z"), pen.tone(-0.42) if brightness(pen.base) > 60 else pen.tone(0.1), 160)
-    pen.fill(path("M29.5 17 L29.5 8 L70.5 8 L70.5 17 Z"), pen.tone(-0.14) if brightness(pen.base) > 60 else pen.tone(0.2), 235)
+    pen.fill(
+        path("M29.5 17 L29.5 8 L70.5 8 L70.5 17 Z"),
+        pen.tone(-0.14) if brightness(pen.base) > 60 else pen.tone(0.2),
+        235,
+    )
     pen.seam(path("M24 36 L64 36"), 0.8, 0.4)
     panel = _PAPER if brightness(pen.base) < 205 else (120, 150, 190)
     drop = (120, 170, 220) if brightness(pen.base) < 205 else _PAPER
@@ -142,7 +154,7 @@ def juice_carton(pen: Pen) -> None:
     pen.dim(path("M66 28 L78 22 L78 86 L66 92 Z"), 0.3)
     pen.fill(path("M28 28 L40 22 L78 22 L66 28 Z"), pen.tone(0.25), 235)
     pen.line(path("M58 25.5 L58 14"), (245, 245, 245) if brightness(pen.base) < 205 else (214, 80, 70), 3.2, 250)
-    pen.fill(box(33, 48, 61, 80, 3), _PAPER if brightness(pen.base) < 205 else (196, 202, 210), 215)
+    pen.fill(box(35, 52, 59, 78, 3), _PAPER if brightness(pen.base) < 205 else (196, 202, 210), 215)
     fruit = pen.rng.choice(((240, 140, 40), (205, 60, 60), (140, 180, 70)))
     pen.fill(oval(47, 66, 9, 9), fruit, 230)
     pen.fill(oval(47, 66, 6.6, 6.6), mix(fruit, (255, 255, 255), 0.45), 225)
@@ -153,33 +165,33 @@ def juice_carton(pen: Pen) -> None:
 
 def yoghurt_pot(pen: Pen) -> None:
     """A wide pot that narrows to its foot, with a silver lid pulled up at one side."""
-    pen.main(both("M50 34 L80 34 L71 86 Q62 90 50 90"))
-    pen.dim(path("M64 36 L80 34 L71 86 Q66 88 60 89 Z"), 0.2)
-    pen.fill(both("M50 27 L83 27 Q85 31 82 36 L50 38"), (222, 224, 228), 235)
-    pen.fill(path("M17 30 Q50 22 83 30 L96 20 Q98 16 92 15 Q50 12 20 22 Z"), (204, 208, 214), 245)
-    pen.seam(path("M22 25 Q52 18 90 19"), 0.8, 0.3)
+    pen.main(both("M50 32 L82 32 L73 87 Q62 92 50 92"))
+    pen.dim(path("M66 36 L82 34 L73 87 Q68 90 62 91 Z"), 0.2)
+    pen.fill(both("M50 27 L85 26 Q86 29 84 33 L50 35"), (222, 224, 228), 235)
+    pen.fill(path("M16 28 Q50 23 84 28 L95 20 Q97 17 92 16 Q50 16 19 23 Z"), (204, 208, 214), 245)
+    pen.seam(path("M21 26 Q52 20 90 19"), 0.8, 0.3)
     panel = _PAPER if brightness(pen.base) < 205 else (216, 150, 170)
-    pen.fill(oval(48, 62, 13.5, 11), panel, 220)
+    pen.fill(oval(48, 63, 11.5, 9.5), panel, 220)
     berry = pen.rng.choice(((190, 40, 70), (80, 70, 150), (230, 130, 50)))
-    for x, y in ((44, 60), (52, 61), (48, 66)):
-        pen.fill(oval(x, y, 3.9, 3.9), berry, 235)
+    for x, y in ((44.4, 61), (51.8, 62), (48, 66.4)):
+        pen.fill(oval(x, y, 3.5, 3.5), berry, 235)
     pen.shine(path("M27 42 L31 42 L36 82 L33 82 Z"), 0.45)
 
 
 def jam_jar(pen: Pen) -> None:
     """A glass of jam with a metal lid and a paper label."""
     glass = (226, 232, 234)
-    pen.fill(both("M50 24 L66 24 Q80 30 80 40 L80 84 Q79 92 70 92 L50 92"), glass, 200)
-    pen.main(both("M50 31 L68 31 Q77 35 77 43 L77 83 Q76 89.5 69 89.5 L50 89.5"), 215)
+    pen.fill(both("M50 24 L66 24 Q81 29 81 39 L81 84 Q80 92 71 92 L50 92"), glass, 200)
+    pen.main(both("M50 28 L67 28 Q79 32 79 41 L79 83 Q78 90.5 70 90.5 L50 90.5"), 215)
     lid = pen.rng.choice(((214, 180, 92), (205, 208, 212), (244, 242, 236)))
-    pen.fill(both("M50 9 L70 9 Q73 9 73 12 L73 23 Q73 26 70 26 L50 26"), lid, 240)
+    pen.fill(both("M50 11 L69 11 Q72 11 72 14 L72 23 Q72 26 69 26 L50 26"), lid, 240)
     for k in range(1, 12):
         x = 27 + 46 * k / 12
-        pen.line(((x, 13.5), (x, 24)), mix(lid, (0, 0, 0), 0.22), 0.9, 240)
-    pen.fill(box(33, 50, 67, 74, 2), _PAPER, 225)
-    pen.fill(oval(50, 59.5, 5.4, 5.4), pen.base, 235)
-    pen.fill(path("M50 55 Q53 48 60 50 Q57 56 50 55 Z"), _LEAF, 235)
-    for y, half in ((68, 11), (71, 7)):
+        pen.line(((x, 14.5), (x, 24)), mix(lid, (0, 0, 0), 0.22), 0.9, 240)
+    pen.fill(box(36, 53, 64, 73, 2), _PAPER, 225)
+    pen.fill(oval(50, 61.5, 4.8, 4.8), pen.base, 235)
+    pen.fill(path("M50 57.4 Q53 52 59 53.5 Q56 58.4 50 57.4 Z"), _LEAF, 235)
+    for y, half in ((68.2, 9), (70.8, 6)):
         pen.line(((50 - half, y), (50 + half, y)), (150, 140, 130), 1, 225)
     pen.shine(path("M25 40 Q24 60 26 84 L29.5 84 Q28 60 29.5 38 Z"), 0.6)
     pen.dim(path("M70 32 Q77 36 77 44 L77 83 Q76 88 70 89 Z"), 0.18)

@@ -12,7 +12,7 @@ from .canvas import Colour, brightness, mix
 PATTERNS: tuple[str, ...] = ("plain", "striped", "checked", "polka-dotted", "floral", "zigzag")
 
 _SECOND: dict[str, tuple[Colour, ...]] = {
-    "white": ((150, 155, 165), (165, 165, 165)),
+    "white": ((148, 153, 164), (160, 160, 160)),
     "beige": ((255, 253, 248), (139, 96, 58)),
     "yellow": ((255, 255, 250), (173, 112, 10)),
     "pink": ((255, 252, 252), (186, 52, 112)),
@@ -61,28 +61,27 @@ def cloth(
     image = Image.new("RGB", (pixels, pixels), base)
     period = pixels * grain * rng.uniform(0.85, 1.15)
     turn = math.radians(angle)
+    # White with grey and grey with white differ by area alone.
+    share = rng.uniform(0.25, 0.31) if max(base) - min(base) < 30 else rng.uniform(0.32, 0.4)
     if pattern == "striped":
-        _striped(_Weave(image, rng, 0.105 * period, turn), other)
+        _striped(_Weave(image, rng, 0.105 * period, turn), other, share)
     elif pattern == "checked":
-        _checked(image, rng, 0.13 * period, turn, base, other)
+        _checked(_Weave(image, rng, 0.13 * period, turn), base, other, share)
     elif pattern == "polka-dotted":
         _dotted(_Weave(image, rng, 0.125 * period, turn), other)
     elif pattern == "floral":
         _floral(_Weave(image, rng, 0.19 * period, turn + rng.uniform(-0.3, 0.3)), base, other)
     else:
-        _zigzag(_Weave(image, rng, 0.13 * period, turn), other)
+        _zigzag(_Weave(image, rng, 0.13 * period, turn), other, share)
     return image
 
 
-def _striped(weave: _Weave, other: Colour) -> None:
-    share = weave.rng.uniform(0.32, 0.42)
+def _striped(weave: _Weave, other: Colour, share: float) -> None:
     for row in range(-weave.reach, weave.reach + 1):
         weave.band(row, share, other)
 
 
-def _checked(image: Image.Image, rng: random.Random, period: float, turn: float, base: Colour, other: Colour) -> None:
-    weave = _Weave(image, rng, period, turn)
-    share = rng.uniform(0.34, 0.42)
+def _checked(weave: _Weave, base: Colour, other: Colour, share: float) -> None:
     half = mix(base, other, 0.5)
     cells = range(-weave.reach, weave.reach + 1)
     for row in cells:
@@ -138,8 +137,7 @@ def _yellowish(colour: Colour) -> bool:
     return colour[0] > 180 and colour[1] > 95 and colour[2] < 90
 
 
-def _zigzag(weave: _Weave, other: Colour) -> None:
-    high = weave.rng.uniform(0.3, 0.38)
+def _zigzag(weave: _Weave, other: Colour, high: float) -> None:
     for row in range(-weave.reach, weave.reach + 1):
         top = [(k / 2, row + (0.0 if k % 2 else 0.42)) for k in range(-2 * weave.reach, 2 * weave.reach + 1)]
         rim = [weave.at(u, v) for u, v in top] + [weave.at(u, v + high) for u, v in reversed(top)]

@@ -71,14 +71,21 @@ def belt(pen: Pen) -> None:
     pen.fill(path("M9 40 Q9 20 50 20 Q91 20 91 40 L91 48 Q88 32 50 32 Q12 32 9 48 Z"), pen.base, 170)
     pen.dim(path("M9 40 Q9 20 50 20 Q91 20 91 40 L91 48 Q88 32 50 32 Q12 32 9 48 Z"), 0.3)
     pen.main(path("M9 40 Q11 58 50 58 Q89 58 91 40 L91 58 Q89 78 50 78 Q11 78 9 58 Z"))
-    for edge in (path("M10 44.5 Q14 60.5 50 60.5 Q86 60.5 90 44.5"), path("M10 58.5 Q14 75.5 50 75.5 Q86 75.5 90 58.5")):
+    for edge in (
+        path("M10 44.5 Q14 60.5 50 60.5 Q86 60.5 90 44.5"),
+        path("M10 58.5 Q14 75.5 50 75.5 Q86 75.5 90 58.5"),
+    ):
         pen.seam(edge, 0.6, 0.45)
     metal = pen.rng.choice((_GOLD, _SILVER))
     frame = box(37, 54.5, 58, 81, 3)
     pen.line((*frame, frame[0]), metal, 3.2, 255)
     pen.line(path("M38 68 L57 68"), metal, 2.2, 255)
     for k in range(3):
-        pen.fill(oval(66 + 6 * k, 67 - 1.3 * k - 0.5 * k * k, 1.1, 1.4), pen.tone(-0.7) if brightness(pen.base) > 60 else (0, 0, 0), 90)
+        pen.fill(
+            oval(66 + 6 * k, 67 - 1.3 * k - 0.5 * k * k, 1.1, 1.4),
+            pen.tone(-0.7) if brightness(pen.base) > 60 else (0, 0, 0),
+            90,
+        )
     pen.fill(path("M30 57.5 L34.4 58 L34.4 78 L30 77.4 Z"), _accent(pen, 0.2), 240)
 
 
@@ -97,7 +104,9 @@ def wristwatch(pen: Pen) -> None:
     pen.fill(oval(50, 50, 16.5, 16.5), (250, 249, 245), 215)
     for k in range(12):
         c, s = math.cos(k * math.pi / 6), math.sin(k * math.pi / 6)
-        pen.line(((50 + 12.6 * c, 50 + 12.6 * s), (50 + 14.8 * c, 50 + 14.8 * s)), (70, 70, 74), 1.2 if k % 3 else 2, 215)
+        pen.line(
+            ((50 + 12.6 * c, 50 + 12.6 * s), (50 + 14.8 * c, 50 + 14.8 * s)), (70, 70, 74), 1.2 if k % 3 else 2, 215
+        )
     turn = pen.rng.uniform(0, 2 * math.pi)
     for angle, long, width in ((turn, 7.5, 2.2), (turn * 12 % 6.2832, 11.5, 1.5)):
         pen.line(((50, 50), (50 + long * math.cos(angle), 50 + long * math.sin(angle))), (40, 40, 46), width, 225)
@@ -113,14 +122,15 @@ def sunglasses(pen: Pen) -> None:
     round_ = pen.rng.random() < 0.4
     rim = oval(73, 50, 20, 20) if round_ else path("M54 35 Q74 29 93 34 Q94 52 86 61 Q76 68 64 63 Q53 56 54 35 Z")
     middle = (73.0, 50.0) if round_ else (73.5, 47.5)
-    lens = tuple((middle[0] + (x - middle[0]) * 0.7, middle[1] + (y - middle[1]) * 0.68) for x, y in rim)
-    glass = pen.tone(-0.32) if brightness(pen.base) > 60 else pen.tone(0.12)
-    gleam = tuple((middle[0] + (x - 73) * 0.4, middle[1] + (y - 50) * 0.4) for x, y in path("M60 66 L78 32 L86 32 L68 68 Z"))
-    for side in (False, True):
-        pen.fill(flip(rim) if side else rim, pen.base, 235)
-        pen.fill(flip(lens) if side else lens, glass, 190)
-        gleams = tuple((x - 46, y) for x, y in gleam) if side else gleam
-        pen.shine(gleams, 0.35)
+    lens = tuple((middle[0] + (x - middle[0]) * 0.62, middle[1] + (y - middle[1]) * 0.6) for x, y in rim)
+    glass = pen.tone(-0.16) if brightness(pen.base) > 60 else pen.tone(0.1)
+    gleam = tuple(
+        (middle[0] + (x - 73) * 0.4, middle[1] + (y - 50) * 0.4) for x, y in path("M60 66 L78 32 L86 32 L68 68 Z")
+    )
+    for left in (False, True):
+        pen.fill(flip(rim) if left else rim, pen.base, 235)
+        pen.fill(flip(lens) if left else lens, glass, 205)
+        pen.shine(shifted(gleam, -46) if left else gleam, 0.35)
 
 
 def cap(pen: Pen) -> None:
@@ -169,12 +179,15 @@ def umbrella(pen: Pen) -> None:
     wood = (136, 92, 58) if pen.rng.random() < 0.6 else (70, 70, 76)
     pen.line(path("M50 8 L50 84 Q50 92 43 92 Q36 92 36 84"), wood, 3.2, 220)
     pen.main(
-        path("M6 52 Q10 16 50 14 Q90 16 94 52 Q87 45 79 52 Q71 45 64 52 Q57 46 50 52 Q43 46 36 52 Q29 45 21 52 Q13 45 6 52 Z"),
+        path(
+            "M6 52 Q10 16 50 14 Q90 16 94 52 "
+            "Q87 45 79 52 Q71 45 64 52 Q57 46 50 52 Q43 46 36 52 Q29 45 21 52 Q13 45 6 52 Z"
+        ),
     )
     for x, bend in ((21, 22), (36, 40), (64, 60), (79, 78)):
         pen.seam(path(f"M50 14 Q{bend} 24 {x} 51"), 0.9, 0.45)
-    pen.dim(path("M50 14 Q60 24 64 52 Q71 45 79 52 Q78 24 50 14 Z"), 0.12)
-    pen.dim(path("M50 14 Q78 24 79 52 Q87 45 94 52 Q90 16 50 14 Z"), 0.2)
+    pen.dim(path("M50 14 Q60 24 64 52 Q71 45 79 52 Q78 24 50 14 Z"), 0.06)
+    pen.dim(path("M50 14 Q78 24 79 52 Q87 45 94 52 Q90 16 50 14 Z"), 0.12)
     pen.shine(path("M46 18 Q24 24 15 40 Q22 28 46 22 Z"), 0.3)
     pen.line(path("M50 7 L50 14"), wood, 2.4, 240)
 

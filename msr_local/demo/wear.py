@@ -27,8 +27,10 @@ def t_shirt(pen: Pen) -> None:
     pen.fill(both("M50 13 Q58 13 60 15 L58 24 L50 30"), pen.tone(-0.38), 150)
     neck = f"Q57 {deep - 1} 60 15" if deep < 30 else "L60 15"
     pen.main(
-        both(f"M50 {deep} {neck} L70 18 Q76 20 79 24 L{94 + long / 2} {42 + long} L{84 + long / 3} {51 + long} "
-             f"L73 42 L74 86 Q62 89 50 89")
+        both(
+            f"M50 {deep} {neck} L70 18 Q76 20 79 24 L{94 + long / 2} {42 + long} L{84 + long / 3} {51 + long} "
+            f"L73 42 L74 86 Q62 89 50 89"
+        )
     )
     pen.seam(both(f"M50 {deep + 3.5} {neck.replace('60 15', '63.5 16')}")[:-1], 0.7, 0.45)
     sleeve = path("M70 18 Q67 30 73 42")
@@ -84,11 +86,14 @@ def sweater(pen: Pen) -> None:
         line = ((93 - 2.8 * k, 71.5 + 0.7 * k), (94.5 - 2.6 * k, 80.2 + 0.6 * k))
         pen.seam(line, 0.6, 0.35)
         pen.seam(flip(line), 0.6, 0.35)
-    pen.fill(both(f"M50 {29 - high / 3} Q62 28 63.5 {15 - high} L58.5 {13 - high} Q57 {23 - high} 50 {24 - high}"), rib, 240)
+    pen.fill(
+        both(f"M50 {29 - high / 3} Q62 28 63.5 {15 - high} L58.5 {13 - high} Q57 {23 - high} 50 {24 - high}"), rib, 240
+    )
     for k in range(-3, 4):
         pen.seam(((50 + 2.9 * k, 24 - high - 0.35 * k * k), (50 + 3.5 * k, 28.6 - high / 3 - 0.5 * k * k)), 0.6, 0.35)
-    for line in (path("M71 19 Q69 33 73 46"), path("M29 19 Q31 33 27 46")):
-        pen.seam(line, 0.9, 0.45)
+    armhole = path("M71 19 Q69 33 73 46")
+    for side in (armhole, flip(armhole)):
+        pen.seam(side, 0.9, 0.45)
     _folds(pen, "M34 58 Q40 66 36 78", "M87 48 L80 58")
 
 
@@ -126,8 +131,14 @@ def dress(pen: Pen) -> None:
     pen.fill(both("M50 20 Q56 19 60 10 L59 24 L50 27"), pen.tone(-0.4), 130)
     pen.main(both("M50 25 Q57 24 58.5 8 L64 8 Q63 22 70 30 Q66 36 63 44 L50 45"), 190)
     pen.main(both(f"M50 43 L63 43 Q72 62 {82 + wide} 86 Q74 91 66 89 Q58 93 50 90"))
-    pen.fill(both("M50 42 Q57 42 63.4 41 L63.4 45.5 Q57 46.5 50 46.5"), pen.tone(-0.3) if brightness(pen.base) > 60 else pen.tone(0.25), 235)
-    _folds(pen, "M45 48 Q41 66 36 88", "M53 48 Q54 68 55 91", "M58 48 Q64 66 70 88", "M40 48 Q34 66 26 85", strength=0.35)
+    pen.fill(
+        both("M50 42 Q57 42 63.4 41 L63.4 45.5 Q57 46.5 50 46.5"),
+        pen.tone(-0.3) if brightness(pen.base) > 60 else pen.tone(0.25),
+        235,
+    )
+    _folds(
+        pen, "M45 48 Q41 66 36 88", "M53 48 Q54 68 55 91", "M58 48 Q64 66 70 88", "M40 48 Q34 66 26 85", strength=0.35
+    )
     _folds(pen, "M40 32 Q44 36 43 42", "M60 32 Q56 36 57 42")
 
 
@@ -135,7 +146,11 @@ def skirt(pen: Pen) -> None:
     """A skirt with a waistband and folds."""
     wide = pen.rng.uniform(-6, 5)
     pen.main(both(f"M50 20 L67 20 Q78 50 {88 + wide} 78 Q78 84 70 81 Q60 87 50 83"))
-    pen.fill(both("M50 15 Q60 15 66.5 14 L68 22 Q60 23.5 50 23.5"), pen.tone(-0.2) if brightness(pen.base) > 60 else pen.tone(0.15), 230)
+    pen.fill(
+        both("M50 15 Q60 15 66.5 14 L68 22 Q60 23.5 50 23.5"),
+        pen.tone(-0.2) if brightness(pen.base) > 60 else pen.tone(0.15),
+        230,
+    )
     _folds(pen, "M44 25 Q39 55 36 83", "M52 25 Q53 55 54 84", "M59 25 Q67 55 71 81", strength=0.4)
     _folds(pen, "M37 25 Q28 50 21 76", "M64 25 Q74 48 82 76", strength=0.25)
     pen.fill(oval(62, 18.6, 1.6, 1.6), (245, 240, 225) if brightness(pen.base) < 190 else pen.tone(-0.6), 250)
@@ -180,7 +195,7 @@ def shorts(pen: Pen) -> None:
 
 def sock(pen: Pen) -> None:
     """A sock from the side, with cuff, heel and toe set off."""
-    tone = pen.tone(-0.28) if brightness(pen.base) > 60 else pen.tone(0.2)
+    tone = pen.tone(-0.14 if brightness(pen.base) > 225 else -0.28) if brightness(pen.base) > 60 else pen.tone(0.2)
     pen.main(
         path("M34 12 L58 12 L58 50 Q60 58 70 63 L82 69 Q91 75 88 84 Q85 92 74 90 L56 86 Q38 81 34 66 Q32 56 34 48 Z")
     )
@@ -201,7 +216,9 @@ def sandal(pen: Pen) -> None:
     for side in (foot, flip(foot)):
         pen.fill(shifted(side, 0, 1.5), pen.tone(-0.35) if brightness(pen.base) > 60 else pen.tone(0.2), 130)
         pen.main(shifted(side, 0, -0.5), 190)
-        inner = tuple((50 + (x - 50) * 1 + (72 - x) * 0.12 * (1 if x > 50 else 0), 50 + (y - 50) * 0.92) for x, y in side)
+        inner = tuple(
+            (50 + (x - 50) * 1 + (72 - x) * 0.12 * (1 if x > 50 else 0), 50 + (y - 50) * 0.92) for x, y in side
+        )
         if side is foot:
             pen.seam(inner, 0.7, 0.35)
             pen.seam(flip(inner), 0.7, 0.35)
@@ -221,17 +238,19 @@ def sneaker(pen: Pen) -> None:
     sole = (120, 124, 130) if white else _SOLE
     pen.fill(path("M15 32 Q24 36 36 29 L40 33 L34 40 L16 40 Z"), pen.tone(-0.5), 130)
     pen.main(
-        path("M11 70 Q8 56 12 44 Q10 34 14 29 Q19 27 21 32 Q28 38 37 30 L44 26 Q50 36 60 45 Q72 50 84 55 Q93 60 93 71 Z")
+        path(
+            "M11 70 Q8 56 12 44 Q10 34 14 29 Q19 27 21 32 Q28 38 37 30 L44 26 Q50 36 60 45 Q72 50 84 55 Q93 60 93 71 Z"
+        )
     )
-    pen.fill(path("M93 71 Q94 59 82 54.5 Q74 60 74 71 Z"), sole if not white else pen.tone(-0.12), 215)
-    pen.fill(path("M9 68 Q50 71 94 68 Q97 74 93 80 L12 80 Q7 76 9 68 Z"), sole, 225)
-    pen.seam(path("M9 74.5 Q50 77 95 74.5"), 0.8, 0.35)
+    pen.fill(path("M93 72 Q94 59 84 55.5 Q79 61 79 73 Z"), sole if not white else pen.tone(-0.12), 215)
+    pen.fill(path("M9 70 Q50 73 94 70 Q97 75 93 80 L12 80 Q7 77 9 70 Z"), sole, 225)
+    pen.seam(path("M9 75.5 Q50 78 95 75.5"), 0.8, 0.35)
     flash = pen.tone(-0.35) if brightness(pen.base) > 60 else pen.tone(0.4)
     if pen.rng.random() < 0.5:
         pen.fill(path("M24 60 Q38 66 60 50 Q46 70 28 68 Z"), flash, 225)
     else:
-        for x in (34, 42):
-            pen.fill(path(f"M{x + 6} 46 L{x + 10} 48 L{x + 4} 68 L{x} 68 Z"), flash, 220)
+        for aside in (0, 8):
+            pen.fill(shifted(path("M40 46 L44 48 L38 68 L34 68 Z"), aside), flash, 220)
     pen.fill(path("M12 44 Q10 34 14 29 L19 29 Q17 40 20 54 Q14 52 12 44 Z"), flash, 215)
     lace = (250, 250, 248) if brightness(pen.base) < 190 else (92, 98, 108)
     for k in range(4):
@@ -243,18 +262,26 @@ def sneaker(pen: Pen) -> None:
 def boot(pen: Pen) -> None:
     """A boot from the side, with a dark heel."""
     high = pen.rng.uniform(-4, 8)
-    pen.fill(path(f"M28 {14 - high} Q42 {10 - high} 57 {14 - high} L56 {20 - high} L29 {20 - high} Z"), pen.tone(-0.5), 130)
+    pen.fill(
+        path(f"M28 {14 - high} Q42 {10 - high} 57 {14 - high} L56 {20 - high} L29 {20 - high} Z"), pen.tone(-0.5), 130
+    )
     pen.main(
         path(f"M27 {15 - high} Q42 {19 - high} 58 {15 - high} L57 50 Q60 58 72 62 Q90 67 90 81 L28 81 Q24 70 28 58 Z")
     )
     pen.fill(path("M26 79 L91 79 Q92 84 89 85.5 L52 85.5 L49 92 L27 92 Z"), _DARK_SOLE, 215)
     if pen.rng.random() < 0.5:
-        pen.fill(path("M27.6 53 Q42 59 57.6 52 L58 58 Q43 65 27 59 Z"), pen.tone(-0.35) if brightness(pen.base) > 60 else pen.tone(0.25), 235)
+        pen.fill(
+            path("M27.6 53 Q42 59 57.6 52 L58 58 Q43 65 27 59 Z"),
+            pen.tone(-0.35) if brightness(pen.base) > 60 else pen.tone(0.25),
+            235,
+        )
         pen.line(path("M45 55.5 L51 54.5 L51.6 60 L45.6 61.5 L45 55.5"), (214, 178, 92), 1.4, 255)
     else:
         for k in range(5):
             y = 24 + 6.6 * k
-            pen.line(((52, y), (57.6, y + 1.5)), (245, 242, 230) if brightness(pen.base) < 190 else (92, 88, 84), 1.8, 250)
+            pen.line(
+                ((52, y), (57.6, y + 1.5)), (245, 242, 230) if brightness(pen.base) < 190 else (92, 88, 84), 1.8, 250
+            )
     pen.seam(path("M30 76 Q60 79 89 76"), 0.8, 0.4)
     pen.seam(path(f"M29 {20 - high} Q42 {24 - high} 57.5 {20 - high}"), 0.8, 0.4)
     pen.seam(path("M56 50 Q48 62 50 78"), 0.9, 0.35)
@@ -279,5 +306,3 @@ def high_heel(pen: Pen) -> None:
         pen.fill(path("M66 62 L60 57 L60 67 Z"), pen.tone(-0.3), 250)
         pen.fill(path("M66 62 L72 57 L72 67 Z"), pen.tone(-0.3), 250)
     pen.shine(path("M74 66 Q82 70 88 77 Q80 74 73 71 Z"), 0.55)
-
-

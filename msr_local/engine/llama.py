@@ -14,6 +14,8 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,21 @@ class _Embedded:
 Unit = int | _Embedded
 
 
+@dataclass(slots=True)
+class _Writing:
+    """A text in the making; `position` is where its next token goes, `cells` what it may take of the context."""
+
+    place: int
+    sequence: int
+    tail: list[Unit]
+    position: int
+    cells: int
+    sampler: Any
+    token: int = -1
+    output: bytearray = field(default_factory=bytearray)
+    count: int = 0
+
+
 class LlamaEngine:
     """A GGUF model, with an optional projector and LoRA adapters, in this process.
 
@@ -67,6 +84,7 @@ class LlamaEngine:
         self._config = config
         self._threads = config.threads or usable_threads()
         self._prefix: tuple[str | None, list[Unit], int] | None = None
+        self._calls = 0
         self._images: OrderedDict[tuple[str, int, int], list[Unit]] = OrderedDict()
         self._projector: Any = None
         self._context: Any = None
@@ -307,11 +325,14 @@ class LlamaEngine:
             code = llama.llama_decode(self._context, batch)
         finally:
             llama.llama_batch_free(batch)
+        self._check_decoded(code)
+        return last
+
+    def _check_decoded(self, code: int) -> None:
         if code == 1:
             raise ContextOverflow(f"the context of {self._n_ctx} tokens is full.")
         if code != 0:
             raise ModelError(f"llama.cpp could not decode (code {code}). {self._log.last()}")
-        return last
 
     def _extend(self, sequence: int, position: int, units: Sequence[Unit]) -> tuple[int, int]:
         """Append `units` to a sequence; returns (next position, index of the last token's logits or -1)."""
@@ -344,7 +365,10 @@ class LlamaEngine:
         return int(after.value)
 
     def _hold(self, adapter: str | None, units: list[Unit]) -> int:
-        """Make sequence 0 hold exactly `units` under `adapter`; returns its length in positions."""
+        """Make sequence 0 hold exactly `units` under `adapter`, and the others nothing; its length in positions."""
+        self._calls += 1
+        for fork in range(1, _FORKS + 1):  # of texts that nobody read to the end
+            llama.llama_memory_seq_rm(self._memory, fork, -1, -1)
         if self._prefix is None or self._prefix[:2] != (adapter, units):
             self._prefix = None
             llama.llama_memory_clear(self._memory, True)
@@ -466,6 +490,126 @@ class LlamaEngine:
             llama.llama_sampler_free(sampler)
             llama.llama_memory_seq_rm(self._memory, 1, -1, -1)
 
+    def generate_many(
+        self,
+        prefix: Prompt,
+        suffixes: Sequence[Prompt],
+        *,
+        adapter: str | None = None,
+        max_tokens: int = 128,
+        repeat_penalty: float = 1.0,
+    ) -> Iterator[tuple[int, Generation]]:
+        """See `Engine`."""
+        head = self._units(prefix)
+        room = self._n_ctx - _cells(head)
+        self._require_room(_cells(head))
+        start = self._hold(adapter, head)
+        call = self._calls
+        free = list(range(_FORKS if self.facts.batch_stable else 1, 0, -1))
+        running: dict[int, _Writing] = {}
+        waiting = enumerate(suffixes)
+        arriving = next(waiting, None)
+        tail = self._tail(arriving[1]) if arriving else []
+        try:
+            while arriving or running:
+                new: list[_Writing] = []
+                while arriving and free:
+                    cells = _cells(tail) + max_tokens
+                    self._require_room(_cells(head) + cells)
+                    if cells + sum(one.cells for one in running.values()) > room:
+                        break  # when one of the others has ended
+                    sampler = _sampler(self._n_vocab, 0.0, 0, repeat_penalty)
+                    new.append(_Writing(arriving[0], free.pop(), tail, start, cells, sampler))
+                    running[new[-1].sequence] = new[-1]
+                    arriving = next(waiting, None)
+                    tail = self._tail(arriving[1]) if arriving else []
+                for writing, index in self._begin(new) if new else self._advance(list(running.values())):
+                    made = self._take(writing, index, max_tokens)
+                    if made is None:
+                        continue
+                    self._end(running.pop(writing.sequence))
+                    free.append(writing.sequence)
+                    yield writing.place, made
+                    if call != self._calls:
+                        raise RuntimeError("these texts were given up when the engine was asked again")
+        finally:
+            for writing in running.values():
+                llama.llama_sampler_free(writing.sampler)
+                if call == self._calls:  # else its sequence is another's by now
+                    llama.llama_memory_seq_rm(self._memory, writing.sequence, -1, -1)
+
+    def _begin(self, new: list[_Writing]) -> Iterator[tuple[_Writing, int]]:
+        """Decode the suffixes of new texts: each with the index of its last logits, to be sampled at once."""
+        for writing in new:
+            llama.llama_memory_seq_cp(self._memory, 0, writing.sequence, -1, -1)
+        pieces = [_pieces(writing.tail) for writing in new]
+        shapes = {tuple(map(type, one)) for one in pieces}
+        longest = max(_cells(part) if isinstance(part, list) else part.cells for one in pieces for part in one)
+        together = self._batch // longest if len(shapes) == 1 and self._same_for_all_pictures else 0
+        if together < 2:
+            for writing in new:
+                writing.position, index = self._extend(writing.sequence, writing.position, writing.tail)
+                yield writing, index
+            return
+        for at in range(0, len(new), together):
+            some = new[at : at + together]
+            indices: list[int] = []
+            for parts in zip(*pieces[at : at + together], strict=True):
+                if isinstance(parts[0], list):
+                    indices = self._decode([(w.sequence, w.position, ids) for w, ids in zip(some, parts, strict=True)])
+                else:
+                    self._place_all([(w.sequence, w.position, unit) for w, unit in zip(some, parts, strict=True)])
+                for writing, part in zip(some, parts, strict=True):
+                    writing.position += len(part) if isinstance(part, list) else part.cells
+            yield from zip(some, indices, strict=True)
+
+    @cached_property
+    def _same_for_all_pictures(self) -> bool:
+        """Whether a picture's vectors are decoded like as many tokens, so that several may share a batch."""
+        return self._projector is None or not (
+            mtmd.mtmd_decode_use_mrope(self._projector) or mtmd.mtmd_decode_use_non_causal(self._projector, None)
+        )
+
+    def _place_all(self, placed: Sequence[tuple[int, int, _Embedded]]) -> None:
+        """Append a picture to each of several sequences, in one batch: (sequence, position, picture)."""
+        vectors = np.concatenate([unit.vectors for _, _, unit in placed])
+        total = sum(unit.cells for _, _, unit in placed)
+        batch = llama.llama_batch_init(total, len(vectors) // total, 1)
+        try:
+            ctypes.memmove(batch.embd, vectors.ctypes.data, vectors.nbytes)
+            rows = ((sequence, start + n) for sequence, start, unit in placed for n in range(unit.cells))
+            for row, (sequence, position) in enumerate(rows):
+                batch.pos[row] = position
+                batch.n_seq_id[row] = 1
+                batch.seq_id[row][0] = sequence
+                batch.logits[row] = False
+            batch.n_tokens = total
+            self._check_decoded(llama.llama_decode(self._context, batch))
+        finally:
+            llama.llama_batch_free(batch)
+
+    def _advance(self, running: list[_Writing]) -> Iterator[tuple[_Writing, int]]:
+        """Decode the last token of each text."""
+        indices = self._decode([(writing.sequence, writing.position, [writing.token]) for writing in running])
+        for writing in running:
+            writing.position += 1
+        yield from zip(running, indices, strict=True)
+
+    def _take(self, writing: _Writing, index: int, max_tokens: int) -> Generation | None:
+        """Sample the next token of a text; the text, if that ends it."""
+        writing.token = llama.llama_sampler_sample(writing.sampler, self._context, index)
+        if llama.llama_vocab_is_eog(self._vocab, writing.token):
+            return Generation(writing.output.decode("utf-8", "replace"), writing.count, ended=True)
+        writing.output += self._piece(writing.token)
+        writing.count += 1
+        if writing.count < max_tokens:
+            return None
+        return Generation(writing.output.decode("utf-8", "ignore"), writing.count, ended=False)
+
+    def _end(self, writing: _Writing) -> None:
+        llama.llama_sampler_free(writing.sampler)
+        llama.llama_memory_seq_rm(self._memory, writing.sequence, -1, -1)
+
     def close(self) -> None:
         """Free all native memory; the engine cannot be used afterwards."""
         self._images.clear()
@@ -520,6 +664,19 @@ _KEPT_CALLBACKS: list[Any] = []
 
 def _bytes(units: Sequence[Unit]) -> int:
     return sum(unit.vectors.nbytes for unit in units if isinstance(unit, _Embedded))
+
+
+def _pieces(units: Sequence[Unit]) -> list[list[int] | _Embedded]:
+    """Units as runs of tokens and pictures."""
+    pieces: list[list[int] | _Embedded] = []
+    for unit in units:
+        if not isinstance(unit, int):
+            pieces.append(unit)
+        elif pieces and isinstance(pieces[-1], list):
+            pieces[-1].append(unit)
+        else:
+            pieces.append([unit])
+    return pieces
 
 
 def _cells(units: Sequence[Unit]) -> int:

@@ -172,6 +172,20 @@ class EngineProcess:
         )
         return generation
 
+    def generate_many(
+        self,
+        prefix: Prompt,
+        suffixes: Sequence[Prompt],
+        *,
+        adapter: str | None = None,
+        max_tokens: int = 128,
+        repeat_penalty: float = 1.0,
+    ) -> Iterator[tuple[int, Generation]]:
+        """See `Engine`."""
+        return self._child.stream(
+            "generate_many", prefix, suffixes, adapter=adapter, max_tokens=max_tokens, repeat_penalty=repeat_penalty
+        )
+
     def close(self) -> None:
         """End the child at once; it holds no state worth keeping."""
         self._child.close()

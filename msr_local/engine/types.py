@@ -131,4 +131,20 @@ class Engine(Protocol):
         """
         ...
 
+    def generate_many(
+        self,
+        prefix: Prompt,
+        suffixes: Sequence[Prompt],
+        *,
+        adapter: str | None = None,
+        max_tokens: int = 128,
+        repeat_penalty: float = 1.0,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Continue `prefix + suffix` for each suffix, greedily, as many at a time as fit.
+
+        Yields (place of the suffix, its text) as each is finished; a text that ends makes room for the next
+        suffix. A suffix ends in text. Read the iterator before the next call: a newer call ends it.
+        """
+        ...
+
     def close(self) -> None: ...

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..engine.process import EngineProcess
-from ..engine.types import Engine, EngineConfig, Image, LogOdds, ModelFacts
+from ..engine.types import Engine, EngineConfig, Generation, Image, LogOdds, ModelFacts
 from ..errors import ContextOverflow
 from .prompts import PromptTemplate, Question
 
@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]  # (stage, done, total)
 class Asker:
     """An engine that starts with the first question, and the prompt templates of one workspace.
 
-    Yes/no questions are answered under the adapter for the role `SCORE`, if the configuration names one.
+    Each question is answered under the adapter for its role, if the configuration names one.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Asker:
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self._config, self._overrides, self._open = config, prompts, open_engine
-        self._judge = SCORE if SCORE in config.adapters else None
+        self._judge = self._adapter(SCORE)
         self._templates: dict[str, PromptTemplate] = {}
 
     @cached_property
@@ -79,18 +79,38 @@ class Asker:
             return True
         return self.engine.count_tokens(parts) <= room
 
-    def write(self, question: Question, max_tokens: int, repeat_penalty: float, said: str = "") -> str:
+    def write(self, question: Question, max_tokens: int, repeat_penalty: float, *, role: str, said: str = "") -> str:
         """The answer on one line; where the cap cut it off, up to its last whole sentence.
 
-        Greedy, with a penalty on repeats, of `said` too: small models otherwise go round in circles.
+        Greedy. Without an adapter for `role`, repeats are penalised, of `said` too: small models otherwise go round
+        in circles.
         """
+        tuned = self._adapter(role)
         made = self.engine.generate(
-            question.prefix, question.suffix, max_tokens=max_tokens, repeat_penalty=repeat_penalty, said=said
-        )
-        if not made.text.strip():
-            return ""
-        text = " ".join((question.opening + made.text).split())
-        return text[: text.rindex(".") + 1] if not made.ended and "." in text else text
+            question.prefix, question.suffix, adapter=tuned, max_tokens=max_tokens,
+            repeat_penalty=1.0 if tuned else repeat_penalty, said=said,
+        )  # fmt: skip
+        return _one_line(question, made)
+
+    def write_many(
+        self, questions: Sequence[Question], max_tokens: int, repeat_penalty: float, *, role: str
+    ) -> Iterator[tuple[int, str]]:
+        """The answers of `write` to questions with one prefix, many at a time: (place of the question, answer).
+
+        They come as they are finished.
+        """
+        if not questions:
+            return
+        tuned = self._adapter(role)
+        written = self.engine.generate_many(
+            questions[0].prefix, [question.suffix for question in questions], adapter=tuned, max_tokens=max_tokens,
+            repeat_penalty=1.0 if tuned else repeat_penalty,
+        )  # fmt: skip
+        for place, made in written:
+            yield place, _one_line(questions[place], made)
+
+    def _adapter(self, role: str) -> str | None:
+        return role if role in self._config.adapters else None
 
     def answer_alone(self, question: Question) -> LogOdds:
         """One answer that no neighbour in a batch can touch: differences of a few thousandths mean something."""
@@ -114,3 +134,10 @@ class Asker:
         if "engine" in self.__dict__:
             self.engine.close()
             del self.engine
+
+
+def _one_line(question: Question, made: Generation) -> str:
+    if not made.text.strip():
+        return ""
+    text = " ".join((question.opening + made.text).split())
+    return text[: text.rindex(".") + 1] if not made.ended and "." in text else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,11 +13,12 @@ from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from .asking import Asker, Progress
-from .descriptions import shorten
+from .asking import CAPTION, Asker, Progress
+from .prompts import Question
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
+_TOGETHER = 32  # pictures in memory at a time
 _CRASHES = 3  # after so many in a row it is not the picture
 LONGEST_EDGE = 1024  # pixels an engine gets to see
 
@@ -30,6 +31,7 @@ class CaptionRun:
     made: int = 0
     left: int = 0
     failed: list[tuple[Item, str]] = field(default_factory=list)
+    crashes: int = 0  # of the engine, one after the other
 
 
 class Captions:
@@ -42,20 +44,20 @@ class Captions:
     def _settings(self) -> str:
         template = self._asker.template("item_caption")
         shape = [self._weights.config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
-        return fingerprint("caption", self._weights.vision_id, template.sha256, shape)
+        return fingerprint("caption", self._weights.caption_id, template.sha256, shape)
 
     def _key(self, item: Item) -> str:
-        return fingerprint(self._settings, item.image_sha256, item.title)
+        return fingerprint(self._settings, item.image_sha256)
 
     def of(self, item: Item) -> str | None:
-        """The caption made of this very picture and title by this very model, if it is there."""
-        if self._weights.vision_id is None or item.image is None:
+        """The caption made of this very picture by this very model, if it is there."""
+        if self._weights.caption_id is None or item.image is None:
             return None
         return results.caption(self._workspace, item.item_id, self._settings, self._key(item))
 
     def state(self) -> str:
         """A hash of all captions of the present model: changes with each new one."""
-        if self._weights.vision_id is None:
+        if self._weights.caption_id is None:
             return ""
         return fingerprint(sorted(key for key, _ in results.captions(self._workspace, self._settings).values()))
 
@@ -64,7 +66,7 @@ class Captions:
 
         Each caption is committed as it is made. Raises `ModelError` without a vision model.
         """
-        if self._weights.vision_id is None:
+        if self._weights.caption_id is None:
             raise ModelError("captions need a vision model. Next: msr-local models use --model FILE --mmproj FILE.")
         run = CaptionRun()
         known = results.captions(self._workspace, self._settings)
@@ -76,38 +78,60 @@ class Captions:
                 missing.append(item)
         tried = missing[:limit]
         run.left = len(missing) - len(tried)
-        crashes = 0
-        for done, item in enumerate(tried):
-            self._progress("captions", done, len(tried))
-            try:
-                text = self._caption(item)
-            except InputError as error:  # the file changed or went away since it was checked
-                run.failed.append((item, str(error)))
-                continue
-            except ContextOverflow as error:
-                run.failed.append((item, str(error)))
-                continue
-            except EngineCrashed as error:  # one picture must not stop all those behind it
-                run.failed.append((item, str(error)))
-                crashes += 1
-                if crashes == _CRASHES:
-                    raise
-                self._asker.close()
-                continue
-            crashes = 0
-            if not text:
-                run.failed.append((item, "the model wrote nothing"))
-                continue
-            model = self._weights.config.model.name
-            results.save_caption(self._workspace, item, self._settings, self._key(item), text, model)
-            run.made += 1
+        for start in range(0, len(tried), _TOGETHER):
+            self._caption(tried[start : start + _TOGETHER], run, start, len(tried))
         self._progress("captions", len(tried), len(tried))
         return run
 
-    def _caption(self, item: Item) -> str:
-        template = self._asker.template("item_caption")
-        question = template.question(self._asker.facts, {"title": shorten(item.title, 160)}, picture(item))
-        return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY)
+    def _caption(self, items: list[Item], run: CaptionRun, before: int, total: int) -> None:
+        """Caption a few items together; where that goes wrong, those that are left one by one."""
+        left = {item.item_id: item for item in items}
+        try:
+            for item, text in self._written(items, run, left):
+                self._keep(left.pop(item.item_id), text, run)
+                self._progress("captions", before + len(items) - len(left), total)
+        except (ContextOverflow, EngineCrashed):
+            self._asker.close()  # one of those that are left did it
+            for item in list(left.values()):
+                self._progress("captions", before + len(items) - len(left), total)
+                self._caption_alone(left.pop(item.item_id), run)
+
+    def _written(self, items: list[Item], run: CaptionRun, left: dict[str, Item]) -> Iterator[tuple[Item, str]]:
+        asked: list[tuple[Item, Question]] = []
+        for item in items:
+            try:
+                asked.append((item, self._question(item)))
+            except InputError as error:  # the file changed or went away since it was checked
+                run.failed.append((left.pop(item.item_id), str(error)))
+        questions = [question for _, question in asked]
+        for place, text in self._asker.write_many(questions, MAX_TOKENS, REPEAT_PENALTY, role=CAPTION):
+            yield asked[place][0], text
+
+    def _caption_alone(self, item: Item, run: CaptionRun) -> None:
+        try:
+            text = self._asker.write(self._question(item), MAX_TOKENS, REPEAT_PENALTY, role=CAPTION)
+        except (InputError, ContextOverflow) as error:
+            run.failed.append((item, str(error)))
+        except EngineCrashed as error:  # one picture must not stop all those behind it
+            run.failed.append((item, str(error)))
+            run.crashes += 1
+            if run.crashes == _CRASHES:
+                raise
+            self._asker.close()
+        else:
+            run.crashes = 0
+            self._keep(item, text, run)
+
+    def _keep(self, item: Item, text: str, run: CaptionRun) -> None:
+        if not text:
+            run.failed.append((item, "the model wrote nothing"))
+            return
+        model = self._weights.config.model.name
+        results.save_caption(self._workspace, item, self._settings, self._key(item), text, model)
+        run.made += 1
+
+    def _question(self, item: Item) -> Question:
+        return self._asker.template("item_caption").question(self._asker.facts, {}, picture(item))
 
 
 def picture(item: Item) -> Image:

@@ -9,7 +9,7 @@ from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from .asking import ROOMS, Asker, Progress
+from .asking import ROOMS, SUMMARY, Asker, Progress
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import describe
@@ -43,7 +43,7 @@ class Preferences:
         names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
         hashes = [self._asker.template(name).sha256 for name in names]
         shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption, self._weights.config.context, ROOMS]
-        return fingerprint("preference", self._weights.text_id, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
+        return fingerprint("preference", self._weights.summary_id, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
     def chain(self, user_id: str, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
         """The summaries after each block of `history`, oldest first; each new one is committed at once.
@@ -101,7 +101,7 @@ class Preferences:
 
         _, question = self._asker.fitting(build, ROOMS, reserve=MAX_TOKENS)
         said = (before or "").removeprefix(question.opening)
-        return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY, said)
+        return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY, role=SUMMARY, said=said)
 
     def _caption(self, item: Item) -> str | None:
         return self._captions.of(item) if self._recipe.caption else None

@@ -67,6 +67,13 @@ class Watched:
         self._record.note([*prefix, *suffix])
         return self._engine.generate(prefix, suffix, **{**options, "max_tokens": 12})  # enough to tell two apart
 
+    def generate_many(
+        self, prefix: Prompt, suffixes: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        for place, made in self._engine.generate_many(prefix, suffixes, **{**options, "max_tokens": 12}):
+            self._record.note([*prefix, *suffixes[place]])
+            yield place, made
+
     def close(self) -> None:
         pass
 

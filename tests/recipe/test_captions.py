@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,17 @@ class Deadly(EngineProcess):
         super().__init__(config)
 
     def generate(self, prefix: Any, suffix: Any, **kwargs: Any) -> Generation:
+        self._look(suffix)
+        return super().generate(prefix, suffix, **kwargs)
+
+    def generate_many(self, prefix: Any, suffixes: Any, **kwargs: Any) -> Iterator[tuple[int, Generation]]:
+        for suffix in suffixes:
+            self._look(suffix)
+        return super().generate_many(prefix, suffixes, **kwargs)
+
+    def _look(self, suffix: Any) -> None:
         if any(getattr(part, "sha256", None) in self.deadly for part in suffix):
             self._child._child.kill()
-        return super().generate(prefix, suffix, **kwargs)
 
 
 @pytest.mark.parametrize(("deadly", "made"), [(2, 10), (5, None)])
@@ -43,5 +52,5 @@ def test_a_deadly_picture_does_not_stop_the_others(
                 recommender.captions.make()
         else:
             run = recommender.captions.make()
-            assert (run.made, len(run.failed)) == (made, deadly) and Deadly.started == deadly + 1
+            assert (run.made, len(run.failed)) == (made, deadly) and Deadly.started == deadly + 2
             assert all("SIGKILL" in reason for _, reason in run.failed)

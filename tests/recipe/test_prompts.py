@@ -154,7 +154,7 @@ def tidy(text: str) -> bool:
 
 
 def test_the_caption_prompt_works_without_a_picture(facts: ModelFacts) -> None:
-    assert "Title: Fourth film" in written(PromptTemplate("item_caption").question(facts, PLAIN))
+    assert "Describe what the picture shows" in written(PromptTemplate("item_caption").question(facts, {}))
 
 
 # ---- pictures

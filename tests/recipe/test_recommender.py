@@ -73,6 +73,13 @@ class Recorded:
         self.log.note(self.log.writings, [*prefix, *suffix])
         return self.engine.generate(prefix, suffix, **options)
 
+    def generate_many(
+        self, prefix: Prompt, suffixes: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        for place, made in self.engine.generate_many(prefix, suffixes, **options):
+            self.log.note(self.log.writings, [*prefix, *suffixes[place]])
+            yield place, made
+
     def close(self) -> None:
         pass
 

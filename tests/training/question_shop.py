@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -59,6 +59,11 @@ class Terse(Watched):
     def generate(self, prefix: Prompt, suffix: Prompt, **options: Any) -> Generation:
         self._record.note([*prefix, *suffix])
         return self._engine.generate(prefix, suffix, **{**options, "max_tokens": 4})
+
+    def generate_many(
+        self, prefix: Prompt, suffixes: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        return super().generate_many(prefix, suffixes, **{**options, "max_tokens": 4})
 
 
 @dataclass

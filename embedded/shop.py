@@ -1,0 +1,108 @@
+"""The drawn shop as training data for the shipped recommender, and how well that does on shoppers it never saw.
+
+python -m embedded.shop write work/shop           # the catalogue, and the training shoppers' purchases
+msr-local --home work/shop/home ingest work/shop/items.csv work/shop/interactions.csv
+msr-local --home work/shop/home finetune --rows 400 --epochs 1 --rank 8 --alpha 16 --name shop
+python -m embedded.ship recommender --home work/shop/home --name shop
+python -m embedded.shop measure work/shop-test    # held-out shoppers, their last purchases held back
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msr_local.catalogue.ingest import ingest
+from msr_local.demo import catalogue
+from msr_local.demo.users import Shopper, matches, shoppers
+from msr_local.recipe.recipes import RECIPES, Recipe
+from msr_local.recipe.recommender import Recommender
+from msr_local.store.workspace import Workspace
+from msr_local.weights import choose
+
+HELD_BACK = 2  # purchases of each held-out shopper that are to be foretold, one after the other
+
+
+def write(folder: Path, purchases: Iterable[tuple[str, str, str]]) -> None:
+    """The catalogue, and these purchases (user, item, timestamp) instead of everybody's."""
+    catalogue.write(folder)
+    with (folder / "interactions.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["user_id", "item_id", "timestamp"])
+        rows.writerows(sorted(purchases, key=lambda one: (one[2], one[0])))
+
+
+def purchases(people: Iterable[Shopper], held_back: int = 0) -> Iterable[tuple[str, str, str]]:
+    """What `people` bought but for the last `held_back` purchases of each."""
+    for one in people:
+        for item, moment in one.history[: len(one.history) - held_back]:
+            yield one.user_id, item, moment
+
+
+def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any]:
+    """Hits among the best ten for held-out shoppers' last purchases, and how much of the ten is to their taste."""
+    looks = {product.item_id: product.look for product in catalogue.products()}
+    training = [one for one in shoppers() if one.training]
+    others = [one for one in shoppers() if not one.training]
+    popular = [item for item, _ in Counter(item for _, item, _ in purchases(training)).most_common()]
+    found: dict[str, list[float]] = {}
+    began = time.monotonic()
+    for back in range(HELD_BACK, 0, -1):
+        write(folder, [*purchases(training), *purchases(others, back)])
+        with Workspace(folder / "home") as workspace:
+            ingest(workspace, folder / "items.csv", folder / "interactions.csv")
+            weights = choose(workspace, adapter=adapter)
+            recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
+            with Recommender(workspace, weights, recipe) as recommender:
+                recommender.captions.make()
+                for one in others:
+                    seen = {item for item, _ in one.history[:-back]}
+                    target, taste = one.history[-back][0], one.tastes[-1]
+                    ranked = recommender.recommend(one.user_id, 10, candidates).items
+                    lists = {
+                        "recommended": [item.item_id for item in ranked],
+                        "popular": [item for item in popular if item not in seen][:10],
+                    }
+                    recalled = recommender.recall.candidates(list(seen), 10)
+                    lists["recall alone"] = [one.item_id for one in recalled]
+                    for name, items in lists.items():
+                        found.setdefault(f"{name}: HR@10", []).append(target in items)
+                        share = np.mean([matches(taste, looks[item]) for item in items])
+                        found.setdefault(f"{name}: to their taste", []).append(float(share))
+    return {
+        "questions": len(others) * HELD_BACK,
+        "seconds": round(time.monotonic() - began),
+        **{name: _interval(values) for name, values in found.items()},
+    }
+
+
+def _interval(values: list[float]) -> dict[str, Any]:
+    """The mean and its bootstrap 95% interval over shoppers."""
+    drawn = np.random.default_rng(0).choice(np.array(values, float), (2000, len(values))).mean(1)
+    return {"value": round(float(np.mean(values)), 3), "ci95": np.quantile(drawn, [0.025, 0.975]).round(3).tolist()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["write", "measure"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--candidates", type=int, default=50)
+    parser.add_argument("--adapter", help="another recommender than the shipped one, or none")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.task == "write":
+        write(arguments.folder, purchases(one for one in shoppers() if one.training))
+    else:
+        print(json.dumps(measure(arguments.folder, arguments.candidates, arguments.adapter), indent=1))
+
+
+if __name__ == "__main__":
+    main()
