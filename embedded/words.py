@@ -30,7 +30,8 @@ _PAIRS = frozenset(
     leggings capris tights boots sneakers trainers flops""".split()
 )
 _SINGULAR = {
-    "Tshirts": "T-shirt", "Ties": "tie", "Dresses": "dress", "Briefs": "briefs", "Clutches": "clutch", "Scarves": "scarf",
+    "Ties": "tie", "Tshirts": "T-shirt",
+    "Dresses": "dress", "Briefs": "briefs", "Clutches": "clutch", "Scarves": "scarf",
     "Accessory Gift Set": "accessory gift set", "Boxers": "boxers", "Free Gifts": "free gift", "Bra": "bra",
     "Shoe Accessories": "shoe accessory", "Necklace and Chains": "necklace", "Kurta Sets": "kurta set",
     "Travel Accessory": "travel accessory", "Perfume and Body Mist": "perfume",

@@ -26,7 +26,7 @@ def demo(
     import platformdirs
 
     from ..catalogue.ingest import ingest
-    from ..demo import catalogue
+    from ..demo.catalogue import write as draw_shop
     from ..errors import InputError
     from ..recipe.explanations import explain
     from ..store import histories
@@ -39,7 +39,7 @@ def demo(
             raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home DIR demo.")
         workspace.set_setting("demo", True)
         shop = home / "shop"
-        catalogue.write(shop)
+        draw_shop(shop)
         ingest(workspace, shop / "items.csv", shop / "interactions.csv", progress=progress)
         with session.recommender(workspace, progress) as recommender:
             if recommender.weights.caption_id:

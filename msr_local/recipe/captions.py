@@ -55,6 +55,12 @@ class Captions:
             return None
         return results.caption(self._workspace, item.item_id, self._settings, self._key(item))
 
+    def known(self) -> dict[str, str]:
+        """{item id: caption} of the present model; one of a picture that has changed since may be among them."""
+        if self._weights.caption_id is None:
+            return {}
+        return {item: text for item, (_, text) in results.captions(self._workspace, self._settings).items()}
+
     def state(self) -> str:
         """A hash of all captions of the present model: changes with each new one."""
         if self._weights.caption_id is None:

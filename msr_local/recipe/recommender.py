@@ -78,12 +78,16 @@ class Recommender:
     @property
     def recall(self) -> Recall:
         """The collaborative scores over the whole workspace as it is now."""
-        revision = histories.revision(self.workspace)
+        revision = (histories.revision(self.workspace), self.captions.state() if self.recipe.caption else "")
         if self._recall is None or self._recall[0] != revision:
             with self.workspace.snapshot():
-                arrays, texts = histories.interaction_arrays(self.workspace), histories.texts(self.workspace)
+                arrays, texts = histories.interaction_arrays(self.workspace), self.texts()
             self._recall = (revision, Recall(*arrays, texts))
         return self._recall[1]
+
+    def texts(self) -> list[str]:
+        """Every item in words, for recall: title, attributes and, where the recipe has captions, its picture."""
+        return histories.texts(self.workspace, self.captions.known() if self.recipe.caption else {})
 
     @cached_property
     def settings(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -146,11 +147,12 @@ def revision(workspace: Workspace) -> tuple[object, ...]:
     return (*counts, workspace.one("PRAGMA data_version"))
 
 
-def texts(workspace: Workspace) -> list[str]:
-    """Title and attribute values of every item, in the order of `interaction_arrays`."""
+def texts(workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Title, attribute values and caption ({item id: caption}) of every item, in the order of `interaction_arrays`."""
+    rows = workspace.execute("SELECT item_id, title, attributes FROM items ORDER BY rowid")
     return [
-        " ".join([title, *(_flat(json.loads(attributes)))])
-        for title, attributes in workspace.execute("SELECT title, attributes FROM items ORDER BY rowid")
+        " ".join(part for part in [title, *_flat(json.loads(attributes)), captions.get(item_id)] if part)
+        for item_id, title, attributes in rows
     ]
 
 

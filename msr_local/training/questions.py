@@ -80,7 +80,7 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     """
     workspace = recommender.workspace
     with workspace.snapshot():
-        log, texts = histories.log(workspace), histories.texts(workspace)
+        log, texts = histories.log(workspace), recommender.texts()
         items = histories.items(workspace, log.item_ids)
     cut, part = split(log)
     state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
