@@ -205,16 +205,16 @@ def train(arguments: argparse.Namespace) -> None:
         optimiser.step()
         losses.append(loss.item())
         step += 1
-        if time.monotonic() - shown > 60:
+        if time.monotonic() - shown > 30:
             print(f"{spent / 60:.1f} min, step {step}: loss {np.mean(losses[-15:]):.3f}", flush=True)
             shown = time.monotonic()
         if time.monotonic() - saved > 300:
             _keep(kept, model, eyes, optimiser, spent, step)
-            _report(model, eyes, pictures, pixels, asked, tokenizer, 120)
+            _report(model, eyes, pictures, pixels, asked, tokenizer, 16)
             saved = time.monotonic()
             begun = time.monotonic() - spent  # measuring is not training
     _keep(kept, model, eyes, optimiser, spent, step)
-    _report(model, eyes, pictures, pixels, asked, tokenizer, 300)
+    _report(model, eyes, pictures, pixels, asked, tokenizer, 32)
     model.save_pretrained(arguments.work / "captioner-lora")
 
 

@@ -29,7 +29,7 @@ from .words import Facts
 PATCH, WIDTH, LAYERS, HEADS, SHUFFLE = 16, 192, 8, 3, 2
 TOKENS = (TILE // PATCH // SHUFFLE) ** 2
 SLOTS = {"kind": 4, "colour": 2, "pattern": 2, "whom": 1, "use": 1, "variety": 5, "food": 1}
-SHARES = {"fashion": 0.50, "groceries": 0.27, "drawn": 0.23}  # of a batch
+SHARES = {"fashion": 0.42, "groceries": 0.24, "drawn": 0.34}  # of a batch
 FILL = " ."  # the word of a slot that has nothing to say
 
 
@@ -131,9 +131,27 @@ class Views:
         side = math.isqrt(seen.shape[1])
         grid = seen.unflatten(1, (side, side))
         grid[mirrored] = grid[mirrored].flip(2)
+        values = self._moved(values - 127.5)
         light = torch.rand(len(some), 2, 1, 1, 1, generator=self._generator) - 0.5
-        values = (values - 127.5) * (1 + 0.2 * light[:, 0]) + 20 * light[:, 1]
+        values = values * (1 + 0.2 * light[:, 0]) + 20 * light[:, 1]
         return values.div(127.5).clamp(-1, 1), self._words[some], grid.flatten(1, 2)
+
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        """Each view a little larger or smaller and to the side, half of them with a square blotted out."""
+        size = len(values)
+
+        def uniform(low: float, high: float) -> torch.Tensor:
+            return low + (high - low) * torch.rand(size, generator=self._generator)
+
+        scale, nothing = uniform(0.9, 1.08), torch.zeros(size)
+        rows = [[scale, nothing, uniform(-0.07, 0.07)], [nothing, scale, uniform(-0.07, 0.07)]]
+        affine = torch.stack([torch.stack(row, 1) for row in rows], 1)
+        grid = functional.affine_grid(affine, list(values.shape), align_corners=False)
+        values = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
+        for number in range(0, size, 2):
+            edge, left, top = (int(one) for one in torch.randint(24, 56, (3,), generator=self._generator))
+            values[number, :, 2 * top - 48 : 2 * top - 48 + edge, 2 * left - 48 : 2 * left - 48 + edge] = 0.0
+        return values
 
 
 def plain(pixels: np.ndarray) -> torch.Tensor:

@@ -10,7 +10,7 @@ The process, by which the tests check the histories:
   Nothing is bought twice.
 - Products differ in popularity: the weight of the r-th is 1 / (r + 5). Among any products the choice goes by the
   weight, among those of a taste by its square root.
-- The moments of a history are drawn evenly from two years.
+- The moments of a history are drawn evenly from the days of two years, between 8 and 22 o'clock.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _TRAINING = (
 )
 _ADA = (0, 18)  # from navy and grey clothing to pink and red flowers on anything
 _START = datetime(2024, 1, 1)
-_MINUTES = 2 * 365 * 24 * 60
+_DAY = 24 * 60
+_OPENS, _OPEN = 8 * 60, 14 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,14 @@ def _shopper(name: str, tastes: tuple[Taste, ...], training: bool, rng: random.R
         for left in range(length, 0, -1):
             last = left == 1 and taste is tastes[-1]
             bought[_choice(taste, bought, rng, last=last)] = None
-    minutes = sorted(rng.sample(range(_MINUTES), len(bought)))
-    moments = [(_START + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%SZ") for minute in minutes]
+    moments = [_moment(minute) for minute in sorted(rng.sample(range(2 * 365 * _DAY), len(bought)))]
     changes = tuple(sum(lengths[: k + 1]) for k in range(len(tastes) - 1))
     return Shopper(name, tastes, changes, tuple(zip(bought, moments, strict=True)), training)
+
+
+def _moment(minute: int) -> str:
+    day, part = divmod(minute, _DAY)
+    return (_START + timedelta(days=day, minutes=_OPENS + part * _OPEN // _DAY)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _choice(taste: Taste, bought: dict[str, None], rng: random.Random, *, last: bool) -> str:

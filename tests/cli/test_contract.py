@@ -197,16 +197,6 @@ def test_doctor(cli: Cli, models: Path, tmp_path: Path) -> None:
     assert broken.code == 1 and "broken.gguf" in broken.out and "Next" in broken.out + broken.err
 
 
-def test_demo_keeps_to_itself(cli: Cli, shop: tuple[Path, Path], tmp_path: Path) -> None:
-    ran = cli("--home", tmp_path / "demo", "demo")
-    assert ran.code == 0, ran.err
-    assert "Recommended now" in ran.out and "measured, not guessed" in ran.out and "Go on:" in ran.err
-    cli("ingest", *shop)
-    refused = cli("--home", tmp_path / "home", "demo")
-    assert refused.code == 1 and "other items" in refused.err
-    assert len(cli("items", "-n", "99", "--json").json) == 12
-
-
 def test_a_reader_that_is_gone_at_once_is_no_error(cli: Cli, shop: tuple[Path, Path]) -> None:
     cli("ingest", *shop, "--no-captions")
     for command in ("status", "status --json", "--help"):

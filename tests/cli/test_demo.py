@@ -1,0 +1,46 @@
+"""`msr-local demo` from end to end: 300 drawn products, and the truth about them is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from samples import Ran
+
+from msr_local.demo.catalogue import products
+from msr_local.demo.users import matches, shoppers
+
+Cli = Callable[..., Ran]
+
+
+def test_the_demo_recommends_and_explains(cli: Cli, tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    first = cli("--home", home, "demo")
+    assert first.code == 0, first.err
+    for said in ("ada over time", "This person", "Recommended now", "measured, not guessed"):
+        assert said in first.out, said
+    for said in ("Go on here:", "Your data:", "A bigger model"):
+        assert said in first.err, said
+    looks = {product.item_id: product.look for product in products()}
+    recommended = cli("--home", home, "recommend", "ada", "--json").json["items"]
+    (ada,) = (one for one in shoppers() if one.user_id == "ada")
+    fitting = [matches(ada.tastes[-1], looks[one["item_id"]]) for one in recommended]
+    common = sum(matches(ada.tastes[-1], look) for look in looks.values()) / len(looks)
+    assert sum(fitting) / len(fitting) >= 4 * common  # far more to her present taste than by chance
+
+    again = cli("--home", home, "demo")
+    assert (again.code, again.out) == (0, first.out)
+
+
+def test_the_demo_keeps_to_itself(cli: Cli, shop: tuple[Path, Path], tmp_path: Path) -> None:
+    cli("ingest", *shop, "--no-captions")
+    refused = cli("--home", tmp_path / "home", "demo")
+    assert refused.code == 1 and "other items" in refused.err
+    assert len(cli("items", "-n", "99", "--json").json) == 12
+
+
+@pytest.mark.parametrize("user", ["nobody", "[bold]ada"])
+def test_an_unknown_shopper_is_a_clear_error(cli: Cli, tmp_path: Path, user: str) -> None:
+    ran = cli("--home", tmp_path / "demo", "demo", "--user", user, "--limit", "0")
+    assert ran.code == 1 and f"no user {user!r}" in ran.err and "Next:" in ran.err
