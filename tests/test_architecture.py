@@ -27,8 +27,8 @@ FORBIDDEN = {
 }
 # Outside modules that only these files may import; a folder stands for all files in it.
 ONLY = {
-    "ctypes": ["engine/llama.py"],
-    "llama_cpp": ["engine/llama.py"],
+    "ctypes": ["engine/llama.py", "engine/native.py"],
+    "llama_cpp": ["engine/llama.py", "engine/native.py"],
     "sqlite3": ["store/", "cli/__init__.py"],  # the command line's table of errors names sqlite3.Error
     "sqlite_utils": ["store/"],
     "typer": ["cli/"],
@@ -38,7 +38,7 @@ ONLY = {
 LEAVES = {"errors.py", "text.py"}
 
 LONGEST = 450
-LONGER = {"engine/llama.py": 720}
+LONGER = {"engine/llama.py": 560}
 
 # Method names that need no docstring: their protocol says it all.
 TRIVIAL = {"to_json", "close"}

@@ -1,4 +1,4 @@
-"""llama.cpp behind the `Engine` protocol: the only module that touches ctypes.
+"""llama.cpp behind the `Engine` protocol: with `engine.native` the only module that touches ctypes.
 
 One context. Sequence 0 holds the prefix of the question in hand and is never written to after that; each
 suffix is decoded in a sequence forked from it and dropped whole, since partial copies and removals abort or
@@ -10,17 +10,12 @@ A native abort ends the process: everyday use goes through `engine.process`, whi
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import llama_cpp as llama
-import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
 import numpy.typing as npt
 
@@ -28,34 +23,12 @@ from ..errors import AnswerTokensError, ContextOverflow, ModelError
 from .answers import answer_log_odds, spellings
 from .gguf import require_gguf
 from .hardware import usable_threads
+from .native import Embedded, Eyes, NativeLog, Unit, c_path, make_sampler
 from .types import IMAGE_CELL, EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 
 _BATCH = 512  # tokens in one decode, at most
 _FORKS = 16  # sequences beside sequence 0
-_PENALISED = 160  # generated tokens that the repeat penalty looks back on
-_IMAGES_KEPT = 256 << 20  # bytes of encoded images kept for the next question about them
 _UNQUANTISED = {0, 1, 32}  # llama_ftype: F32, F16, BF16
-_GGML_WARN, _GGML_ERROR = 3, 4  # ggml_log_level
-
-
-class _Embedded:
-    """An image part as the decoder takes it: an mtmd chunk (owned, freed with this object) and its vectors."""
-
-    def __init__(
-        self, key: tuple[str, int, int, int], chunk: Any, vectors: npt.NDArray[np.float32], cells: int
-    ) -> None:
-        self.key, self.chunk, self.vectors, self.cells = key, chunk, vectors, cells
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Embedded) and self.key == other.key
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __del__(self) -> None:
-        mtmd.mtmd_input_chunk_free(self.chunk)
-
-
-Unit = int | _Embedded
 
 
 @dataclass(slots=True)
@@ -80,13 +53,12 @@ class LlamaEngine:
     """
 
     def __init__(self, config: EngineConfig) -> None:
-        self._log = _NativeLog()
+        self._log = NativeLog()
         self._config = config
         self._threads = config.threads or usable_threads()
         self._prefix: tuple[str | None, list[Unit], int] | None = None
         self._calls = 0
-        self._images: OrderedDict[tuple[str, int, int], list[Unit]] = OrderedDict()
-        self._projector: Any = None
+        self._eyes: Eyes | None = None
         self._context: Any = None
         self._model: Any = None
         self._adapters: dict[str, Any] = {}
@@ -106,7 +78,7 @@ class LlamaEngine:
             if path is not None:
                 require_gguf(path)
         llama.llama_backend_init()
-        self._model = llama.llama_model_load_from_file(_c_path(config.model), llama.llama_model_default_params())
+        self._model = llama.llama_model_load_from_file(c_path(config.model), llama.llama_model_default_params())
         if not self._model:
             raise ModelError(
                 f"{config.model}: llama.cpp cannot load this model. {self._log.last()} Next: is the file whole?"
@@ -126,30 +98,16 @@ class LlamaEngine:
         self._n_ctx = llama.llama_n_ctx(self._context)
         self._batch = llama.llama_n_batch(self._context)  # less than asked for where the context is small
         for role, path in config.adapters.items():
-            self._adapters[role] = llama.llama_adapter_lora_init(self._model, _c_path(path))
+            self._adapters[role] = llama.llama_adapter_lora_init(self._model, c_path(path))
             if not self._adapters[role]:
                 raise ModelError(
                     f"{path}: this adapter does not fit {config.model.name}. {self._log.last()} "
                     "Next: the adapter's own base model."
                 )
         if config.projector is not None:
-            self._projector = self._load_projector(config.projector)
-
-    def _load_projector(self, path: Path) -> Any:
-        params = mtmd.mtmd_context_params_default()
-        params.n_threads = self._threads
-        params.print_timings = False
-        params.warmup = False
-        projector = mtmd.mtmd_init_from_file(_c_path(path), self._model, params)
-        if not projector:
-            raise ModelError(
-                f"{path}: this projector does not fit {self._config.model.name}. {self._log.last()} "
-                "Next: the projector that was published with the model."
-            )
-        if not mtmd.mtmd_support_vision(projector):
-            mtmd.mtmd_free(projector)
-            raise ModelError(f"{path}: this projector has no vision part.")
-        return projector
+            whole = config.image_detail != "overview"
+            around = [] if whole else self._tokenise("<fake_token_around_image><global-img>", special=True)
+            self._eyes = Eyes(config.projector, config, self._model, around, self._log)
 
     def _read_facts(self) -> ModelFacts:
         template = llama.llama_model_chat_template(self._model, None)
@@ -160,7 +118,7 @@ class LlamaEngine:
         return ModelFacts(
             name=self._meta("general.name") or self._config.model.stem,
             context=self._n_ctx,
-            vision=self._projector is not None,
+            vision=self._eyes is not None,
             batch_stable=llama.llama_model_ftype(self._model) in _UNQUANTISED,
             chat_template=template.decode() if template else None,
             bos=self._piece(bos, special=True).decode() if bos >= 0 else "",
@@ -211,6 +169,13 @@ class LlamaEngine:
                 units += self._tokenise(part.text, special=part.special)
         return units
 
+    def _embed(self, image: Image) -> list[Unit]:
+        if self._eyes is None:
+            raise ModelError(
+                f"{self._config.model.name} has no projector, so it cannot see pictures. Next: msr-local models use."
+            )
+        return self._eyes.units(image)
+
     def _tail(self, suffix: Prompt) -> list[Unit]:
         """The units of a suffix; its last token is the one whose logits are read."""
         units = self._units(suffix)
@@ -228,80 +193,6 @@ class LlamaEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine`."""
         return _cells(self._units(prompt))
-
-    # ---- images
-
-    def _embed(self, image: Image) -> list[Unit]:
-        """The units of an image: marker tokens and projected chunks, from the cache where it was seen."""
-        if self._projector is None:
-            raise ModelError(
-                f"{self._config.model.name} has no projector, so it cannot see pictures. Next: msr-local models use."
-            )
-        key = (image.sha256, image.width, image.height)
-        if key in self._images:
-            self._images.move_to_end(key)
-            return self._images[key]
-        units = self._encode(image)
-        self._images[key] = units
-        while len(self._images) > 1 and sum(map(_bytes, self._images.values())) > _IMAGES_KEPT:
-            self._images.popitem(last=False)
-        return units
-
-    def _encode(self, image: Image) -> list[Unit]:
-        pixels = (ctypes.c_uint8 * len(image.pixels)).from_buffer_copy(image.pixels)
-        bitmap = mtmd.mtmd_bitmap_init(image.width, image.height, pixels)
-        chunks = mtmd.mtmd_input_chunks_init()
-        try:
-            marker = mtmd.mtmd_default_marker()
-            text = mtmd.mtmd_input_text(marker, len(marker), False, True)
-            bitmaps = (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap)
-            code = mtmd.mtmd_tokenize(self._projector, chunks, ctypes.byref(text), bitmaps, 1)
-            if code != 0:
-                raise ModelError(f"mtmd cannot take this image apart (code {code}). {self._log.last()}")
-            parts: list[Any] = []
-            for index in range(mtmd.mtmd_input_chunks_size(chunks)):
-                chunk = mtmd.mtmd_input_chunks_get(chunks, index)
-                if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
-                    count = ctypes.c_size_t()
-                    tokens = mtmd.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
-                    parts += [tokens[i] for i in range(count.value)]
-                else:
-                    parts.append(ctypes.c_void_p(chunk))
-            if self._config.image_detail == "overview":
-                parts = self._overview(parts)
-            return [
-                part if isinstance(part, int) else self._project(part, (image.sha256, image.width, image.height, index))
-                for index, part in enumerate(parts)
-            ]
-        finally:
-            mtmd.mtmd_input_chunks_free(chunks)
-            mtmd.mtmd_bitmap_free(bitmap)
-
-    def _overview(self, parts: list[Any]) -> list[Any]:
-        """For Idefics3/SmolVLM, the overview alone, between the tokens that transformers' processor writes.
-
-        mtmd always cuts such an image into tiles as well (17 passes of the tower for one picture).
-        Other projectors have no `<global-img>` token and are taken as they come.
-        """
-        ids = self._tokenise("<fake_token_around_image><global-img>", special=True)
-        if len(ids) != 2:
-            return parts
-        fake, overview = ids
-        for part, following in itertools.pairwise(parts):
-            if part == overview and isinstance(following, ctypes.c_void_p):
-                return [fake, overview, following, fake]
-        return parts
-
-    def _project(self, chunk: ctypes.c_void_p, key: tuple[str, int, int, int]) -> _Embedded:
-        code = mtmd.mtmd_encode_chunk(self._projector, chunk)
-        if code != 0:
-            raise ModelError(f"the projector failed on an image (code {code}). {self._log.last()}")
-        count = mtmd.mtmd_input_chunk_get_n_tokens(chunk)
-        width = llama.llama_model_n_embd_inp(self._model)
-        vectors = np.ctypeslib.as_array(mtmd.mtmd_get_output_embd(self._projector), (count * width,)).copy()
-        # With M-RoPE an image takes fewer positions than cells: the larger counts against the context.
-        positions = max(count, mtmd.mtmd_input_chunk_get_n_pos(chunk))
-        return _Embedded(key, mtmd.mtmd_input_chunk_copy(chunk), vectors, positions)
 
     # ---- decoding
 
@@ -349,20 +240,10 @@ class LlamaEngine:
             if isinstance(unit, int):
                 run = [unit]
             elif unit is not None:
-                position = self._place(sequence, position, unit)
+                assert self._eyes is not None
+                position = self._eyes.place(self._context, self._batch, sequence, position, unit)
                 index = -1
         return position, index
-
-    def _place(self, sequence: int, position: int, unit: _Embedded) -> int:
-        after = llama.llama_pos()
-        vectors = unit.vectors.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        code = mtmd.mtmd_helper_decode_image_chunk(
-            self._projector, self._context, unit.chunk, vectors, position, sequence, self._batch,
-            ctypes.byref(after), mtmd.mtmd_helper_post_decode_callback(), None,
-        )  # fmt: skip
-        if code != 0:
-            raise ModelError(f"llama.cpp could not decode an image (code {code}). {self._log.last()}")
-        return int(after.value)
 
     def _hold(self, adapter: str | None, units: list[Unit]) -> int:
         """Make sequence 0 hold exactly `units` under `adapter`, and the others nothing; its length in positions."""
@@ -420,7 +301,7 @@ class LlamaEngine:
             tail = self._tail(suffix)
             if _cells(tail) > room:
                 self._require_room(self._n_ctx - room + _cells(tail))
-            alone = not self.facts.batch_stable or any(isinstance(unit, _Embedded) for unit in tail)
+            alone = not self.facts.batch_stable or any(isinstance(unit, Embedded) for unit in tail)
             if group and (alone or len(group) == _FORKS or size + len(tail) > min(self._batch, room)):
                 yield group
                 group, size = [], 0
@@ -470,7 +351,7 @@ class LlamaEngine:
         """See `Engine`."""
         head, tail = self._units(prefix), self._tail(suffix)
         self._require_room(_cells(head) + _cells(tail) + max_tokens)
-        sampler = _sampler(self._n_vocab, temperature, seed, repeat_penalty)
+        sampler = make_sampler(self._n_vocab, temperature, seed, repeat_penalty)
         try:
             for token in self._tokenise(said, special=False):
                 llama.llama_sampler_accept(sampler, token)
@@ -515,10 +396,11 @@ class LlamaEngine:
                 new: list[_Writing] = []
                 while arriving and free:
                     cells = _cells(tail) + max_tokens
-                    self._require_room(_cells(head) + cells)
                     if cells + sum(one.cells for one in running.values()) > room:
+                        if not running:
+                            self._require_room(_cells(head) + cells)
                         break  # when one of the others has ended
-                    sampler = _sampler(self._n_vocab, 0.0, 0, repeat_penalty)
+                    sampler = make_sampler(self._n_vocab, 0.0, 0, repeat_penalty)
                     new.append(_Writing(arriving[0], free.pop(), tail, start, cells, sampler))
                     running[new[-1].sequence] = new[-1]
                     arriving = next(waiting, None)
@@ -545,7 +427,7 @@ class LlamaEngine:
         pieces = [_pieces(writing.tail) for writing in new]
         shapes = {tuple(map(type, one)) for one in pieces}
         longest = max(_cells(part) if isinstance(part, list) else part.cells for one in pieces for part in one)
-        together = self._batch // longest if len(shapes) == 1 and self._same_for_all_pictures else 0
+        together = self._batch // longest if len(shapes) == 1 and (self._eyes is None or self._eyes.together) else 0
         if together < 2:
             for writing in new:
                 writing.position, index = self._extend(writing.sequence, writing.position, writing.tail)
@@ -560,17 +442,10 @@ class LlamaEngine:
                 else:
                     self._place_all([(w.sequence, w.position, unit) for w, unit in zip(some, parts, strict=True)])
                 for writing, part in zip(some, parts, strict=True):
-                    writing.position += len(part) if isinstance(part, list) else part.cells
+                    writing.position += len(part) if isinstance(part, list) else part.positions
             yield from zip(some, indices, strict=True)
 
-    @cached_property
-    def _same_for_all_pictures(self) -> bool:
-        """Whether a picture's vectors are decoded like as many tokens, so that several may share a batch."""
-        return self._projector is None or not (
-            mtmd.mtmd_decode_use_mrope(self._projector) or mtmd.mtmd_decode_use_non_causal(self._projector, None)
-        )
-
-    def _place_all(self, placed: Sequence[tuple[int, int, _Embedded]]) -> None:
+    def _place_all(self, placed: Sequence[tuple[int, int, Embedded]]) -> None:
         """Append a picture to each of several sequences, in one batch: (sequence, position, picture)."""
         vectors = np.concatenate([unit.vectors for _, _, unit in placed])
         total = sum(unit.cells for _, _, unit in placed)
@@ -612,63 +487,20 @@ class LlamaEngine:
 
     def close(self) -> None:
         """Free all native memory; the engine cannot be used afterwards."""
-        self._images.clear()
         self._prefix = None
-        if self._projector:
-            mtmd.mtmd_free(self._projector)
+        self._calls += 1  # texts in the making are given up
+        if self._eyes:
+            self._eyes.close()
         if self._context:
             llama.llama_free(self._context)
         if self._model:
             llama.llama_model_free(self._model)
-        self._projector = self._context = self._model = None
+        self._eyes = self._context = self._model = None
 
 
-def quantise(source: Path, target: Path, *, ftype: int, threads: int | None = None) -> None:
-    """Write `source` again with the weight type `ftype` (a llama_ftype, 1 = F16). Raises `ModelError`."""
-    require_gguf(source)
-    log = _NativeLog()
-    params = llama.llama_model_quantize_default_params()
-    params.ftype = ftype
-    params.allow_requantize = True
-    params.nthread = threads or usable_threads()
-    if llama.llama_model_quantize(_c_path(source), _c_path(target), ctypes.byref(params)) != 0:
-        raise ModelError(f"{source}: llama.cpp could not convert it. {log.last()}")
-
-
-class _NativeLog:
-    """Keeps llama.cpp quiet and its last warnings at hand for our own messages."""
-
-    _lines: list[str]
-
-    def __init__(self) -> None:
-        self._lines = []
-
-        @llama.llama_log_callback  # type: ignore[untyped-decorator]
-        def keep(level: int, text: bytes, _: Any) -> None:
-            if level in (_GGML_WARN, _GGML_ERROR):
-                self._lines = [*self._lines[-7:], text.decode("utf-8", "replace").strip()]
-
-        self._callback = keep  # a collected callback would crash the library
-        _KEPT_CALLBACKS.append(keep)
-        llama.llama_log_set(keep, ctypes.c_void_p(0))
-        mtmd.mtmd_log_set(keep, ctypes.c_void_p(0))
-        mtmd.mtmd_helper_log_set(keep, ctypes.c_void_p(0))
-
-    def last(self) -> str:
-        text = " | ".join(line for line in self._lines[-3:] if line)
-        return f"llama.cpp said: {text}" if text else ""
-
-
-_KEPT_CALLBACKS: list[Any] = []
-
-
-def _bytes(units: Sequence[Unit]) -> int:
-    return sum(unit.vectors.nbytes for unit in units if isinstance(unit, _Embedded))
-
-
-def _pieces(units: Sequence[Unit]) -> list[list[int] | _Embedded]:
+def _pieces(units: Sequence[Unit]) -> list[list[int] | Embedded]:
     """Units as runs of tokens and pictures."""
-    pieces: list[list[int] | _Embedded] = []
+    pieces: list[list[int] | Embedded] = []
     for unit in units:
         if not isinstance(unit, int):
             pieces.append(unit)
@@ -682,20 +514,3 @@ def _pieces(units: Sequence[Unit]) -> list[list[int] | _Embedded]:
 def _cells(units: Sequence[Unit]) -> int:
     """How many cells of the KV cache `units` take."""
     return sum(1 if isinstance(unit, int) else unit.cells for unit in units)
-
-
-def _sampler(n_vocab: int, temperature: float, seed: int, repeat_penalty: float) -> Any:
-    chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
-    if repeat_penalty != 1.0:
-        penalties = llama.llama_sampler_init_penalties(n_vocab, _PENALISED, repeat_penalty, 0.0, 0.0)
-        llama.llama_sampler_chain_add(chain, penalties)
-    if temperature > 0:
-        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_temp(temperature))
-        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_dist(seed))
-    else:
-        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_greedy())
-    return chain
-
-
-def _c_path(path: Path) -> bytes:
-    return str(path).encode()

@@ -143,7 +143,8 @@ class Engine(Protocol):
         """Continue `prefix + suffix` for each suffix, greedily, as many at a time as fit.
 
         Yields (place of the suffix, its text) as each is finished; a text that ends makes room for the next
-        suffix. A suffix ends in text. Read the iterator before the next call: a newer call ends it.
+        suffix. `ContextOverflow` comes when all suffixes before the over-long one are finished: the first that has
+        no text is the one. A suffix ends in text. Read the iterator before the next call: a newer call ends it.
         """
         ...
 

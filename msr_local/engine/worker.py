@@ -19,7 +19,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever native code prints must not end up among the answers
     requests = sys.stdin.buffer
 
-    from .llama import LlamaEngine, quantise
+    from .llama import LlamaEngine
+    from .native import quantise
 
     engine: LlamaEngine | None = None
     while True:

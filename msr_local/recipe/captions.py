@@ -90,33 +90,42 @@ class Captions:
         return run
 
     def _caption(self, items: list[Item], run: CaptionRun, before: int, total: int) -> None:
-        """Caption a few items together; where that goes wrong, those that are left one by one."""
-        left = {item.item_id: item for item in items}
-        try:
-            for item, text in self._written(items, run, left):
-                self._keep(left.pop(item.item_id), text, run)
-                self._progress("captions", before + len(items) - len(left), total)
-        except (ContextOverflow, EngineCrashed):
-            self._asker.close()  # one of those that are left did it
-            for item in list(left.values()):
-                self._progress("captions", before + len(items) - len(left), total)
-                self._caption_alone(left.pop(item.item_id), run)
+        """Caption a few items together; where the model's process dies over them, those that are left one by one."""
+        self._progress("captions", before, total)
+        left = {item.item_id: (item, question) for item, question in self._questions(items, run)}
+        while left:
+            asked = list(left.values())
+            questions = [question for _, question in asked]
+            try:
+                for place, text in self._asker.write_many(questions, MAX_TOKENS, REPEAT_PENALTY, role=CAPTION):
+                    item, _ = left.pop(asked[place][0].item_id)
+                    run.crashes = 0
+                    self._keep(item, text, run)
+                    self._progress("captions", before + len(items) - len(left), total)
+            except ContextOverflow as error:  # all before the one that did it are finished
+                item, _ = left.pop(next(iter(left)))
+                run.failed.append((item, str(error)))
+            except EngineCrashed:  # one of those that are left did it
+                self._asker.close()
+                for item, question in list(left.values()):
+                    self._progress("captions", before + len(items) - len(left), total)
+                    del left[item.item_id]
+                    self._caption_alone(item, question, run)
 
-    def _written(self, items: list[Item], run: CaptionRun, left: dict[str, Item]) -> Iterator[tuple[Item, str]]:
-        asked: list[tuple[Item, Question]] = []
+    def _questions(self, items: list[Item], run: CaptionRun) -> Iterator[tuple[Item, Question]]:
+        template = self._asker.template("item_caption")
         for item in items:
             try:
-                asked.append((item, self._question(item)))
+                shown = picture(item)
             except InputError as error:  # the file changed or went away since it was checked
-                run.failed.append((left.pop(item.item_id), str(error)))
-        questions = [question for _, question in asked]
-        for place, text in self._asker.write_many(questions, MAX_TOKENS, REPEAT_PENALTY, role=CAPTION):
-            yield asked[place][0], text
+                run.failed.append((item, str(error)))
+            else:
+                yield item, template.question(self._asker.facts, {}, shown)
 
-    def _caption_alone(self, item: Item, run: CaptionRun) -> None:
+    def _caption_alone(self, item: Item, question: Question, run: CaptionRun) -> None:
         try:
-            text = self._asker.write(self._question(item), MAX_TOKENS, REPEAT_PENALTY, role=CAPTION)
-        except (InputError, ContextOverflow) as error:
+            text = self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY, role=CAPTION)
+        except ContextOverflow as error:
             run.failed.append((item, str(error)))
         except EngineCrashed as error:  # one picture must not stop all those behind it
             run.failed.append((item, str(error)))
@@ -135,9 +144,6 @@ class Captions:
         model = self._weights.config.model.name
         results.save_caption(self._workspace, item, self._settings, self._key(item), text, model)
         run.made += 1
-
-    def _question(self, item: Item) -> Question:
-        return self._asker.template("item_caption").question(self._asker.facts, {}, picture(item))
 
 
 def picture(item: Item) -> Image:

@@ -89,11 +89,10 @@ class PromptTemplate:
             shared = f"{chat.blank}{shared}\n\n"
         else:
             own = chat.blank + own
-        return Question(
-            (*chat.before, *_parts(shared, None)),
-            (*_parts(own, image), *chat.after, *_parts(opening, None)),
-            opening,
-        )
+        asked = (*_parts(own, image), *chat.after, *_parts(opening, None))
+        if asked and isinstance(asked[-1], Image):
+            asked += (Text("\n"),)  # the answer is read off a token, and this chat has none to begin it
+        return Question((*chat.before, *_parts(shared, None)), asked, opening)
 
     def _block(self, block: str, image: Image | None, values: Mapping[str, Any]) -> str:
         context = self._template.new_context({**values, "image": IMAGE if image else ""})

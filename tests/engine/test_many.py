@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+import llama_cpp
 import numpy as np
 import pytest
 
@@ -57,6 +58,65 @@ def test_and_with_pictures_in_some_only(engine: LlamaEngine) -> None:
     assert many(engine, asked, max_tokens=6) == [engine.generate(PREFIX, one, max_tokens=6) for one in asked]
 
 
+def test_pictures_share_batches_where_the_projector_allows_it(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine._eyes is not None
+    asked: list[Prompt] = [[picture(n), Text(f" and say {n}:")] for n in range(20)]
+    shared: list[int] = []
+    place_all = engine._place_all
+    monkeypatch.setattr(engine, "_place_all", lambda placed: (shared.append(len(placed)), place_all(placed)))
+    together = many(engine, asked, max_tokens=6)
+    assert max(shared) == 16 and sum(shared) == 20
+    monkeypatch.setattr(engine._eyes, "together", False)
+    assert many(engine, asked, max_tokens=6) == together and sum(shared) == 20
+
+
+def test_pictures_are_encoded_when_it_is_their_turn(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encode = engine._embed
+    monkeypatch.setattr(engine, "_embed", lambda image: (seen.append(1), encode(image))[1])
+    texts = engine.generate_many(PREFIX, [[picture(n), Text(":")] for n in range(40)], max_tokens=3)
+    next(texts)
+    assert len(seen) == 17  # those being written, and the next to come
+    assert len(list(texts)) == 39 and len(seen) == 40
+
+
+def test_texts_that_end_by_themselves_make_room_one_by_one(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_cpp, "llama_vocab_is_eog", lambda _, token: token % 7 == 0)
+    asked = suffixes(40)
+    alone = [engine.generate(PREFIX, one, max_tokens=20) for one in asked]
+    assert len({one.tokens for one in alone}) > 5 and len({one.ended for one in alone}) == 2
+    assert many(engine, asked, max_tokens=20) == alone
+
+
+def test_a_model_whose_batches_are_not_stable_writes_one_text_at_a_time(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = suffixes(5)
+    alone = [engine.generate(PREFIX, one, max_tokens=5) for one in asked]
+    rows: list[int] = []
+    decode = engine._decode
+    monkeypatch.setattr(engine, "facts", replace(engine.facts, batch_stable=False))
+    monkeypatch.setattr(engine, "_decode", lambda runs: (rows.append(len(runs)), decode(runs))[1])
+    assert list(engine.generate_many(PREFIX, asked, max_tokens=5)) == list(enumerate(alone))
+    assert set(rows) == {1}
+
+
+def test_the_prefix_is_kept_for_the_next_call(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(engine, suffixes(3), max_tokens=3)
+    written: list[int] = []
+    decode = engine._decode
+    monkeypatch.setattr(
+        engine, "_decode", lambda runs: (written.extend(sequence for sequence, _, _ in runs), decode(runs))[1]
+    )
+    many(engine, suffixes(3), max_tokens=3)
+    engine.generate(PREFIX, suffixes(1)[0], max_tokens=3)
+    assert written and 0 not in written
+
+
 def test_penalty_and_adapter_count(engine: LlamaEngine) -> None:
     asked = suffixes(5)
     for options in ({"repeat_penalty": 1.3}, {"adapter": "caption"}):
@@ -80,10 +140,37 @@ def test_a_text_that_cannot_fit_is_refused(engine: LlamaEngine) -> None:
     assert many(engine, suffixes(3), max_tokens=4)  # nothing is left behind
 
 
+@pytest.mark.parametrize("at", [0, 3, 20, 29])
+def test_the_first_suffix_without_a_text_is_the_one_that_cannot_fit(engine: LlamaEngine, at: int) -> None:
+    asked = suffixes(30)
+    asked[at] = [Text("word " * 2000)]
+    made: dict[int, Generation] = {}
+    with pytest.raises(ContextOverflow):
+        made.update(engine.generate_many(PREFIX, asked, max_tokens=5))
+    assert made == {n: engine.generate(PREFIX, asked[n], max_tokens=5) for n in range(at)}
+
+
 def test_the_end_of_a_text_makes_room_for_the_next(engine: LlamaEngine) -> None:
     """The first texts come while later ones have not begun."""
     texts = engine.generate_many(PREFIX, suffixes(40), max_tokens=5)
     assert {next(texts)[0] for _ in range(16)} == set(range(16))
+
+
+def test_texts_can_be_given_up_in_the_middle(engine: LlamaEngine) -> None:
+    texts = engine.generate_many(PREFIX, suffixes(40), max_tokens=5)
+    next(texts)
+    texts.close()  # type: ignore[attr-defined]
+    assert many(engine, suffixes(17), max_tokens=5) == [
+        engine.generate(PREFIX, one, max_tokens=5) for one in suffixes(17)
+    ]
+
+
+def test_texts_may_outlive_their_engine(tiny: EngineConfig) -> None:
+    engine = LlamaEngine(tiny)
+    texts = engine.generate_many(PREFIX, suffixes(4), max_tokens=5)
+    next(texts)
+    engine.close()
+    texts.close()  # type: ignore[attr-defined]
 
 
 def test_a_newer_call_ends_the_texts_and_is_not_disturbed(engine: LlamaEngine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ PLAIN = {
     "history": ["First film", "Second film"],
     "candidate": "Third film. Genres: Western.",
     "hint": "People who chose First film often chose this too.",
-    "title": "Fourth film",
     "items": ["Fifth film", "Sixth film"],
 }
 
@@ -155,6 +155,24 @@ def tidy(text: str) -> bool:
 
 def test_the_caption_prompt_works_without_a_picture(facts: ModelFacts) -> None:
     assert "Describe what the picture shows" in written(PromptTemplate("item_caption").question(facts, {}))
+
+
+CHATS = [
+    "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
+    "{% for m in messages %}{{ m.role | title }}: {{ m.content }}<end>\n{% endfor %}Assistant:",
+    "{% for m in messages %}{{ m.role | title }}: {{ m.content | trim }}\n{% endfor %}Assistant: ",
+    "{% for m in messages %}{{ m.role | title }}: {{ m.content }}{% endfor %}",
+]
+
+
+@pytest.mark.parametrize("chat", CHATS)
+def test_the_caption_prompt_is_the_same_words_and_a_picture_in_every_chat(
+    running: EngineProcess, facts: ModelFacts, chat: str
+) -> None:
+    asked = PromptTemplate("item_caption").question(replace(facts, chat_template=chat), {}, picture(1))
+    assert isinstance(asked.suffix[0], Image) and not any(isinstance(part, Image) for part in asked.prefix)
+    assert tidy(written(asked).rstrip()) and "what the picture does not show.\n\n[picture]" in written(asked)
+    assert dict(running.generate_many(asked.prefix, [asked.suffix], max_tokens=2))[0].tokens == 2
 
 
 # ---- pictures
