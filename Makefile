@@ -1,4 +1,4 @@
-# make demo: install into .venv and run the whole recipe on an invented catalogue.
+# make demo: install into .venv and run the whole recipe on a drawn shop.
 # make test: install the development tools as well and run all checks.
 PYTHON ?= python3
 VENV ?= .venv
