@@ -26,14 +26,15 @@ from msr_local.engine import embedded
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Image, Text
 from msr_local.recipe.prompts import PromptTemplate
+from msr_local.training.backends import Backend, load_trainable
+from msr_local.training.settings import Settings
 
 from . import words
 from .language import language_folder
-from .pictures import Picture, load
+from .pictures import Picture, load, named
 from .tower import SHARES, TOKENS, Eyes, plain
 from .views import VIEWS
 
-LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _CELL = -1  # stands for a picture token in a list of ids
 
 
@@ -89,14 +90,9 @@ def sequence(
 
 
 def language_model(rank: int) -> Any:
-    """The language model with a fresh LoRA on all linear layers."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    plain_model = AutoModelForCausalLM.from_pretrained(language_folder(), dtype=torch.float32)
-    return get_peft_model(
-        plain_model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LAYERS, task_type="CAUSAL_LM")
-    )
+    """The language model with a fresh LoRA on all linear layers, as `msr-local finetune` makes it."""
+    settings = Settings(rank=rank, alpha=2 * rank, dropout=0.0)
+    return load_trainable(Backend("peft", "it runs everywhere"), language_folder(), settings, cuda=False)
 
 
 def loss_of(model: Any, vectors: torch.Tensor, line: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -129,20 +125,6 @@ def write(model: Any, eyes: Eyes, pixels: npt.NDArray[np.uint8], asked: tuple[li
             )  # fmt: skip
             written += [line[: line.index(eos)] if eos in line else line for line in made.tolist()]
     return written
-
-
-def right(picture: Picture, said: str) -> dict[str, bool]:
-    """Which facts of a picture its caption names."""
-    facts = picture.facts
-    found = {"kind": words.names(said, facts.kind)}
-    if facts.colour:
-        exact = picture.source == "drawn"
-        found["colour"] = words.names(said, facts.colour) if exact else words.names_colour(said, facts.colour)
-    if facts.pattern:
-        found["pattern"] = words.names(said, facts.pattern)
-    if picture.source == "drawn":
-        found["all"] = all(found.values())
-    return found
 
 
 def main() -> None:
@@ -225,7 +207,7 @@ def _report(
         held = [n for n, one in enumerate(pictures) if one.source == source and one.held_out]
         chosen = np.random.default_rng(0).permutation(held)[:most]
         said = [tokenizer.decode(line).strip() for line in write(model, eyes, pixels[chosen], asked)]
-        found = [right(pictures[n], text) for n, text in zip(chosen, said, strict=True)]
+        found = [named(pictures[n], text) for n, text in zip(chosen, said, strict=True)]
         keys = {key for one in found for key in one}
         shares = {key: round(float(np.mean([one[key] for one in found if key in one])), 3) for key in sorted(keys)}
         print(source, shares, said[:3], flush=True)

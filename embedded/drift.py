@@ -12,7 +12,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import numpy as np
 from msr_local.engine import embedded
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig
+from msr_local.evaluation.metrics import mean_estimate
 from msr_local.recipe.descriptions import describe
 from msr_local.recipe.preferences import MAX_TOKENS
 
@@ -153,20 +154,16 @@ def _by_the_rule(history: History) -> Iterator[State]:
         yield state
 
 
-def estimate(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """The mean, and its 95% bootstrap interval."""
-    array = np.asarray(values)
-    means = np.random.default_rng(seed).choice(array, (2000, len(array))).mean(1)
-    return float(array.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
-
-
 def table(chains: Sequence[Chain]) -> dict[str, dict[str, list[float]]]:
     """Each measure with its interval, of all people and by source."""
     sources: dict[str, list[Chain]] = {"all": list(chains)}
     for one in chains:
         sources.setdefault(one.history.source, []).append(one)
     return {
-        source: {name: [round(value, 3) for value in estimate(values)] for name, values in measures(some).items()}
+        source: {
+            name: [round(value, 3) for value in astuple(mean_estimate(np.array(values, float)))]
+            for name, values in measures(some).items()
+        }
         for source, some in sources.items()
     }
 

@@ -23,11 +23,12 @@ from msr_local.catalogue.images import load_rgb
 from msr_local.engine import embedded
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Image
+from msr_local.evaluation.metrics import mean_estimate
 from msr_local.recipe.captions import LONGEST_EDGE, MAX_TOKENS
 from msr_local.recipe.prompts import PromptTemplate
 
 from . import words
-from .pictures import Picture, drawings, photos
+from .pictures import Picture, drawings, named, photos
 from .words import Facts
 
 ADAPTERS = Path(__file__).parents[1] / "adapters"
@@ -68,20 +69,6 @@ def from_pillow(picture: Pillow.Image) -> Image:
     return Image(picture.width, picture.height, picture.tobytes(), str(hash(picture.tobytes())))
 
 
-def right(picture: Picture, said: str) -> dict[str, bool]:
-    """Which facts of a picture its caption names; of photos, near colours count."""
-    facts = picture.facts
-    found = {"kind": words.names(said, facts.kind)}
-    if facts.colour:
-        exact = picture.source == "drawn"
-        found["colour"] = words.names(said, facts.colour) if exact else words.names_colour(said, facts.colour)
-    if facts.pattern:
-        found["pattern"] = words.names(said, facts.pattern)
-    if picture.source == "drawn":
-        found["all three"] = all(found.values())
-    return found
-
-
 def captions(engine: EngineProcess, pictures: list[Image]) -> list[str]:
     """What the engine writes of each picture, many at a time."""
     template = PromptTemplate("item_caption")
@@ -96,27 +83,21 @@ def captions(engine: EngineProcess, pictures: list[Image]) -> list[str]:
     return said
 
 
-def interval(values: list[bool], seed: int = 0) -> tuple[float, float, float]:
-    """A share and its bootstrap 95% interval."""
-    drawn = np.random.default_rng(seed).choice(np.array(values, float), (2000, len(values))).mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(np.mean(values)), float(low), float(high)
-
-
 def report(found: list[tuple[Picture, str]], seconds: float) -> dict[str, Any]:
     """Shares with intervals by source and kind of fact, and the commonest confusions."""
     shares: dict[str, list[bool]] = {}
     confusions: Counter[tuple[str, str, str]] = Counter()
     kinds = sorted({picture.facts.kind for picture, _ in found}, key=len, reverse=True)
     for picture, said in found:
-        for key, value in right(picture, said).items():
+        for key, value in named(picture, said).items():
             shares.setdefault(f"{picture.source}: {key}", []).append(value)
         if not words.names(said, picture.facts.kind):
             other = next((kind for kind in kinds if words.names(said, kind)), "(none)")
             confusions[picture.source, picture.facts.kind, other] += 1
     document: dict[str, Any] = {"pictures": len(found), "seconds": round(seconds, 1)}
     document["shares"] = {
-        key: [round(x, 4) for x in interval(values)] + [len(values)] for key, values in shares.items()
+        key: {**mean_estimate(np.array(values, float)).to_json(), "pictures": len(values)}
+        for key, values in shares.items()
     }
     document["confusions"] = [[*key, count] for key, count in confusions.most_common(25)]
     return document

@@ -75,3 +75,17 @@ def _once(kept: Path, make: Callable[[], Iterable[npt.NDArray[np.uint8]]]) -> np
         part.replace(kept)
     pixels: npt.NDArray[np.uint8] = np.load(kept)
     return pixels
+
+
+def named(picture: Picture, said: str) -> dict[str, bool]:
+    """Which facts of a picture its caption names; of photos, a near colour will do."""
+    facts = picture.facts
+    found = {"kind": words.names(said, facts.kind)}
+    if facts.colour:
+        exact = picture.source == "drawn"
+        found["colour"] = words.names(said, facts.colour) if exact else words.names_colour(said, facts.colour)
+    if facts.pattern:
+        found["pattern"] = words.names(said, facts.pattern)
+    if picture.source == "drawn":
+        found["all three"] = all(found.values())
+    return found

@@ -1,8 +1,8 @@
 """Put what was trained into `adapters/`, each file with a manifest that says how it was made and how good it is.
 
 python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json
-python -m embedded.ship summariser --lora work/summaries/lora --metrics work/summaries/measured.json
-python -m embedded.ship recommender --home work/demo --name shop
+python -m embedded.ship summariser --work work/summariser --metrics work/summariser/drift.json
+python -m embedded.ship recommender --home work/shop/home --name shop
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .language import language_folder
 
 ADAPTERS = Path(__file__).parents[1] / "adapters"
 _VERSIONS = ("msr-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "pillow")
+_MADE = {"eyes": "mmproj.gguf", "captioner": "captioner.gguf", "summariser": "summariser.gguf"}  # in --work
 _TOLD = {
     "eyes": {
         "prompts": [],
@@ -78,8 +79,9 @@ def ship(name: str, file: Path, metrics: dict[str, Any]) -> None:
     """Replace the folder `name` in `adapters/` with `file` and its manifest."""
     with written_whole(ADAPTERS / name) as part:
         part.mkdir()
-        shutil.copyfile(file, part / file.name)
-        document = manifest(name, part / file.name, metrics)
+        target = part / ("mmproj.gguf" if name == "eyes" else "adapter.gguf")
+        shutil.copyfile(file, target)
+        document = manifest(name, target, metrics)
         (part / FILE_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(ADAPTERS / name, ignore_errors=True)
     print(f"{ADAPTERS / name}: {sum(one.stat().st_size for one in (ADAPTERS / name).iterdir()):,} bytes")
@@ -105,7 +107,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=["eyes", "captioner", "summariser", "recommender"])
     parser.add_argument("--work", type=Path, default=Path("work/eyes"))
-    parser.add_argument("--lora", type=Path, help="a PEFT folder; by default the captioner's in --work")
     parser.add_argument("--metrics", type=Path, help="a JSON file that goes into the manifest")
     parser.add_argument("--home", type=Path, help="a workspace with a finetuned recommender")
     parser.add_argument("--name", default="shop")
@@ -115,13 +116,11 @@ def main() -> None:
         if part == "recommender":
             recommender(arguments.home, arguments.name)
             continue
+        file = arguments.work / _MADE[part]
         if part == "eyes":
-            file = arguments.work / "mmproj.gguf"
             assemble.projector(arguments.work, file)
-        else:
-            lora = arguments.lora or arguments.work / "captioner-lora"
-            file = lora.parent / "adapter.gguf"
-            convert_adapter(converter(), lora, language_folder(), file)
+        elif part == "captioner":
+            convert_adapter(converter(), arguments.work / "captioner-lora", language_folder(), file)
         ship(part, file, metrics)
 
 

@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=50.0, help="of training in all, over all runs")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--distil", type=float, default=2.0, help="weight of the teacher's features")
+    parser.add_argument("--distil", type=float, default=1.5, help="weight of the teacher's features")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     train(arguments)

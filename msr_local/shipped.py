@@ -13,7 +13,7 @@ from typing import Any
 
 from .engine import embedded
 from .errors import ModelError
-from .recipe.prompts import shipped
+from .recipe.prompts import package_data
 from .store.workspace import Workspace
 
 EYES, CAPTIONER, SUMMARISER, RECOMMENDER = "eyes", "captioner", "summariser", "recommender"
@@ -35,7 +35,7 @@ def find(workspace: Workspace, name: str) -> Part | None:
 
     Raises `ModelError` when its file is not the one of the manifest, or was made for another embedded model.
     """
-    folder = shipped("adapters") / name
+    folder = package_data("adapters") / name
     where = folder / FILE_NAME
     if not where.is_file():
         return None
@@ -51,11 +51,6 @@ def find(workspace: Workspace, name: str) -> Part | None:
     if version != embedded.version():
         raise _broken(where, f"made for {embedded.PACKAGE} {version}, and {embedded.version()} is installed")
     return Part(name, file, sha256, manifest)
-
-
-def fits_prompts(part: Part, hashes: dict[str, str]) -> bool:
-    """Whether a part was trained with these prompts, as {template: sha256}."""
-    return all(hashes.get(template) == sha256 for template, sha256 in part.manifest["prompts"].items())
 
 
 def _broken(where: Path, why: str) -> ModelError:

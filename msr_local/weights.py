@@ -17,7 +17,6 @@ from .recipe.asking import CAPTION, SCORE, SUMMARY
 from .recipe.prompts import PromptTemplate
 from .store.workspace import Workspace, fingerprint
 from .training import registry
-from .training.registry import NONE
 
 _SETTING = "model"
 
@@ -170,11 +169,7 @@ def embedded_weights(
     model = embedded.prepare()
     eyes = shipped.find(workspace, shipped.EYES)
     parts = {CAPTION: shipped.find(workspace, shipped.CAPTIONER), SUMMARY: shipped.find(workspace, shipped.SUMMARISER)}
-    fitting = {
-        role: part
-        for role, part in parts.items()
-        if part and shipped.fits_prompts(part, prompt_hashes(workspace, part.manifest["prompts"]))
-    }
+    fitting = {role: part for role, part in parts.items() if part and _fits(workspace, part.manifest["prompts"])}
     config = EngineConfig(
         model,
         eyes.file if eyes else None,
@@ -190,18 +185,16 @@ def embedded_weights(
 def _answering(workspace: Workspace, plain: Weights, name: str | None) -> Weights:
     """`plain` with the recommender called `name`, or else the active one, or else, if embedded, the shipped one."""
     chosen = (name, None) if name else registry.active(workspace)
-    if chosen is not None and chosen[0] == NONE:
-        return plain
-    ours = shipped_recommender(workspace) if plain.origin == "embedded" else None
-    if ours and (chosen is None or (chosen[0] == ours[0].name and not registry.exists(workspace, chosen[0]))):
-        manifest, folder = ours
-        if chosen is not None:
-            registry.check_prompts(manifest, prompt_hashes(workspace, manifest.prompts))
-        elif prompt_hashes(workspace, manifest.prompts) != manifest.prompts:
-            return plain  # nobody asked for it by name
-        return _tuned(plain, manifest, folder, None)
+    embedded_answers = plain.origin == "embedded"
     if chosen is None:
+        ours = _default_recommender(workspace) if embedded_answers else None
+        return _tuned(plain, *ours, None) if ours else plain
+    if chosen[0] == registry.NONE:
         return plain
+    if embedded_answers and (ours := shipped_recommender(workspace, chosen[0])):
+        manifest, folder = ours
+        registry.check_prompts(manifest, prompt_hashes(workspace, manifest.prompts))
+        return _tuned(plain, manifest, folder, None)
     manifest = registry.find(workspace, chosen[0])
     registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
     registry.check_base(manifest, plain.sha256, plain.projector_sha256)
@@ -211,20 +204,31 @@ def _answering(workspace: Workspace, plain: Weights, name: str | None) -> Weight
 def answering(workspace: Workspace) -> tuple[str, str] | None:
     """Name and form of the recommender that answers by default, there or not; None for the plain model."""
     chosen = registry.active(workspace)
-    if chosen is None and workspace.setting(_SETTING) is None and (ours := shipped_recommender(workspace)):
-        manifest, _ = ours
-        fits = prompt_hashes(workspace, manifest.prompts) == manifest.prompts
-        return (manifest.name, next(iter(manifest.files))) if fits else None
-    return None if chosen is None or chosen[0] == NONE else chosen
+    if chosen is None and workspace.setting(_SETTING) is None:
+        ours = _default_recommender(workspace)
+        return (ours[0].name, next(iter(ours[0].files))) if ours else None
+    return None if chosen is None or chosen[0] == registry.NONE else chosen
 
 
-def shipped_recommender(workspace: Workspace) -> tuple[registry.Manifest, Path] | None:
-    """Manifest and folder of the recommender that comes with the embedded model. Raises `ModelError`."""
+def shipped_recommender(workspace: Workspace, name: str | None = None) -> tuple[registry.Manifest, Path] | None:
+    """Manifest and folder of the recommender that comes with the embedded model; None where there is none.
+
+    With `name`, only if it is called so and no adapter of the workspace is. Raises `ModelError`.
+    """
     part = shipped.find(workspace, shipped.RECOMMENDER)
     if part is None:
         return None
     folder = part.file.parent
-    return registry.Manifest.from_json(part.manifest, folder / shipped.FILE_NAME), folder
+    manifest = registry.Manifest.from_json(part.manifest, folder / shipped.FILE_NAME)
+    if name is not None and (name != manifest.name or registry.exists(workspace, name)):
+        return None
+    return manifest, folder
+
+
+def _default_recommender(workspace: Workspace) -> tuple[registry.Manifest, Path] | None:
+    """The shipped recommender, unless it was trained with another prompt: nobody asked for it by name."""
+    ours = shipped_recommender(workspace)
+    return ours if ours and _fits(workspace, ours[0].prompts) else None
 
 
 def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str | None) -> Weights:
@@ -256,6 +260,11 @@ def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str 
 def prompt_hashes(workspace: Workspace, templates: Iterable[str]) -> dict[str, str]:
     """The present hashes of these prompt templates."""
     return {name: PromptTemplate(name, workspace.home / "prompts").sha256 for name in templates}
+
+
+def _fits(workspace: Workspace, prompts: dict[str, str]) -> bool:
+    """Whether these prompts, as {template: sha256}, are the present ones."""
+    return prompt_hashes(workspace, prompts) == prompts
 
 
 def sees(workspace: Workspace, model: Path | None, projector: Path | None) -> bool:

@@ -32,7 +32,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_commands_of_the_readme_run(cli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every `$ msr-local …` line of the README, in order, on the demo's workspace and with the embedded model."""
+    """Every `$ msr-local …` line of the README, in order, on the films and with the embedded model."""
     commands = re.findall(r"^\$ msr-local (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(commands) >= 5
     monkeypatch.chdir(tmp_path)

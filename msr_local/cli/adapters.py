@@ -68,15 +68,13 @@ def use(
 ) -> None:
     """Let an adapter answer in this workspace, with the base model that it was made for."""
     from ..training import registry
-    from ..training.registry import NONE
     from ..weights import prompt_hashes, remember, shipped_recommender
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
-        ours = shipped_recommender(workspace)
-        if name == NONE:
-            registry.activate(workspace, NONE)
-        elif ours and name == ours[0].name and not registry.exists(workspace, name):
+        if name == registry.NONE:
+            registry.activate(workspace, registry.NONE)
+        elif ours := shipped_recommender(workspace, name):
             registry.check_prompts(ours[0], prompt_hashes(workspace, ours[0].prompts))
             with workspace.write():  # both or neither
                 registry.activate(workspace, None)
@@ -84,7 +82,7 @@ def use(
         else:
             use_adapter(workspace, name, form.value)
         kept = workspace.setting("model")
-    chosen = None if name == NONE else name
+    chosen = None if name == registry.NONE else name
     document = {
         "adapter": chosen,
         "form": form.value if chosen else None,
@@ -114,9 +112,8 @@ def rm(
     session: opt.Session = context.obj
     wanted = list(dict.fromkeys(names))
     with session.workspace() as workspace:
-        ours = shipped_recommender(workspace)
         for name in wanted:  # all or none
-            if ours and name == ours[0].name and not registry.exists(workspace, name):
+            if shipped_recommender(workspace, name):
                 raise InputError(f"adapter {name} comes with msr-local. Next: msr-local adapters use none.")
             registry.require(workspace, name)
         chosen = registry.active(workspace)

@@ -9,6 +9,8 @@ import typer
 
 from . import options as opt
 
+_SHOP = "drawn"  # which demo a workspace holds: there were films once
+
 
 def demo(
     context: typer.Context,
@@ -35,9 +37,9 @@ def demo(
     session: opt.Session = context.obj
     home = session.home if session.home_given else Path(platformdirs.user_data_dir("msr-local-demo"))
     with session.workspace(home) as workspace, session.output.progress() as progress:
-        if workspace.setting("demo") is None and histories.counts(workspace)["items"]:
+        if workspace.setting("demo") != _SHOP and histories.counts(workspace)["items"]:
             raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home DIR demo.")
-        workspace.set_setting("demo", True)
+        workspace.set_setting("demo", _SHOP)
         shop = home / "shop"
         draw_shop(shop)
         ingest(workspace, shop / "items.csv", shop / "interactions.csv", progress=progress)

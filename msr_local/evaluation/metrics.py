@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,16 +46,26 @@ def auc(scores: Vector, answers: Vector) -> float:
 
 def auc_estimate(scores: Vector, answers: Vector, groups: Sequence[object], seed: int = 0) -> Estimate:
     """Pooled AUC with a percentile bootstrap over whole groups (a user's rows depend on each other)."""
+    return _estimate(lambda rows: auc(scores[rows], answers[rows]), groups, seed)
+
+
+def mean_estimate(values: Vector, groups: Sequence[object] | None = None, seed: int = 0) -> Estimate:
+    """The mean of `values`, shape [N], with a percentile bootstrap over whole groups, or over the values."""
+    return _estimate(lambda rows: float(values[rows].mean()), range(len(values)) if groups is None else groups, seed)
+
+
+def _estimate(metric: Callable[[npt.NDArray[np.intp]], float], groups: Sequence[object], seed: int) -> Estimate:
+    """A metric of rows by their indices, and its interval over resampled groups; NaN where there is none."""
     _, index = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
     members = [np.flatnonzero(index == group) for group in range(int(index.max()) + 1 if len(index) else 0)]
     random = np.random.default_rng(seed)
-    values = []
-    for _ in range(_RESAMPLES if members else 0):
-        chosen = np.concatenate([members[i] for i in random.integers(len(members), size=len(members))])
-        values.append(auc(scores[chosen], answers[chosen]))
+    values = [
+        metric(np.concatenate([members[i] for i in random.integers(len(members), size=len(members))]))
+        for _ in range(_RESAMPLES if members else 0)
+    ]
     finite = np.array([value for value in values if np.isfinite(value)])
     low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (float("nan"), float("nan"))
-    return Estimate(auc(scores, answers), float(low), float(high))
+    return Estimate(metric(np.arange(len(index))) if members else float("nan"), float(low), float(high))
 
 
 def calibration_error(p: Vector, answers: Vector, bins: int = _BINS) -> float:

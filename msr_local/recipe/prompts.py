@@ -50,7 +50,7 @@ class PromptTemplate:
     def __init__(self, name: str, overrides: Path | None = None) -> None:
         self.name = name
         file = f"{name}.j2"
-        folders = [folder for folder in (overrides, shipped("prompts")) if folder and folder.is_dir()]
+        folders = [folder for folder in (overrides, package_data("prompts")) if folder and folder.is_dir()]
         environment = jinja2.sandbox.SandboxedEnvironment(
             loader=jinja2.FileSystemLoader(folders),
             undefined=jinja2.StrictUndefined,
@@ -117,7 +117,7 @@ def _parts(text: str, image: Image | None) -> Prompt:
     return tuple(part for part in (Text(before), image, Text(after)) if not isinstance(part, Text) or part.text)
 
 
-def shipped(name: str) -> Path:
+def package_data(name: str) -> Path:
     """A folder of package data: inside the installed package, or beside it in a source checkout."""
     installed = Path(str(importlib.resources.files("msr_local"))) / name
     return installed if installed.is_dir() else Path(__file__).parents[2] / name

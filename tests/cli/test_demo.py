@@ -10,6 +10,7 @@ from samples import Ran
 
 from msr_local.demo.catalogue import products
 from msr_local.demo.users import matches, shoppers
+from msr_local.store.workspace import Workspace
 
 Cli = Callable[..., Ran]
 
@@ -35,6 +36,8 @@ def test_the_demo_recommends_and_explains(cli: Cli, tmp_path: Path) -> None:
 
 def test_the_demo_keeps_to_itself(cli: Cli, shop: tuple[Path, Path], tmp_path: Path) -> None:
     cli("ingest", *shop, "--no-captions")
+    with Workspace(tmp_path / "home") as workspace:
+        workspace.set_setting("demo", True)  # an older demo's
     refused = cli("--home", tmp_path / "home", "demo")
     assert refused.code == 1 and "other items" in refused.err
     assert len(cli("items", "-n", "99", "--json").json) == 12

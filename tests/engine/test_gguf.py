@@ -1,10 +1,11 @@
-"""Tokens that get another name in a GGUF file keep their ids, and everything else stays as it was."""
+"""What we read in a GGUF file, and tokens that get another name and keep their ids."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from gguf_tensors import libraries_tensors, tensors
 
 from msr_local.engine import embedded
 from msr_local.engine.gguf import Head, metadata, rename_tokens
@@ -38,3 +39,22 @@ def test_the_embedded_model_knows_the_tokens_around_a_picture() -> None:
             assert len(engine.token_ids([Text(new, special=True)])) == 1
             assert len(engine.token_ids([Text(old, special=True)])) > 1
         assert len(engine.token_ids([Text("<image>")])) > 1  # in a title it is text like any other
+
+
+def test_our_view_of_a_gguf_file_is_the_librarys(models: Path) -> None:
+    from gguf import GGUFReader
+
+    for path in models.iterdir():
+        fields = {
+            key: field.contents() for key, field in GGUFReader(path).fields.items() if not key.startswith("GGUF.")
+        }
+        assert metadata(path) == fields
+    assert tensors(models / "eyes.gguf") == libraries_tensors(models / "eyes.gguf")
+
+
+def test_a_file_that_is_not_gguf_or_is_cut_off_is_refused(models: Path, tmp_path: Path) -> None:
+    data = (models / "text.gguf").read_bytes()
+    for size in (0, 4, 12, 30, 1000, 1_000_000):
+        (tmp_path / "x.gguf").write_bytes(data[:size])
+        with pytest.raises(ModelError, match=r"not a GGUF model file|a broken GGUF file"):
+            metadata(tmp_path / "x.gguf")

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import mannwhitneyu
 
-from msr_local.evaluation.metrics import Estimate, Platt, auc, auc_estimate, calibration_error, logistic, platt
+from msr_local.evaluation.metrics import (
+    Estimate,
+    Platt,
+    auc,
+    auc_estimate,
+    calibration_error,
+    logistic,
+    mean_estimate,
+    platt,
+)
 
 Vector = npt.NDArray[np.float64]
 FEW = st.sampled_from([-2.0, -0.5, 0.0, 0.5, 3.0])  # ties are common
@@ -259,3 +268,21 @@ def test_a_feature_that_never_changes_gets_no_weight() -> None:
     found = logistic(np.c_[z, np.full(400, 0.001)], answers)
     assert found[1] == pytest.approx(0, abs=1e-6)
     assert found[[0, 2]] == pytest.approx(alone, abs=1e-3)
+
+
+def test_the_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:
+    random = np.random.default_rng(5)
+    found = [mean_estimate((random.random(60) < 0.3).astype(float), seed=n) for n in range(100)]
+    assert 85 <= sum(one.low <= 0.3 <= one.high for one in found) <= 100
+
+
+def test_rows_that_go_together_make_the_mean_less_certain() -> None:
+    users = np.repeat(np.arange(20), 5)
+    values = (users % 2).astype(float)  # all of a user's rows alike
+    alone, together = mean_estimate(values), mean_estimate(values, list(users))
+    assert alone.value == together.value == 0.5
+    assert together.high - together.low > 1.8 * (alone.high - alone.low)
+
+
+def test_there_is_no_mean_of_nothing() -> None:
+    assert math.isnan(mean_estimate(np.zeros(0)).value)

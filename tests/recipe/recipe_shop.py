@@ -127,7 +127,7 @@ class Shop:
         config, seeing = self.weights.config, None if blind else self.weights.projector_sha256
         if blind:
             config = replace(config, projector=None)
-        weights = Weights(config, sha256 or self.weights.sha256, seeing, "option")
+        weights = Weights(config, sha256 or self.weights.sha256, seeing, self.weights.origin)
         return Recommender(
             self.workspace, weights, recipe or Recipe(), open_engine=lambda _: Watched(self.engine, self.record)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from recipe_shop import Shop
 
@@ -92,6 +94,10 @@ def test_a_picture_that_was_not_looked_at_is_noted_with_the_reason(shop: Shop) -
     assert "The picture was not in the question: the recipe leaves it out." in why(shop, "u", "f7", "no-image").notes
     assert (
         "The picture was not in the question: no vision model is configured." in why(shop, "u", "f7", blind=True).notes
+    )
+    shop.weights = replace(shop.weights, origin="embedded")
+    assert any(
+        "the model was not tuned with pictures; it read the caption" in note for note in why(shop, "u", "f7").notes
     )
 
 

@@ -16,9 +16,9 @@ from samples import picture
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import Image, ModelFacts, Text
 from msr_local.errors import PromptError
-from msr_local.recipe.prompts import PromptTemplate, Question, shipped
+from msr_local.recipe.prompts import PromptTemplate, Question, package_data
 
-NAMES = sorted(path.stem for path in shipped("prompts").glob("*.j2"))
+NAMES = sorted(path.stem for path in package_data("prompts").glob("*.j2"))
 SEEING = {"score", "item_caption"}
 PLAIN = {
     "summary": "Likes westerns.",
@@ -215,7 +215,7 @@ def test_a_prompt_of_the_workspace_wins(tmp_path: Path, facts: ModelFacts) -> No
     mine = template(tmp_path, own="Will it be {{ candidate }}?")
     assert Path(mine.path) == tmp_path / "score.j2"
     assert "Will it be Third film" in written(mine.question(facts, PLAIN))
-    assert Path(PromptTemplate("item_caption", tmp_path).path).parent == shipped("prompts")
+    assert Path(PromptTemplate("item_caption", tmp_path).path).parent == package_data("prompts")
 
 
 def test_a_missing_folder_of_overrides_is_none(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_the_hash_follows_the_text_and_nothing_else(tmp_path: Path) -> None:
     one, other = template(tmp_path, own="one"), template(tmp_path, own="two")
     assert len({one.sha256, other.sha256, PromptTemplate("score").sha256}) == 3
     assert template(tmp_path, own="one").sha256 == one.sha256
-    (tmp_path / "score.j2").write_bytes((shipped("prompts") / "score.j2").read_bytes())
+    (tmp_path / "score.j2").write_bytes((package_data("prompts") / "score.j2").read_bytes())
     assert PromptTemplate("score", tmp_path).sha256 == PromptTemplate("score").sha256
 
 
@@ -294,7 +294,7 @@ def test_a_prompt_that_leans_on_another_file_is_refused_for_its_hash_would_not_s
 def test_a_prompt_that_is_nowhere_is_named_with_the_folders_searched(tmp_path: Path) -> None:
     with pytest.raises(PromptError) as caught:
         PromptTemplate("nothing", tmp_path)
-    for part in ("nothing.j2", str(tmp_path), str(shipped("prompts"))):
+    for part in ("nothing.j2", str(tmp_path), str(package_data("prompts"))):
         assert part in str(caught.value)
 
 
