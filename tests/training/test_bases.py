@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
+from msr_local.text import printable
 from msr_local.training import bases, convert
 from msr_local.training.bases import resolve
 
@@ -94,8 +95,13 @@ def test_plain_text_has_the_engines_ids(engine, tokenizer, text):
     assert plain(tokenizer, text) == engine.token_ids([Text(text)])
 
 
+# What can stand in a prompt. llama.cpp also splits at control characters, which `printable` takes out of all data,
+# and at code points that Unicode has not assigned, where transformers does not; rows have the engine's ids anyhow.
+IN_A_PROMPT = st.text(st.characters(exclude_categories=["Cs", "Cn"])).map(printable)
+
+
 @settings(max_examples=300, deadline=None)
-@given(text=st.text())
+@given(text=IN_A_PROMPT)
 def test_any_plain_text_has_the_engines_ids(engine, tokenizer, text):
     assert plain(tokenizer, text) == engine.token_ids([Text(text)])
 
@@ -114,7 +120,7 @@ def test_markup_has_the_engines_ids(engine, tokenizer, text):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    parts=st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", " ", "\n", "a", "1"]) | st.text())
+    parts=st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", " ", "\n", "a", "1"]) | IN_A_PROMPT)
 )
 def test_any_markup_has_the_engines_ids(engine, tokenizer, parts):
     text = "".join(parts)
