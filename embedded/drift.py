@@ -84,6 +84,11 @@ def by_rule() -> Write:
     return write
 
 
+def config(adapter: Path | None, threads: int | None = None) -> EngineConfig:
+    """The embedded model, with an adapter for summaries or without one."""
+    return EngineConfig(embedded.prepare(), adapters={_ROLE: adapter} if adapter else {}, threads=threads)
+
+
 def by_engine(engine: EngineProcess, adapter: str | None, penalty: float) -> Write:
     """The model as the writer, greedy, as `Asker.write` has it."""
     asking = Asking(engine.facts)
@@ -190,10 +195,9 @@ def run(arguments: argparse.Namespace) -> None:
             write = by_rule()
             chains = [chain(history, write) for history in histories]
         else:
-            adapters = {} if arguments.adapter == NONE else {_ROLE: Path(arguments.adapter)}
-            config = EngineConfig(embedded.prepare(), adapters=adapters, threads=arguments.threads)
-            with EngineProcess(config) as engine:
-                write = by_engine(engine, _ROLE if adapters else None, penalty)
+            adapter = None if arguments.adapter == NONE else Path(arguments.adapter)
+            with EngineProcess(config(adapter, arguments.threads)) as engine:
+                write = by_engine(engine, _ROLE if adapter else None, penalty)
                 chains = [chain(history, write) for history in histories]
         found[f"repeat penalty {penalty:g}"] = table(chains)
         _print(chains, penalty, arguments.show)

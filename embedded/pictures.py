@@ -17,7 +17,7 @@ from .words import Facts
 
 EDGE = 160  # pixels; the tower sees a 128-pixel part of it in training
 _SEEDS = 1_000_000  # far from those of the demo's own pictures
-DRAWN = 4  # drawings of each combination in training
+DRAWN = 6  # drawings of each combination in training
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Put what was trained into `adapters/`, each file with a manifest that says how it was made and how good it is.
 
 python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json
-python -m embedded.ship summariser --work work/summariser --metrics work/summariser/drift.json
-python -m embedded.ship recommender --home work/shop/home --name shop
+python -m embedded.ship summariser --work work/summariser --metrics tuned=work/summariser/drift.json
+python -m embedded.ship recommender --home work/shop/home --metrics shoppers=work/shop-test/measured.json
 """
 
 from __future__ import annotations
@@ -87,13 +87,14 @@ def ship(name: str, file: Path, metrics: dict[str, Any]) -> None:
     print(f"{ADAPTERS / name}: {sum(one.stat().st_size for one in (ADAPTERS / name).iterdir()):,} bytes")
 
 
-def recommender(home: Path, name: str) -> None:
+def recommender(home: Path, name: str, metrics: dict[str, Any]) -> None:
     """Ship the run-time adapter `name` that `msr-local finetune` registered in the workspace `home`."""
     source = home / "adapters" / name
     document = json.loads((source / FILE_NAME).read_text(encoding="utf-8"))
     entry = document["files"]["adapter"]
     document["files"] = {"adapter": entry}
     document["base"] |= {"package": embedded.PACKAGE, "version": embedded.version(), "model": embedded.PACKAGE}
+    document["metrics"] |= metrics
     document["data"] = ["the drawn catalogue with its training shoppers (python -m embedded.shop)"]
     target = ADAPTERS / "recommender"
     with written_whole(target) as part:
@@ -107,14 +108,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=["eyes", "captioner", "summariser", "recommender"])
     parser.add_argument("--work", type=Path, default=Path("work/eyes"))
-    parser.add_argument("--metrics", type=Path, help="a JSON file that goes into the manifest")
+    parser.add_argument(
+        "--metrics", nargs="+", default=[], metavar="[NAME=]FILE", help="JSON for the manifest, as it is or as NAME"
+    )
     parser.add_argument("--home", type=Path, help="a workspace with a finetuned recommender")
     parser.add_argument("--name", default="shop")
     arguments = parser.parse_args()
-    metrics = json.loads(arguments.metrics.read_text(encoding="utf-8")) if arguments.metrics else {}
+    metrics: dict[str, Any] = {}
+    for one in arguments.metrics:
+        key, _, path = one.rpartition("=")
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        metrics |= {key: found} if key else found
     for part in arguments.parts:
         if part == "recommender":
-            recommender(arguments.home, arguments.name)
+            recommender(arguments.home, arguments.name, metrics)
             continue
         file = arguments.work / _MADE[part]
         if part == "eyes":

@@ -65,7 +65,7 @@ def test_the_wheel_holds_all_modules_and_package_data(names):
     package = [path.relative_to(ROOT).as_posix() for path in (ROOT / "msr_local").rglob("*.py")]
     prompts = [f"msr_local/prompts/{path.name}" for path in (ROOT / "prompts").glob("*.j2")]
     shipped = [f"msr_local/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "adapters").rglob("*.*")]
-    assert len(prompts) >= 5 and shipped
+    assert len(prompts) >= 5 and len(shipped) >= 9 and any(name.endswith("eyes/mmproj.gguf") for name in shipped)
     data = ["msr_local/viewer/report.html.j2", "msr_local/py.typed"]
     assert {*package, *prompts, *shipped, *data} <= set(names)
 

@@ -12,12 +12,12 @@ from .canvas import Colour, brightness, mix
 PATTERNS: tuple[str, ...] = ("plain", "striped", "checked", "polka-dotted", "floral", "zigzag")
 
 _SECOND: dict[str, tuple[Colour, ...]] = {
-    "white": ((148, 153, 164), (160, 160, 160)),
+    "white": ((124, 130, 142), (136, 136, 136)),
     "beige": ((255, 253, 248), (139, 96, 58)),
     "yellow": ((255, 255, 250), (173, 112, 10)),
     "pink": ((255, 252, 252), (186, 52, 112)),
-    "grey": ((246, 246, 246), (62, 64, 70)),
-    "black": ((240, 240, 240), (165, 168, 175)),
+    "grey": ((246, 246, 246), (48, 50, 56)),
+    "black": ((240, 240, 240), (178, 181, 188)),
     "brown": ((248, 240, 226), (214, 182, 140)),
 }
 _WHITE: tuple[Colour, ...] = ((252, 252, 250),)
@@ -64,15 +64,15 @@ def cloth(
     # White with grey and grey with white differ by area alone.
     share = rng.uniform(0.25, 0.31) if max(base) - min(base) < 30 else rng.uniform(0.32, 0.4)
     if pattern == "striped":
-        _striped(_Weave(image, rng, 0.105 * period, turn), other, share)
+        _striped(_Weave(image, rng, 0.13 * period, turn), other, share)
     elif pattern == "checked":
-        _checked(_Weave(image, rng, 0.13 * period, turn), base, other, share)
+        _checked(_Weave(image, rng, 0.165 * period, turn), base, other, share)
     elif pattern == "polka-dotted":
-        _dotted(_Weave(image, rng, 0.125 * period, turn), other)
+        _dotted(_Weave(image, rng, 0.155 * period, turn), other)
     elif pattern == "floral":
-        _floral(_Weave(image, rng, 0.19 * period, turn + rng.uniform(-0.3, 0.3)), base, other)
+        _floral(_Weave(image, rng, 0.22 * period, turn + rng.uniform(-0.3, 0.3)), base, other)
     else:
-        _zigzag(_Weave(image, rng, 0.13 * period, turn), other, share)
+        _zigzag(_Weave(image, rng, 0.165 * period, turn), other, share)
     return image
 
 

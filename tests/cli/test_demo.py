@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from samples import Ran
 
+from embedded import words
 from msr_local.demo.catalogue import products
 from msr_local.demo.users import matches, shoppers
 from msr_local.store.workspace import Workspace
@@ -24,6 +25,9 @@ def test_the_demo_recommends_and_explains(cli: Cli, tmp_path: Path) -> None:
     for said in ("Go on here:", "Your data:", "A bigger model"):
         assert said in first.err, said
     looks = {product.item_id: product.look for product in products()}
+    captions = {one["item_id"]: one["caption"] for one in cli("--home", home, "items", "-n", "999", "--json").json}
+    right = [all(words.names(captions[key], word) for word in look.name.split()) for key, look in looks.items()]
+    assert len(right) == 300 and sum(right) / len(right) >= 0.9
     recommended = cli("--home", home, "recommend", "ada", "--json").json["items"]
     (ada,) = (one for one in shoppers() if one.user_id == "ada")
     fitting = [matches(ada.tastes[-1], looks[one["item_id"]]) for one in recommended]

@@ -158,14 +158,14 @@ def test_recipes_and_direct_summaries(cli: Cli, shop: tuple[Path, Path], home: P
     assert len(direct["timeline"]) == 1 and len(direct["timeline"][0]["items"]) == 9
 
 
-def test_images_by_folder(cli: Cli, shop: tuple[Path, Path], home: Path, tmp_path: Path) -> None:
+def test_images_by_folder(cli: Cli, shop: tuple[Path, Path], home: Path, models: Path, tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for i in range(3):
         (shop[0].parent / f"img/{i}.png").rename(pictures / f"i{i}.png")
     items = tmp_path / "items.csv"
     items.write_text("id,name\n" + "".join(f"i{i},Film {i}\n" for i in range(12)))
-    done = cli("ingest", items, shop[1], "--images", pictures, "--json")
+    done = cli("ingest", items, shop[1], "--images", pictures, "--model", models / "text.gguf", "--json")
     assert done.code == 0 and done.json["images"]["usable"] == 3
     assert "No vision model" in done.err  # said once, and the items are described without pictures
     assert done.err.count("No vision model") == 1

@@ -1,0 +1,109 @@
+"""What stands in `adapters/`: whole, small, made for this very model and these prompts, and as good as it says."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import Ran
+
+from embedded import drift, measure, pictures, report
+from msr_local import shipped
+from msr_local.engine import embedded
+from msr_local.engine.process import EngineProcess
+from msr_local.recipe.prompts import PromptTemplate
+from msr_local.store.workspace import Workspace
+from msr_local.weights import choose
+
+ROOT = Path(__file__).parents[1]
+PARTS = (shipped.EYES, shipped.CAPTIONER, shipped.SUMMARISER, shipped.RECOMMENDER)
+
+
+def part(workspace: Workspace, name: str) -> shipped.Part:
+    found = shipped.find(workspace, name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_each_part_says_what_it_is_made_of_and_fits(workspace: Workspace, name: str) -> None:
+    manifest = part(workspace, name).manifest
+    assert manifest["base"]["package"] == embedded.PACKAGE and manifest["base"]["version"] == embedded.version()
+    assert manifest["prompts"] == {template: PromptTemplate(template).sha256 for template in manifest["prompts"]}
+    assert manifest["metrics"] and manifest["data"] and manifest["files"]["adapter"]["bytes"]
+
+
+def test_all_are_used_unless_something_else_is_chosen(workspace: Workspace) -> None:
+    weights = choose(workspace)
+    assert set(weights.config.adapters) == {"caption", "summary", "score"} and weights.config.projector
+    assert weights.scorer is not None and weights.scorer.name == "shop"
+
+
+def test_together_they_are_small() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "adapters").rglob("*.*")) <= 30_000_000
+
+
+@pytest.fixture(scope="module")
+def captioned() -> list[tuple[pictures.Picture, str]]:
+    """Held-out drawings with what the shipped eyes and captioner say of them."""
+    held = [(one, draw) for one, draw in pictures.drawings() if one.held_out]
+    chosen = random.Random(1).sample(held, 120)
+    with EngineProcess(measure.config()) as engine:
+        said = measure.captions(engine, [measure.from_pillow(draw()) for _, draw in chosen])
+    return [(picture, text) for (picture, _), text in zip(chosen, said, strict=True)]
+
+
+def test_combinations_never_seen_are_named(captioned: list[tuple[pictures.Picture, str]]) -> None:
+    """120 of the 462 held-out ones: with a share of 0.9, one lot in twenty would have fewer than 0.85 right."""
+    assert np.mean([pictures.named(one, said)["all three"] for one, said in captioned]) >= 0.85
+
+
+def test_a_caption_is_one_sentence(captioned: list[tuple[pictures.Picture, str]]) -> None:
+    assert all(said.endswith(".") and said.count(".") == 1 and len(said) < 80 for _, said in captioned)
+
+
+@pytest.mark.parametrize(("source", "key", "least"), [("fashion", "kind", 0.66), ("groceries", "kind", 0.42)])
+def test_photos_never_seen_are_named(shared: Path, source: str, key: str, least: float) -> None:
+    """A lot of 120; the numbers of all held-out photos stand in the manifest."""
+    held = [(one, path) for one, path in pictures.photos(shared) if one.held_out and one.source == source]
+    chosen = random.Random(2).sample(held, 120)
+    with EngineProcess(measure.config()) as engine:
+        said = measure.captions(engine, [measure.from_file(path) for _, path in chosen])
+    right = [pictures.named(picture, text)[key] for (picture, _), text in zip(chosen, said, strict=True)]
+    assert np.mean(right) >= least
+
+
+def test_items_without_a_picture_stay_text(cli: Callable[..., Ran], tmp_path: Path) -> None:
+    """No picture, no caption: nothing is seen where nothing is to be seen."""
+    for name in ("items.csv", "interactions.csv"):
+        (tmp_path / name).write_bytes((ROOT / "tests/films" / name).read_bytes())
+    assert cli("ingest", tmp_path / "items.csv", tmp_path / "interactions.csv").code == 0
+    assert cli("recommend", "ada", "-k", "3").code == 0
+    assert cli("status", "--json").json["captions"] == 0
+
+
+def test_summaries_follow_a_taste_that_changes(tmp_path: Path) -> None:
+    """The demo's held-out shoppers and simulated ones, whom the summariser has not been trained on."""
+    histories = drift.people(tmp_path, 6, seed=3)  # no data there: invented and drawn ones only
+    with EngineProcess(drift.config(ROOT / "adapters/summariser/adapter.gguf")) as engine:
+        write = drift.by_engine(engine, "summary", 1.0)
+        found = drift.measures([drift.chain(history, write) for history in histories])
+    assert np.mean(found["new taste named within two blocks"]) >= 0.8
+    assert np.mean(found["faded taste not first after two blocks"]) >= 0.8
+    assert np.mean(found["summaries that name what is nowhere"]) <= 0.1
+
+
+def test_the_page_has_the_numbers_of_the_manifests() -> None:
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.filled(page, report.tables()) == page, "run `python -m embedded.report`"
+
+
+@pytest.mark.parametrize("name", ["captioner", "summariser", "recommender"])
+def test_metrics_have_intervals(name: str) -> None:
+    found: dict[str, Any] = json.loads((ROOT / "adapters" / name / "manifest.json").read_text(encoding="utf-8"))
+    assert "ci95" in json.dumps(found["metrics"]) or "repeat penalty" in json.dumps(found["metrics"])
