@@ -31,10 +31,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a MovieLens folder")
     parser.add_argument("--users", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adapter", default="none", help="a recommender to ask instead of the untuned model")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, Workspace(Path(home)) as workspace:
         ingest(workspace, options.folder, min_rating=4)
-        z, recall = measure(workspace, options.users, random.Random(options.seed))
+        z, recall = measure(workspace, options.users, random.Random(options.seed), options.adapter)
     print(f"{len(z)} users, 1 held-out film and {NEGATIVES} uniform negatives each, seed {options.seed}\n")
     print("| score | AUC per user | HR@5 | MRR@5 |\n| --- | --- | --- | --- |")
     print(row("log-odds alone", z))
@@ -43,7 +44,7 @@ def main() -> None:
         print(row(f"log-odds + {weight} x recall", z + weight * recall))
 
 
-def measure(workspace: Workspace, count: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
+def measure(workspace: Workspace, count: int, rng: random.Random, adapter: str) -> tuple[np.ndarray, np.ndarray]:
     """Log-odds and recall, each of shape [users, 1 + NEGATIVES], the held-out item first."""
     ids, users, items = histories.interaction_arrays(workspace)
     last = np.r_[users[1:] != users[:-1], True]
@@ -52,7 +53,7 @@ def measure(workspace: Workspace, count: int, rng: random.Random) -> tuple[np.nd
     chosen = [row["user"] for row in histories.users(workspace) if row["interactions"] >= 6]
     rng.shuffle(chosen)
     z, known = [], []
-    with Recommender(workspace, choose(workspace), RECIPES["history"]) as recommender:
+    with Recommender(workspace, choose(workspace, adapter=adapter), RECIPES["history"]) as recommender:
         for user in chosen[:count]:
             *before, target = recommender.history(user)
             seen = [step.item.item_id for step in before]

@@ -21,14 +21,14 @@ def models(context: typer.Context) -> None:
 @app.command(name="list")
 def list_models(context: typer.Context, as_json: opt.Json = False) -> None:
     """Show the embedded model and the workspace's choice."""
+    from .. import shipped
     from ..engine import embedded
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
-        kept = workspace.setting("model")
-    rows: list[dict[str, Any]] = [
-        {"name": "embedded", "active": kept is None, "model": str(embedded.prepared_path()), "mmproj": None}
-    ]
+        kept, eyes = workspace.setting("model"), shipped.find(workspace, shipped.EYES)
+    ours = {"model": str(embedded.prepared_path()), "mmproj": str(eyes.file) if eyes else None}
+    rows: list[dict[str, Any]] = [{"name": "embedded", "active": kept is None, **ours}]
     if kept:
         rows.append({"name": "workspace", "active": True, **kept})
     from .browse import _table
