@@ -49,12 +49,17 @@ def metrics(name: str) -> dict[str, Any]:
 
 def captions() -> str:
     """Shares of held-out pictures whose caption is right."""
-    shares = metrics("captioner")["shares"]
+    found = metrics("captioner")
+    shares, speed = found["shares"], found["pictures"] / found["seconds"]
     rows = [
         [what, _percent(shares[key]), str(shares[key]["pictures"]), *(f"{n}%" if n else "" for n in goals)]
         for key, (what, *goals) in _ASKED.items()
     ]
-    return _table(["held-out pictures", "right [95%]", "pictures", "least", "aim"], rows)
+    table = _table(["held-out pictures", "right [95%]", "pictures", "least", "aim"], rows)
+    return (
+        f"{table}\n\n{found['pictures']:,} pictures took {found['seconds']:.0f} s on two cores, {speed:.1f} a second. Of 100 "
+        f"captions {100 * found['identical']:.0f} are word for word what transformers writes (greedy, float32)."
+    )
 
 
 def confusions() -> str:

@@ -96,6 +96,7 @@ def recommender(home: Path, name: str, metrics: dict[str, Any]) -> None:
     document["base"] |= {"package": embedded.PACKAGE, "version": embedded.version(), "model": embedded.PACKAGE}
     document["metrics"] |= metrics
     document["data"] = ["the drawn catalogue with its training shoppers (python -m embedded.shop)"]
+    document["commands"] = ["python -m embedded.shop write", "msr-local ingest", "msr-local finetune (see settings)"]
     target = ADAPTERS / "recommender"
     with written_whole(target) as part:
         part.mkdir()

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from samples import Ran
 
-from embedded import drift, measure, pictures, report
+from embedded import drift, measure, pictures, report, words
 from msr_local import shipped
+from msr_local.demo import drawing
 from msr_local.engine import embedded
 from msr_local.engine.process import EngineProcess
 from msr_local.recipe.prompts import PromptTemplate
@@ -85,6 +86,21 @@ def test_items_without_a_picture_stay_text(cli: Callable[..., Ran], tmp_path: Pa
     assert cli("ingest", tmp_path / "items.csv", tmp_path / "interactions.csv").code == 0
     assert cli("recommend", "ada", "-k", "3").code == 0
     assert cli("status", "--json").json["captions"] == 0
+
+
+def test_ingest_captions_pictures_by_default_and_says_what_its_eyes_know(
+    cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    look = drawing.Look("mug", "red", "striped")
+    drawing.draw(look, 5, 200).save(tmp_path / "m.png")
+    (tmp_path / "items.csv").write_text("item_id,title,image\nm,Juno weekend mug,m.png\np,Juno plain book,\n")
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,p,1000000000\n")
+    ran = cli("ingest", tmp_path / "items.csv", tmp_path / "log.csv")
+    assert ran.code == 0 and ran.err.count("clothes, groceries") == 1
+    captions = {one["item_id"]: one["caption"] for one in cli("items", "--json").json}
+    assert words.names(captions["m"], "mug") and words.names(captions["m"], "red") and captions["p"] is None
+    again = cli("ingest", tmp_path / "items.csv", tmp_path / "log.csv")
+    assert again.code == 0 and "clothes, groceries" not in again.err
 
 
 def test_summaries_follow_a_taste_that_changes(tmp_path: Path) -> None:

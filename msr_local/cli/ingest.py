@@ -21,6 +21,10 @@ _BLIND = (
     "No vision model is configured: items are described by title and attributes. "
     "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
 )
+_NARROW = (
+    "These captions are the embedded model's: its eyes know clothes, groceries and the demo's drawings, nothing else. "
+    "Next, for other pictures: --no-captions, or msr-local models use --model FILE --mmproj FILE."
+)
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
@@ -110,6 +114,8 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
 
 def _caption(session: opt.Session, recommender: Recommender, limit: int | None) -> dict[str, int]:
     run = recommender.captions.make(limit=limit)
+    if run.made and recommender.weights.origin == "embedded":
+        session.output.note(_NARROW)
     for item, reason in run.failed[:_SHOWN]:
         session.output.note(f"No caption for item {item.item_id!r}: {reason}")
     return {"made": run.made, "present": run.present, "failed": len(run.failed), "left": run.left}
