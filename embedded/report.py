@@ -57,8 +57,8 @@ def captions() -> str:
     ]
     table = _table(["held-out pictures", "right [95%]", "pictures", "least", "aim"], rows)
     return (
-        f"{table}\n\n{found['pictures']:,} pictures took {found['seconds']:.0f} s on two cores, {speed:.1f} a second. Of 100 "
-        f"captions {100 * found['identical']:.0f} are word for word what transformers writes (greedy, float32)."
+        f"{table}\n\n{found['pictures']:,} pictures took {found['seconds']:.0f} s on two cores, {speed:.1f} a second. "
+        f"Of 100 captions {100 * found['identical']:.0f} are word for word what transformers writes (greedy, float32)."
     )
 
 
