@@ -12,6 +12,7 @@ similarity of titles and attributes; the user's latest items count most (exponen
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
 _WINDOW = 3
 _DECAY = 0.85  # weight of an interaction against the one after it
 _RECENT = 50  # interactions looked at
+_PEOPLE = 4096  # looked at of those who took an item; of more, as many by a fixed lot
 _WITNESSES = 2  # people who must have taken two items for the one to be called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
 
@@ -46,7 +48,7 @@ class _Scores:
     """All items as seen from one history."""
 
     recent: list[int]  # item indices
-    pairs: sparse.csc_matrix  # co-occurrence of each of `recent` with every item
+    pairs: sparse.csr_matrix  # co-occurrence of each of `recent` with every item
     parts: dict[str, Vector]  # weighted score of each source, shape [I]
     recall: Vector  # their sum, shape [I]
 
@@ -80,10 +82,9 @@ class Recall:
     def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
         """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
         scores = self._score(history)
-        known = {self._index[i] for i in {*history, *exclude} if i in self._index}
-        free = np.setdiff1d(np.arange(len(self.item_ids)), np.fromiter(known, int, len(known)))
-        best = free[np.lexsort((free, -scores.recall[free]))][:count]
-        return self._describe(scores, best)
+        free = np.ones(len(self.item_ids), bool)
+        free[[self._index[i] for i in {*history, *exclude} if i in self._index]] = False
+        return self._describe(scores, _best(scores.recall, np.flatnonzero(free), count))
 
     def candidate(self, history: Sequence[str], item_id: str) -> Candidate:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
@@ -103,7 +104,7 @@ class Recall:
         scaled = {name: _scaled(values) for name, values in sources.items()}
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
-        return _Scores(recent, pairs.tocsc(), parts, sum(parts.values(), np.zeros(len(self.item_ids))))
+        return _Scores(recent, pairs, parts, sum(parts.values(), np.zeros(len(self.item_ids))))
 
     def _describe(self, scores: _Scores, chosen: npt.NDArray[np.int_]) -> list[Candidate]:
         """The candidates with these item indices."""
@@ -136,11 +137,27 @@ class Recall:
         """Shrunk cosine between each of `recent` and every item, shape [len(recent), I]."""
         if not recent or not self._by_user.shape[0]:
             return sparse.csr_matrix((len(recent), len(self.item_ids)))
-        joint = (self._by_item[:, recent].T @ self._by_user).tocoo()
-        chosen = np.array(recent)[joint.row]
-        cosine = joint.data / np.sqrt(self.count[chosen] * self.count[joint.col])
-        values = np.where(chosen == joint.col, 0.0, cosine * joint.data / (joint.data + _SHRINK))
+        people = [self._people(item) for item in recent]
+        lengths = np.array([len(some) for some in people])
+        # Of a part of the people, each stands for several.
+        share = np.repeat(self.count[recent] / np.maximum(lengths, 1), lengths)
+        chosen = sparse.csr_matrix(
+            (share, np.concatenate(people), np.r_[0, lengths.cumsum()]), shape=(len(recent), self._by_user.shape[0])
+        )
+        joint = (chosen @ self._by_user).tocoo()
+        item = np.array(recent)[joint.row]
+        cosine = joint.data / np.sqrt(self.count[item] * self.count[joint.col])
+        values = np.where(item == joint.col, 0.0, cosine * joint.data / (joint.data + _SHRINK))
         return sparse.csr_matrix((values, (joint.row, joint.col)), shape=joint.shape)
+
+    def _people(self, item: int) -> npt.NDArray[np.int32]:
+        """Those who took an item, or some of them by lot, the same ones each time."""
+        start, end = self._by_item.indptr[item : item + 2]
+        everybody: npt.NDArray[np.int32] = self._by_item.indices[start:end]
+        if len(everybody) <= _PEOPLE:
+            return everybody
+        lot: npt.NDArray[np.int32] = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
+        return lot
 
     def _markov(self, recent: list[int], weights: Vector) -> Vector:
         if not recent:
@@ -152,38 +169,47 @@ class Recall:
     def _text_similarity(self, recent: list[int], weights: Vector) -> Vector:
         if not recent:
             return np.zeros(len(self.item_ids))
-        profile = sparse.csr_matrix(weights) @ self._text[recent]
-        return np.asarray((self._text @ profile.T).toarray(), dtype=np.float64).ravel()
+        profile = np.asarray(weights @ self._text[recent]).ravel()
+        return np.asarray(self._text @ profile)
+
+
+def _best(values: Vector, free: npt.NDArray[np.int_], count: int) -> npt.NDArray[np.int_]:
+    """The `count` indices among `free` with the highest values, equal ones in their order; no sort of all."""
+    if 0 < count < len(free):
+        least = np.partition(values[free], len(free) - count)[len(free) - count]
+        above, equal = free[values[free] > least], free[values[free] == least]
+        free = np.concatenate([above, equal[: count - len(above)]])
+    return free[np.lexsort((free, -values[free]))][:count]
 
 
 def _transitions(users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], size: int) -> sparse.csr_matrix:
     """How often item b followed item a within the window, each pair worth 1/distance, shape [I, I]."""
-    rows, columns, values = [], [], []
-    for distance in range(1, _WINDOW + 1):
+    total = sparse.csr_matrix((size, size))
+    for distance in range(1, _WINDOW + 1):  # one after the other: they are the largest thing here
         same = users[:-distance] == users[distance:]
-        rows.append(items[:-distance][same])
-        columns.append(items[distance:][same])
-        values.append(np.full(int(same.sum()), 1.0 / distance))
-    indices = (np.concatenate(rows), np.concatenate(columns))
-    return sparse.csr_matrix((np.concatenate(values), indices), shape=(size, size))
+        before, after = items[:-distance][same], items[distance:][same]
+        total = total + sparse.csr_matrix((np.full(len(before), 1.0 / distance), (before, after)), shape=(size, size))
+    return total
 
 
 def _tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
     """Sublinear TF-IDF rows of length 1 over words that occur in at least two texts, shape [I, words]."""
-    counts = [Counter(re.findall(r"\w+", text.lower())) for text in texts]
-    spread = Counter(word for count in counts for word in count)
-    words = {word: j for j, word in enumerate(w for w, n in spread.items() if n > 1)}
-    rows = [i for i, count in enumerate(counts) for word in count if word in words]
-    columns = [words[word] for count in counts for word in count if word in words]
-    weights = [
-        (1.0 + np.log(n)) * np.log(len(texts) / spread[word])
-        for count in counts
-        for word, n in count.items()
-        if word in words
-    ]
-    matrix = sparse.csr_matrix((weights, (rows, columns)), shape=(len(texts), max(1, len(words))))
+    words: dict[str, int] = {}
+    columns, times, ends = array("i"), array("i"), array("q", [0])
+    for text in texts:
+        for word, n in Counter(re.findall(r"\w+", text.lower())).items():
+            columns.append(words.setdefault(word, len(words)))
+            times.append(n)
+        ends.append(len(columns))
+    where = np.array(columns, np.int32)
+    spread = np.bincount(where, minlength=max(1, len(words)))
+    rarity = np.log(len(texts) / np.maximum(spread, 1)) if texts else spread
+    shape = (len(texts), max(1, len(words)))
+    values = (1.0 + np.log(np.array(times, float))) * rarity[where]
+    matrix = sparse.csr_matrix((values, where, np.array(ends)), shape=shape)[:, spread > 1]
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
-    return (sparse.diags(1.0 / np.maximum(length, 1e-12)) @ matrix).tocsr()
+    scaled: sparse.csr_matrix = (sparse.diags(1.0 / np.maximum(length, 1e-12)) @ matrix).tocsr()
+    return scaled
 
 
 def _scaled(values: Vector) -> Vector:

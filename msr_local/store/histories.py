@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -114,14 +115,13 @@ def interaction_arrays(
     item_ids = [i for (i,) in workspace.execute("SELECT item_id FROM items ORDER BY rowid")]
     position = {item_id: index for index, item_id in enumerate(item_ids)}
     users: dict[str, int] = {}
-    pairs = [
-        (users.setdefault(user_id, len(users)), position[item_id])
-        for user_id, item_id in workspace.execute(
-            "SELECT user_id, item_id FROM interactions ORDER BY user_id, timestamp, id"
-        )
-    ]
-    flat = np.array(pairs, dtype=np.int32).reshape(-1, 2)
-    return item_ids, flat[:, 0].copy(), flat[:, 1].copy()
+    who, what = array("i"), array("i")  # millions of rows: no tuple for each
+    for user_id, item_id in workspace.execute(
+        "SELECT user_id, item_id FROM interactions ORDER BY user_id, timestamp, id"
+    ):
+        who.append(users.setdefault(user_id, len(users)))
+        what.append(position[item_id])
+    return item_ids, np.array(who, np.int32), np.array(what, np.int32)
 
 
 def log(workspace: Workspace) -> Log:

@@ -166,6 +166,19 @@ NOISE = [[10 + (7 * user + 3 * step) % 20 for step in range(5)] for user in rang
 PLAIN = [f"thing{n}" for n in range(30)]  # no word in common
 
 
+def test_of_an_item_that_very_many_took_a_lot_of_people_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 people took item 0, 300 of them item 1 and 100 item 2: a lot of 200 tells nearly the same."""
+    logs = [[0, *([1] if user % 10 < 3 else []), *([2] if user % 10 == 5 else [])] for user in range(1000)]
+    everybody = recall_of(logs, ["a", "b", "c"])
+    exact = everybody.candidates(["i0"], 2)
+    monkeypatch.setattr("msr_local.recipe.candidates._PEOPLE", 200)
+    lot = everybody.candidates(["i0"], 2)
+    assert names(lot) == names(exact) == ["i1", "i2"] and lot == everybody.candidates(["i0"], 2)
+    assert [one.together for one in lot] == [one.together for one in exact]  # counted over all
+    knn = [[one.recall * one.shares["item_knn"] for one in some] for some in (lot, exact)]
+    assert knn[0] == pytest.approx(knn[1], rel=0.35) and knn[0] != knn[1]
+
+
 def test_items_that_the_same_people_took_find_each_other() -> None:
     recall = recall_of([[1, *log, 0] for log in NOISE] + NOISE, PLAIN)  # nothing ever follows i0
     found, *_ = recall.candidates(["i0"], 29)
