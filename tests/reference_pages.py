@@ -20,6 +20,7 @@ traceback). 2: wrong usage. 3: done, but some input was rejected (`msr-local sta
 
 **Home.** `--home DIR` or `MSR_LOCAL_HOME`, else the user's data folder. It holds `msr.db` (SQLite) and, if you make
 one, `prompts/` with your own versions of the prompt templates; `adapters/` and `training/` come from `finetune`.
+`recall/`, with large histories, is a copy that saves time and may be deleted.
 """
 
 

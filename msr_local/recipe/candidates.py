@@ -53,6 +53,16 @@ class _Scores:
     recall: Vector  # their sum, shape [I]
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What recall looks things up in, for U users and I items."""
+
+    by_user: sparse.csr_matrix  # 1 where a user took an item, shape [U, I]
+    by_item: sparse.csc_matrix  # the same by item
+    follows: sparse.csr_matrix  # how often one item followed another, shape [I, I]
+    text: sparse.csr_matrix  # TF-IDF, shape [I, words]
+
+
 class Recall:
     """Cheap scores over a catalogue of I items.
 
@@ -67,17 +77,24 @@ class Recall:
         items: npt.NDArray[np.int32],
         texts: Sequence[str],
     ) -> None:
-        self.item_ids = list(item_ids)
-        self._index = {item_id: i for i, item_id in enumerate(self.item_ids)}
-        size = len(self.item_ids)
-        shape = (int(users.max()) + 1 if len(users) else 0, size)
+        shape = (int(users.max()) + 1 if len(users) else 0, len(item_ids))
         taken = sparse.csr_matrix((np.ones(len(users)), (users, items)), shape=shape)
         taken.data[:] = 1.0  # a repeat is no second user
-        self._by_item = taken.tocsc()
-        self._by_user = taken
-        self.count: Vector = np.asarray(taken.sum(axis=0), dtype=np.float64).ravel()
-        self._follows = _transitions(users, items, size)
-        self._text = _tf_idf(texts)
+        self._set(item_ids, Tables(taken, taken.tocsc(), _transitions(users, items, shape[1]), _tf_idf(texts)))
+
+    @classmethod
+    def of(cls, item_ids: Sequence[str], tables: Tables) -> Recall:
+        """A recall with tables that were made before."""
+        recall = cls.__new__(cls)
+        recall._set(item_ids, tables)
+        return recall
+
+    def _set(self, item_ids: Sequence[str], tables: Tables) -> None:
+        self.item_ids, self.tables = list(item_ids), tables
+        self._index = {item_id: i for i, item_id in enumerate(self.item_ids)}
+        self._by_user, self._by_item = tables.by_user, tables.by_item
+        self._follows, self._text = tables.follows, tables.text
+        self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
 
     def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
         """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""

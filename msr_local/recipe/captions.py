@@ -41,31 +41,32 @@ class Captions:
         self._workspace, self._weights, self._asker, self._progress = workspace, weights, asker, progress
 
     @cached_property
-    def _settings(self) -> str:
+    def settings(self) -> str:
+        """Hash of all that shapes a caption but the picture."""
         template = self._asker.template("item_caption")
         shape = [self._weights.config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
         return fingerprint("caption", self._weights.caption_id, template.sha256, shape)
 
     def _key(self, item: Item) -> str:
-        return fingerprint(self._settings, item.image_sha256)
+        return fingerprint(self.settings, item.image_sha256)
 
     def of(self, item: Item) -> str | None:
         """The caption made of this very picture by this very model, if it is there."""
         if self._weights.caption_id is None or item.image is None:
             return None
-        return results.caption(self._workspace, item.item_id, self._settings, self._key(item))
+        return results.caption(self._workspace, item.item_id, self.settings, self._key(item))
 
     def known(self) -> dict[str, str]:
         """{item id: caption} of the present model; one of a picture that has changed since may be among them."""
         if self._weights.caption_id is None:
             return {}
-        return {item: text for item, (_, text) in results.captions(self._workspace, self._settings).items()}
+        return {item: text for item, (_, text) in results.captions(self._workspace, self.settings).items()}
 
     def state(self) -> str:
         """A hash of all captions of the present model: changes with each new one."""
         if self._weights.caption_id is None:
             return ""
-        return fingerprint(sorted(key for key, _ in results.captions(self._workspace, self._settings).values()))
+        return fingerprint(sorted(key for key, _ in results.captions(self._workspace, self.settings).values()))
 
     def make(self, items: Iterable[Item] | None = None, limit: int | None = None) -> CaptionRun:
         """Caption the items that have a picture and no caption yet (all by default, popular ones first).
@@ -75,7 +76,7 @@ class Captions:
         if self._weights.caption_id is None:
             raise ModelError("captions need a vision model. Next: msr-local models use --model FILE --mmproj FILE.")
         run = CaptionRun()
-        known = results.captions(self._workspace, self._settings)
+        known = results.captions(self._workspace, self.settings)
         missing = []
         for item in histories.items_with_image(self._workspace) if items is None else items:
             if known.get(item.item_id, ("",))[0] == self._key(item):
@@ -142,7 +143,7 @@ class Captions:
             run.failed.append((item, "the model wrote nothing"))
             return
         model = self._weights.config.model.name
-        results.save_caption(self._workspace, item, self._settings, self._key(item), text, model)
+        results.save_caption(self._workspace, item, self.settings, self._key(item), text, model)
         run.made += 1
 
 

@@ -20,7 +20,7 @@ from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from . import scoring, views
+from . import kept_recall, scoring, views
 from .asking import ROOMS, Asker, Progress
 from .candidates import Candidate, Recall
 from .captions import LONGEST_EDGE, Captions, picture
@@ -62,7 +62,7 @@ class Recommender:
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress
-        self._recall: tuple[object, Recall] | None = None
+        self._recall: tuple[str, Recall] | None = None
         self.asker = Asker(weights.config, workspace.home / "prompts", open_engine)
         self.judge = self.asker  # who answers yes or no: the same model, or a merged one that was tuned for it
         if weights.scoring_config != weights.config:
@@ -78,12 +78,22 @@ class Recommender:
     @property
     def recall(self) -> Recall:
         """The collaborative scores over the whole workspace as it is now."""
-        revision = (histories.revision(self.workspace), self.captions.state() if self.recipe.caption else "")
-        if self._recall is None or self._recall[0] != revision:
+        if self._recall is None or self._recall[0] != self._revision():
+            folder = self.workspace.home / "recall"
             with self.workspace.snapshot():
-                arrays, texts = histories.interaction_arrays(self.workspace), self.texts()
-            self._recall = (revision, Recall(*arrays, texts))
+                revision = self._revision()
+                kept = kept_recall.load(folder, revision)
+                recall = kept or Recall(*histories.interaction_arrays(self.workspace), self.texts())
+            if kept is None:
+                kept_recall.save(folder, revision, recall)
+            self._recall = (revision, recall)
         return self._recall[1]
+
+    def _revision(self) -> str:
+        """Hash of all that recall is made of."""
+        return fingerprint(
+            "recall", histories.revision(self.workspace), self.captions.settings if self.recipe.caption else ""
+        )
 
     def texts(self) -> list[str]:
         """Every item in words, for recall: title, attributes and, where the recipe has captions, its picture."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .rows import InteractionRow, ItemRow, Rejected
+from .schema import TOKEN
 from .workspace import Workspace
 
 
@@ -128,6 +129,8 @@ def add_interactions(
             )
         workspace.execute("DELETE FROM incoming")
         added.new = workspace.one("SELECT count(*) FROM interactions") - before
+        if added.new:
+            workspace.execute(f"UPDATE revision SET token = {TOKEN}")
         added.changed = written - added.new
         added.unchanged = left - written
     return added

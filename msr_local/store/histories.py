@@ -139,12 +139,10 @@ def log(workspace: Workspace) -> Log:
     return Log(item_ids, list(user_ids), np.array(users, np.int32), np.array(taken, np.int32), np.array(times, float))
 
 
-def revision(workspace: Workspace) -> tuple[object, ...]:
-    """Changes whenever another connection, or this one, has written to the catalogue."""
-    counts = workspace.execute(
-        "SELECT (SELECT count(*) FROM items), (SELECT max(rowid) FROM items), count(*), max(id) FROM interactions"
-    ).fetchone()
-    return (*counts, workspace.one("PRAGMA data_version"))
+def revision(workspace: Workspace) -> tuple[str, int | None]:
+    """Another one after each change of items, interactions or captions, in this process or any other."""
+    token, last = workspace.execute("SELECT token, (SELECT max(id) FROM interactions) FROM revision").fetchone()
+    return token, last
 
 
 def texts(workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({})) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 from sqlite_utils.migrations import Migrations
 
 migrations = Migrations("msr_local")
+TOKEN = "lower(hex(randomblob(16)))"
+_CHANGES = ("INSERT", "UPDATE", "DELETE")
 
 
 def _run(db: Any, script: str) -> None:
@@ -213,3 +215,18 @@ def m005_training(db: Any) -> None:
         )
         """,
     )
+
+
+@migrations()
+def m007_revision(db: Any) -> None:
+    """A token that is another one after each change of what recall reads, whoever made it.
+
+    New interactions need no trigger: their ids tell, and `add_interactions` draws a token for each file.
+    """
+    _run(db, f"CREATE TABLE revision (token TEXT NOT NULL);\nINSERT INTO revision VALUES ({TOKEN})")
+    for table, changes in {"items": _CHANGES, "captions": _CHANGES, "interactions": _CHANGES[1:]}.items():
+        for change in changes:
+            name = f"revision_{table}_{change.lower()}"
+            db.execute(
+                f"CREATE TRIGGER {name} AFTER {change} ON {table} BEGIN UPDATE revision SET token = {TOKEN}; END"
+            )
