@@ -50,10 +50,10 @@ def save(folder: Path, key: str, recall: Recall) -> None:
             part.replace(folder / key)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    for other in folder.iterdir() if folder.is_dir() else ():
-        anothers = other.suffix == ".unfinished" and time.time() - other.stat().st_mtime < _ABANDONED
-        if other.name != key and not anothers:
-            shutil.rmtree(other, ignore_errors=True)
+        for other in folder.iterdir():
+            anothers = other.suffix == ".unfinished" and time.time() - other.stat().st_mtime < _ABANDONED
+            if other.name != key and not anothers:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def load(folder: Path, key: str) -> Recall | None:
