@@ -1,6 +1,6 @@
 """Do the summaries follow people whose taste changes? Measured on people who were held out of training.
 
-    python -m embedded.drift --adapter adapters/summariser/summariser.gguf --users 12
+    python -m embedded.drift --adapter adapters/summariser/adapter.gguf --users 12
 
 The real engine writes them, from the shipped templates, block by block as `Preferences` does. With `--adapter none`
 the plain model writes, with `--adapter rule` the rule that made the training data: the best there is to reach.
@@ -23,7 +23,7 @@ from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import mean_estimate
 from msr_local.recipe.descriptions import describe
-from msr_local.recipe.preferences import MAX_TOKENS
+from msr_local.recipe.preferences import MAX_TOKENS, REPEAT_PENALTY
 
 from .shoppers import NOISE, History, People
 from .summaries import FIRST, LATER, State, after, named, text
@@ -178,7 +178,9 @@ def main() -> None:
     parser.add_argument("--adapter", required=True, help=f"a GGUF file, {NONE!r} or {RULE!r}")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--users", type=int, default=12, help="of each source")
-    parser.add_argument("--penalty", type=float, nargs="+", default=[1.0], help="repeat penalties to try")
+    parser.add_argument(
+        "--penalty", type=float, nargs="+", help="repeat penalties to try; by default as msr-local does"
+    )
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--show", type=int, default=1, help="people of each source whose summaries are printed")
@@ -190,7 +192,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write, measure and print."""
     histories = people(arguments.data, arguments.users, arguments.seed)
     found = {}
-    for penalty in arguments.penalty if arguments.adapter != RULE else [1.0]:
+    ours = [REPEAT_PENALTY if arguments.adapter == NONE else 1.0]  # as `Asker.write` has it
+    for penalty in (arguments.adapter != RULE and arguments.penalty) or ours:
         if arguments.adapter == RULE:
             write = by_rule()
             chains = [chain(history, write) for history in histories]

@@ -65,6 +65,8 @@ def load(data: Path, work: Path) -> tuple[list[Picture], npt.NDArray[np.uint8]]:
     seen = _once(work / f"photos-{EDGE}.npy", lambda: (squashed(Image.open(path)) for _, path in found))
     drawn = list(drawings())
     made = _once(work / f"drawn-{EDGE}.npy", lambda: (np.asarray(image()) for _, image in drawn))
+    if (len(seen), len(made)) != (len(found), len(drawn)):
+        raise SystemExit(f"{work}: other pictures than today's are kept here. Remove its *.npy and *.npz.")
     return [picture for picture, _ in [*found, *drawn]], np.concatenate([seen, made])
 
 

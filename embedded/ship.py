@@ -1,8 +1,10 @@
 """Put what was trained into `adapters/`, each file with a manifest that says how it was made and how good it is.
 
-python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json
-python -m embedded.ship summariser --work work/summariser --metrics tuned=work/summariser/drift.json
-python -m embedded.ship recommender --home work/shop/home --metrics shoppers=work/shop-test/measured.json
+python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json work/eyes/parity.json
+cd work/summariser && python -m embedded.ship summariser --work . --metrics tuned=t.json untuned=u.json rule=r.json
+python -m embedded.ship recommender --home work/shop/home --metrics shoppers=work/shop-measured.json
+
+What is measured is measured with what is shipped: ship first without --metrics, measure, and ship again with them.
 """
 
 from __future__ import annotations

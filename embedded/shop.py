@@ -4,7 +4,8 @@ python -m embedded.shop write work/shop           # the catalogue, and the train
 msr-local --home work/shop/home ingest work/shop/items.csv work/shop/interactions.csv
 msr-local --home work/shop/home finetune --rows 400 --epochs 1 --rank 8 --alpha 16 --name shop
 python -m embedded.ship recommender --home work/shop/home --name shop
-python -m embedded.shop measure work/shop-test    # held-out shoppers, their last purchases held back
+python -m embedded.shop measure work/shop-test > work/shop-measured.json    # held-out shoppers
+python -m embedded.ship recommender --home work/shop/home --name shop --metrics shoppers=work/shop-measured.json
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -59,7 +61,7 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
     began = time.monotonic()
     for back in range(HELD_BACK, 0, -1):
         write(folder, [*purchases(training), *purchases(others, back)])
-        with Workspace(folder / "home") as workspace:
+        with tempfile.TemporaryDirectory(dir=folder) as home, Workspace(Path(home)) as workspace:
             ingest(workspace, folder / "items.csv", folder / "interactions.csv")
             weights = choose(workspace, adapter=adapter)
             recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
@@ -67,14 +69,14 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
                 recommender.captions.make()
                 for one in others:
                     asked.append(one.user_id)
-                    seen = {item for item, _ in one.history[:-back]}
+                    seen = [item for item, _ in one.history[:-back]]  # in time order
                     target, taste = one.history[-back][0], one.tastes[-1]
                     ranked = recommender.recommend(one.user_id, 10, candidates).items
                     lists = {
                         "recommended": [item.item_id for item in ranked],
                         "popular": [item for item in popular if item not in seen][:10],
                     }
-                    recalled = recommender.recall.candidates(list(seen), 10)
+                    recalled = recommender.recall.candidates(seen, 10)
                     lists["recall alone"] = [one.item_id for one in recalled]
                     for name, items in lists.items():
                         found.setdefault(f"{name}: HR@10", []).append(target in items)

@@ -60,7 +60,7 @@ def captioned() -> list[tuple[pictures.Picture, str]]:
 
 
 def test_combinations_never_seen_are_named(captioned: list[tuple[pictures.Picture, str]]) -> None:
-    """120 of the 462 held-out ones: with a share of 0.9, one lot in twenty would have fewer than 0.85 right."""
+    """120 of the 462 held-out ones: with a share of 0.9, one lot in eighty would have fewer than 0.85 right."""
     assert np.mean([pictures.named(one, said)["all three"] for one, said in captioned]) >= 0.85
 
 

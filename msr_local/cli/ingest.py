@@ -22,8 +22,9 @@ _BLIND = (
     "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
 )
 _NARROW = (
-    "These captions are the embedded model's: its eyes know clothes, groceries and the demo's drawings, nothing else. "
-    "Next, for other pictures: --no-captions, or msr-local models use --model FILE --mmproj FILE."
+    "The embedded model writes the captions: its eyes know clothes, groceries and the demo's drawings, nothing else. "
+    "For other pictures: --no-captions here and --recipe no-image later, or msr-local models use --model FILE "
+    "--mmproj FILE."
 )
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
@@ -97,7 +98,7 @@ def ingest(
             )  # fmt: skip
             with recommender:
                 if wanted:
-                    document["captions"] = _caption(session, recommender, limit)
+                    document["captions"] = _caption(session, recommender, done.images, limit)
                 if summaries:
                     document["summaries"] = _summarise(recommender, progress)
     session.output.result(document, lambda: _table(done, document), as_json=as_json)
@@ -112,10 +113,10 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
     return {column: field for column, _, field in pairs}
 
 
-def _caption(session: opt.Session, recommender: Recommender, limit: int | None) -> dict[str, int]:
-    run = recommender.captions.make(limit=limit)
-    if run.made and recommender.weights.origin == "embedded":
+def _caption(session: opt.Session, recommender: Recommender, pictures: int, limit: int | None) -> dict[str, int]:
+    if recommender.weights.origin == "embedded" and len(recommender.captions.known()) < pictures:
         session.output.note(_NARROW)
+    run = recommender.captions.make(limit=limit)
     for item, reason in run.failed[:_SHOWN]:
         session.output.note(f"No caption for item {item.item_id!r}: {reason}")
     return {"made": run.made, "present": run.present, "failed": len(run.failed), "left": run.left}

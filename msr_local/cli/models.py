@@ -21,12 +21,18 @@ def models(context: typer.Context) -> None:
 @app.command(name="list")
 def list_models(context: typer.Context, as_json: opt.Json = False) -> None:
     """Show the embedded model and the workspace's choice."""
+    from contextlib import suppress
+
     from .. import shipped
     from ..engine import embedded
+    from ..errors import ModelError
 
     session: opt.Session = context.obj
+    eyes = None
     with session.workspace() as workspace:
-        kept, eyes = workspace.setting("model"), shipped.find(workspace, shipped.EYES)
+        kept = workspace.setting("model")
+        with suppress(ModelError):  # they say what is wrong where they are used
+            eyes = shipped.find(workspace, shipped.EYES)
     ours = {"model": str(embedded.prepared_path()), "mmproj": str(eyes.file) if eyes else None}
     rows: list[dict[str, Any]] = [{"name": "embedded", "active": kept is None, **ours}]
     if kept:

@@ -156,14 +156,16 @@ class Recall:
             return sparse.csr_matrix((len(recent), len(self.item_ids)))
         people = [self._people(item) for item in recent]
         lengths = np.array([len(some) for some in people])
-        # Of a part of the people, each stands for several.
-        share = np.repeat(self.count[recent] / np.maximum(lengths, 1), lengths)
         chosen = sparse.csr_matrix(
-            (share, np.concatenate(people), np.r_[0, lengths.cumsum()]), shape=(len(recent), self._by_user.shape[0])
+            (np.ones(lengths.sum()), np.concatenate(people), np.r_[0, lengths.cumsum()]),
+            shape=(len(recent), self._by_user.shape[0]),
         )
         joint = (chosen @ self._by_user).tocoo()
+        # Of a part of the people, each stands for several in the cosine; but only those seen are witnesses.
+        share = self.count[recent] / np.maximum(lengths, 1)
+        both = np.minimum(joint.data * share[joint.row], self.count[joint.col])
         item = np.array(recent)[joint.row]
-        cosine = joint.data / np.sqrt(self.count[item] * self.count[joint.col])
+        cosine = both / np.sqrt(self.count[item] * self.count[joint.col])
         values = np.where(item == joint.col, 0.0, cosine * joint.data / (joint.data + _SHRINK))
         return sparse.csr_matrix((values, (joint.row, joint.col)), shape=joint.shape)
 

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
+from numpy.lib.format import open_memmap
 
 from .candidates import Recall, Tables
 
+FORMAT = 1  # another number where the tables, or how they are made, change
 WORTH = 200_000  # interactions from which on; fewer are read in a moment
 _ABANDONED = 3600.0  # seconds after which an unfinished set is nobody's
 _ITEMS = "items.json"
@@ -47,6 +49,7 @@ def save(folder: Path, key: str, recall: Recall) -> None:
                 json.dump({"shapes": shapes, "item_ids": recall.item_ids}, text)
                 text.flush()
                 os.fsync(text.fileno())
+            shutil.rmtree(folder / key, ignore_errors=True)  # it is there only if it is broken
             part.replace(folder / key)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -63,7 +66,7 @@ def load(folder: Path, key: str) -> Recall | None:
         kept = json.loads((place / _ITEMS).read_text(encoding="utf-8"))
         tables: dict[str, Any] = {}
         for field in fields(Tables):
-            arrays = tuple(np.load(place / f"{field.name}.{array}.npy", mmap_mode="r") for array in _ARRAYS)
+            arrays = tuple(open_memmap(place / f"{field.name}.{array}.npy", mode="r") for array in _ARRAYS)
             kind = _KINDS.get(field.name, sparse.csr_matrix)
             tables[field.name] = kind(arrays, shape=tuple(kept["shapes"][field.name]))
         return Recall.of(kept["item_ids"], Tables(**tables))

@@ -91,9 +91,8 @@ class Recommender:
 
     def _revision(self) -> str:
         """Hash of all that recall is made of."""
-        return fingerprint(
-            "recall", histories.revision(self.workspace), self.captions.settings if self.recipe.caption else ""
-        )
+        captions = self.captions.settings if self.recipe.caption else ""
+        return fingerprint("recall", kept_recall.FORMAT, histories.revision(self.workspace), captions)
 
     def texts(self) -> list[str]:
         """Every item in words, for recall: title, attributes and, where the recipe has captions, its picture."""

@@ -219,9 +219,9 @@ def m005_training(db: Any) -> None:
 
 @migrations()
 def m007_revision(db: Any) -> None:
-    """A token that is another one after each change of what recall reads, whoever made it.
+    """A token that is another one after each change of what recall reads.
 
-    New interactions need no trigger: their ids tell, and `add_interactions` draws a token for each file.
+    New interactions need no trigger for each: `add_interactions` draws a token for each file.
     """
     _run(db, f"CREATE TABLE revision (token TEXT NOT NULL);\nINSERT INTO revision VALUES ({TOKEN})")
     for table, changes in {"items": _CHANGES, "captions": _CHANGES, "interactions": _CHANGES[1:]}.items():

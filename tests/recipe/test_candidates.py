@@ -179,6 +179,17 @@ def test_of_an_item_that_very_many_took_a_lot_of_people_is_asked(monkeypatch: py
     assert knn[0] == pytest.approx(knn[1], rel=0.35) and knn[0] != knn[1]
 
 
+def test_one_witness_out_of_a_lot_of_people_is_one_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 500 rare items was taken once, by somebody who took item 0 as 1,000 did; item 1 by 200 of them."""
+    logs = [[0, *([1] if user % 5 == 0 else []), *([2 + user // 2] if user % 2 else [])] for user in range(1000)]
+    recall = recall_of(logs, ["a"] * 502)
+    monkeypatch.setattr("msr_local.recipe.candidates._PEOPLE", 100)
+    first, *others = recall.candidates(["i0"], 9)
+    assert first.item_id == "i1"
+    knn = [one.recall * one.shares["item_knn"] for one in (first, *others)]
+    assert max(knn[1:]) < 0.4 * knn[0]
+
+
 def test_items_that_the_same_people_took_find_each_other() -> None:
     recall = recall_of([[1, *log, 0] for log in NOISE] + NOISE, PLAIN)  # nothing ever follows i0
     found, *_ = recall.candidates(["i0"], 29)

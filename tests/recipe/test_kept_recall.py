@@ -83,7 +83,7 @@ def test_reading_the_same_files_again_changes_nothing(workspace: Workspace, shel
     assert histories.revision(workspace) == before
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "no items", "nonsense"])
+@pytest.mark.parametrize("harm", ["cut", "gone", "no items", "nonsense", "empty", "an archive"])
 def test_a_broken_copy_is_made_anew(workspace: Workspace, shelf: Path, models: Path, harm: str) -> None:
     first = opened(workspace, models).candidates(["i1"], 9)
     (kept,) = shelf.iterdir()
@@ -91,11 +91,14 @@ def test_a_broken_copy_is_made_anew(workspace: Workspace, shelf: Path, models: P
         (kept / "follows.data.npy").write_bytes((kept / "follows.data.npy").read_bytes()[:-8])
     elif harm == "gone":
         (kept / "text.indptr.npy").unlink()
+    elif harm in ("empty", "an archive"):
+        (kept / "text.data.npy").write_bytes(b"" if harm == "empty" else b"PK\x03\x04 nonsense")
     elif harm == "no items":
         (kept / "items.json").write_text("{}")
     else:
         (kept / "by_user.indices.npy").write_bytes(b"\x93NUMPY nonsense")
     assert opened(workspace, models).candidates(["i1"], 9) == first
+    assert kept_recall.load(shelf, kept.name) is not None and len(list(shelf.iterdir())) == 1
     shutil.rmtree(shelf)
     assert opened(workspace, models).candidates(["i1"], 9) == first
 
