@@ -66,7 +66,7 @@ def load(folder: Path, key: str) -> Recall | None:
         kept = json.loads((place / _ITEMS).read_text(encoding="utf-8"))
         tables: dict[str, Any] = {}
         for field in fields(Tables):
-            arrays = tuple(open_memmap(place / f"{field.name}.{array}.npy", mode="r") for array in _ARRAYS)
+            arrays: Any = tuple(open_memmap(place / f"{field.name}.{array}.npy", mode="r") for array in _ARRAYS)
             kind = _KINDS.get(field.name, sparse.csr_matrix)
             tables[field.name] = kind(arrays, shape=tuple(kept["shapes"][field.name]))
         return Recall.of(kept["item_ids"], Tables(**tables))
