@@ -23,7 +23,7 @@ from .pictures import drawings, named
 from .ship import ADAPTERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "embedded-model.md"
-SHEET = PAGE.with_name("embedded-drawings.png")
+SHEET = PAGE.with_name("embedded-drawings.jpg")
 _ACROSS, _CELL, _TEXT = 6, 150, 46  # pictures in a row, pixels of one, pixels below it
 _BLOCK = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- end -->)", re.DOTALL)
 _ASKED = {  # measure of embedded.measure: what the page calls it, the least that was asked, what was aimed at
@@ -137,7 +137,7 @@ def sheet(said: dict[str, str], path: Path, count: int = 24, wrong: int = 12) ->
             lines += _wrapped(f"truth: {picture.name.split(' #')[0]}", pen, font, _CELL - 6)
         for line, text in enumerate(lines[:4]):
             pen.text((x + 3, y + _CELL + 1 + 11 * line), text, "black" if right else (170, 20, 20), font=font)
-    image.quantize(160).save(path, optimize=True)
+    image.save(path, quality=85, optimize=True)
 
 
 def _wrapped(text: str, pen: ImageDraw.ImageDraw, font: Any, width: int) -> list[str]:

@@ -26,5 +26,5 @@ def test_the_sheet_shows_held_out_drawings(tmp_path) -> None:
     from embedded.pictures import drawings
 
     held = [picture for picture, _ in drawings() if picture.held_out][:30]
-    report.sheet({one.name: "A red mug." for one in held}, tmp_path / "sheet.png", count=6, wrong=3)
-    assert (tmp_path / "sheet.png").stat().st_size > 5_000
+    report.sheet({one.name: "A red mug." for one in held}, tmp_path / "sheet.jpg", count=6, wrong=3)
+    assert (tmp_path / "sheet.jpg").stat().st_size > 5_000
