@@ -79,6 +79,17 @@ def drift() -> str:
     return _table(["of summaries or changes of taste", *columns], rows)
 
 
+def sources() -> str:
+    """The two measures that matter most, of the shipped summariser, by where the people come from."""
+    (tuned,) = metrics("summariser")["tuned"].values()
+    rows = [
+        [source, *(_percent({"value": found[name][0], "ci95": found[name][1:]}) for name in (_DRIFT[1], _DRIFT[3]))]
+        for source, found in tuned.items()
+        if source != "all"
+    ]
+    return _table(["people of", _DRIFT[1], _DRIFT[3]], rows)
+
+
 def shoppers() -> str:
     """How well the shipped recommender does for the demo's held-out shoppers."""
     found = metrics("recommender")["shoppers"]
@@ -90,7 +101,7 @@ def shoppers() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "captions": captions, "confusions": confusions, "drift": drift, "shoppers": shoppers,
+    "captions": captions, "confusions": confusions, "drift": drift, "sources": sources, "shoppers": shoppers,
 }  # fmt: skip
 
 
