@@ -59,29 +59,31 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
     found: dict[str, list[float]] = {}
     asked: list[str] = []
     began = time.monotonic()
-    for back in range(HELD_BACK, 0, -1):
-        write(folder, [*purchases(training), *purchases(others, back)])
-        with tempfile.TemporaryDirectory(dir=folder) as home, Workspace(Path(home)) as workspace:
-            ingest(workspace, folder / "items.csv", folder / "interactions.csv")
-            weights = choose(workspace, adapter=adapter)
-            recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
-            with Recommender(workspace, weights, recipe) as recommender:
-                recommender.captions.make()
-                for one in others:
-                    asked.append(one.user_id)
-                    seen = [item for item, _ in one.history[:-back]]  # in time order
-                    target, taste = one.history[-back][0], one.tastes[-1]
-                    ranked = recommender.recommend(one.user_id, 10, candidates).items
-                    lists = {
-                        "recommended": [item.item_id for item in ranked],
-                        "popular": [item for item in popular if item not in seen][:10],
-                    }
-                    recalled = recommender.recall.candidates(seen, 10)
-                    lists["recall alone"] = [one.item_id for one in recalled]
-                    for name, items in lists.items():
-                        found.setdefault(f"{name}: HR@10", []).append(target in items)
-                        share = np.mean([matches(taste, looks[item]) for item in items])
-                        found.setdefault(f"{name}: to their taste", []).append(float(share))
+    with tempfile.TemporaryDirectory(dir=folder) as kept:  # a fresh one: an earlier run's has the answers
+        home = Path(kept)
+        for back in range(HELD_BACK, 0, -1):
+            write(folder, [*purchases(training), *purchases(others, back)])
+            with Workspace(home) as workspace:
+                ingest(workspace, folder / "items.csv", folder / "interactions.csv")
+                weights = choose(workspace, adapter=adapter)
+                recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
+                with Recommender(workspace, weights, recipe) as recommender:
+                    recommender.captions.make()
+                    for one in others:
+                        asked.append(one.user_id)
+                        seen = [item for item, _ in one.history[:-back]]  # in time order
+                        target, taste = one.history[-back][0], one.tastes[-1]
+                        ranked = recommender.recommend(one.user_id, 10, candidates).items
+                        lists = {
+                            "recommended": [item.item_id for item in ranked],
+                            "popular": [item for item in popular if item not in seen][:10],
+                        }
+                        recalled = recommender.recall.candidates(seen, 10)
+                        lists["recall alone"] = [one.item_id for one in recalled]
+                        for name, items in lists.items():
+                            found.setdefault(f"{name}: HR@10", []).append(target in items)
+                            share = np.mean([matches(taste, looks[item]) for item in items])
+                            found.setdefault(f"{name}: to their taste", []).append(float(share))
     return {
         "questions": len(others) * HELD_BACK,
         "seconds": round(time.monotonic() - began),
@@ -94,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["write", "measure"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--candidates", type=int, default=50)
+    parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--adapter", help="another recommender than the shipped one, or none")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
