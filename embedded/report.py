@@ -90,6 +90,18 @@ def sources() -> str:
     return _table(["people of", _DRIFT[1], _DRIFT[3]], rows)
 
 
+def questions() -> str:
+    """AUC over the recommender's validation questions: of its own log-odds, of recall, and of both."""
+    found = metrics("recommender")
+    names = {"before": "untuned log-odds", "after": "log-odds of the shipped adapter", "recall": "recall alone",
+             "fused": "shipped adapter, fused with recall"}  # fmt: skip
+    rows = []
+    for key, name in names.items():
+        auc = found[key]["auc"]
+        rows.append([name, "{:.3f} [{:.3f}, {:.3f}]".format(auc["value"], *auc["ci95"])])
+    return _table(["validation questions", "AUC [95%]"], rows)
+
+
 def shoppers() -> str:
     """How well the shipped recommender does for the demo's held-out shoppers."""
     found = metrics("recommender")["shoppers"]
@@ -101,8 +113,8 @@ def shoppers() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "captions": captions, "confusions": confusions, "drift": drift, "sources": sources, "shoppers": shoppers,
-}  # fmt: skip
+    one.__name__: one for one in (captions, confusions, drift, sources, questions, shoppers)
+}
 
 
 def filled(page: str, blocks: dict[str, str]) -> str:
