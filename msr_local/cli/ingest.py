@@ -125,11 +125,11 @@ def _caption(session: opt.Session, recommender: Recommender, pictures: int, limi
 def _summarise(recommender: Recommender, progress: Any) -> int:
     from ..store.histories import users
 
-    everyone = users(recommender.workspace)
-    for done, user in enumerate(everyone):
+    everyone = [user["user"] for user in users(recommender.workspace)]
+    people = ((user, recommender.history(user)) for user in everyone)
+    progress("users", 0, len(everyone))
+    for done, _ in enumerate(recommender.preferences.chains(people), start=1):
         progress("users", done, len(everyone))
-        recommender.preferences.chain(user["user"], recommender.history(user["user"]))
-    progress("users", len(everyone), len(everyone))
     return len(everyone)
 
 

@@ -23,6 +23,7 @@ _STAGES = {
     "summary": "Summarising the history",
     "scores": "Scoring candidates",
     "evidence": "Measuring the evidence",
+    "summaries for questions": "Summarising histories",
     "train questions": "Making training questions",
     "validation questions": "Making validation questions",
     "training": "Training",

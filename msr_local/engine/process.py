@@ -180,11 +180,13 @@ class EngineProcess:
         adapter: str | None = None,
         max_tokens: int = 128,
         repeat_penalty: float = 1.0,
+        said: Sequence[str] = (),
     ) -> Iterator[tuple[int, Generation]]:
         """See `Engine`."""
         return self._child.stream(
-            "generate_many", prefix, suffixes, adapter=adapter, max_tokens=max_tokens, repeat_penalty=repeat_penalty
-        )
+            "generate_many", prefix, suffixes, adapter=adapter, max_tokens=max_tokens, repeat_penalty=repeat_penalty,
+            said=said,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End the child at once; it holds no state worth keeping."""

@@ -49,6 +49,7 @@ class EngineConfig:
     context: int = 4096
     threads: int | None = None
     image_detail: Literal["overview", "tiles"] = "overview"
+    states: Path | None = None  # a folder of these very weights' own, where states of long prefixes are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,6 @@ class ModelFacts:
     name: str
     context: int
     vision: bool
-    batch_stable: bool  # candidates may be scored together: z moves by less than 0.02
     chat_template: str | None
     bos: str
     eos: str
@@ -139,8 +139,9 @@ class Engine(Protocol):
         adapter: str | None = None,
         max_tokens: int = 128,
         repeat_penalty: float = 1.0,
+        said: Sequence[str] = (),
     ) -> Iterator[tuple[int, Generation]]:
-        """Continue `prefix + suffix` for each suffix, greedily, as many at a time as fit.
+        """Continue `prefix + suffix` for each suffix, greedily, as many at a time as fit; `said` holds one text each.
 
         Yields (place of the suffix, its text) as each is finished; a text that ends makes room for the next
         suffix. `ContextOverflow` comes when all suffixes before the over-long one are finished: the first that has

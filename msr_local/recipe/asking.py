@@ -93,21 +93,22 @@ class Asker:
         return _one_line(question, made)
 
     def write_many(
-        self, questions: Sequence[Question], max_tokens: int, repeat_penalty: float, *, role: str
-    ) -> Iterator[tuple[int, str]]:
-        """The answers of `write` to questions with one prefix, many at a time: (place of the question, answer).
+        self, questions: Sequence[Question], max_tokens: int, repeat_penalty: float, *, role: str,
+        said: Sequence[str] = (),
+    ) -> Iterator[tuple[int, str]]:  # fmt: skip
+        """The answers of `write`, many at a time: (place of the question, answer), as they are finished.
 
-        They come as they are finished.
+        Questions with the same prefix are answered together.
         """
-        if not questions:
-            return
         tuned = self._adapter(role)
-        written = self.engine.generate_many(
-            questions[0].prefix, [question.suffix for question in questions], adapter=tuned, max_tokens=max_tokens,
-            repeat_penalty=1.0 if tuned else repeat_penalty,
-        )  # fmt: skip
-        for place, made in written:
-            yield place, _one_line(questions[place], made)
+        for start, end in _same_prefix(questions):
+            group = questions[start:end]
+            written = self.engine.generate_many(
+                group[0].prefix, [question.suffix for question in group], adapter=tuned, max_tokens=max_tokens,
+                repeat_penalty=1.0 if tuned else repeat_penalty, said=said[start:end],
+            )  # fmt: skip
+            for place, made in written:
+                yield start + place, _one_line(group[place], made)
 
     def _adapter(self, role: str) -> str | None:
         return role if role in self._config.adapters else None
@@ -119,21 +120,24 @@ class Asker:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
         """The log-odds of yes, in order; neighbours with the same prefix are asked together."""
-        start = 0
-        while start < len(questions):
-            prefix = questions[start].prefix
-            end = start
-            while end < len(questions) and questions[end].prefix == prefix:
-                end += 1
+        for start, end in _same_prefix(questions):
             suffixes = [question.suffix for question in questions[start:end]]
-            yield from self.engine.log_odds(prefix, suffixes, adapter=self._judge)
-            start = end
+            yield from self.engine.log_odds(questions[start].prefix, suffixes, adapter=self._judge)
 
     def close(self) -> None:
         """End the engine; the next question starts a new one."""
         if "engine" in self.__dict__:
             self.engine.close()
             del self.engine
+
+
+def _same_prefix(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
+    """Cut questions into runs of neighbours with the same prefix: (first, end) of each."""
+    start = 0
+    for end in range(1, len(questions) + 1):
+        if end == len(questions) or questions[end].prefix != questions[start].prefix:
+            yield start, end
+            start = end
 
 
 def _one_line(question: Question, made: Generation) -> str:

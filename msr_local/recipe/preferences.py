@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..store import results
@@ -19,6 +21,31 @@ from .recipes import Recipe
 MAX_TOKENS = 96
 # The summary before counts as said: without that pressure an untuned small model copies it word for word.
 REPEAT_PENALTY = 1.2
+_SIDE_BY_SIDE = 64  # chains in the making
+
+
+@dataclass(slots=True)
+class _Chain:
+    """A person's chain in the making: `kept` are the summaries that are there, valid or not, by block."""
+
+    user_id: str
+    past: bool
+    steps: list[Block]
+    kept: dict[int, Preference]
+    made: list[Preference] = field(default_factory=list)
+
+    @property
+    def before(self) -> Preference | None:
+        return self.made[-1] if self.made else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The next summary of a chain, still without words, and the question that gets them."""
+
+    preference: Preference
+    question: Question
+    said: str
 
 
 class Preferences:
@@ -50,58 +77,100 @@ class Preferences:
 
         With `past`, `history` ends at some earlier point: the chain that belongs to the present stays as it is.
         """
-        steps = blocks(history, self._recipe.block_size, self._recipe.window)
-        if not steps:
-            return []
-        if self._recipe.direct:
-            everything = tuple(one for block in steps for one in block.interactions)
-            steps = [Block(steps[-1].index, everything)]
-        kept = results.preferences(self._workspace, user_id, self.settings)
-        chain: list[Preference] = []
-        for done, block in enumerate(steps):
-            before = chain[-1] if chain else None
-            items = [(one.item, self._caption(one.item)) for one in block.interactions]
-            told = [describe(item, caption) for item, caption in items]
-            key = fingerprint(self.settings, before.key if before else None, told)
-            known = kept.get(block.index)
-            if known is None or known.key != key:
-                self._progress("summary", done, len(steps))
-                ids = tuple(item.item_id for item, _ in items)
-                summary = results.past_summary(self._workspace, key)
-                known = Preference(
-                    block.index,
-                    self._write(before.summary if before else None, items) if summary is None else summary,
-                    block.start,
-                    block.end,
-                    ids,
-                    key,
-                )
-                self._save(user_id, known, past)
-            chain.append(known)
-        if not past and set(kept) - {block.index for block in steps}:
-            results.keep_preferences(self._workspace, user_id, self.settings, steps[0].index, steps[-1].index)
-        self._progress("summary", len(steps), len(steps))
+        ((_, chain),) = self._grow([(user_id, history)], past, self._progress)
         return chain
 
-    def _save(self, user_id: str, preference: Preference, past: bool) -> None:
-        if past:
+    def chains(
+        self, people: Iterable[tuple[str, Sequence[Interaction]]], *, past: bool = False
+    ) -> Iterator[tuple[int, list[Preference]]]:
+        """What `chain` gives, for many (user, history) side by side: (place, chain) of each as it is finished.
+
+        The chains are the same as one by one; blocks that several have in common are written once.
+        """
+        yield from self._grow(people, past, lambda stage, done, total: None)
+
+    def _grow(
+        self, people: Iterable[tuple[str, Sequence[Interaction]]], past: bool, progress: Progress
+    ) -> Iterator[tuple[int, list[Preference]]]:
+        waiting = enumerate(people)
+        growing: dict[int, _Chain] = {}
+        while True:
+            for place, (user_id, history) in itertools.islice(waiting, _SIDE_BY_SIDE - len(growing)):
+                growing[place] = self._begin(user_id, history, past)
+            if not growing:
+                return
+            wanted: dict[str, tuple[_Wanted, list[_Chain]]] = {}
+            for place, chain in list(growing.items()):
+                next_one = self._next(chain)
+                progress("summary", len(chain.made), len(chain.steps))
+                if next_one is None:
+                    yield place, growing.pop(place).made
+                else:
+                    wanted.setdefault(next_one.preference.key, (next_one, []))[1].append(chain)
+            self._write(list(wanted.values()))
+
+    def _begin(self, user_id: str, history: Sequence[Interaction], past: bool) -> _Chain:
+        steps = blocks(history, self._recipe.block_size, self._recipe.window)
+        if steps and self._recipe.direct:
+            everything = tuple(one for block in steps for one in block.interactions)
+            steps = [Block(steps[-1].index, everything)]
+        kept = results.preferences(self._workspace, user_id, self.settings) if steps else {}
+        if not past and set(kept) - {block.index for block in steps}:
+            results.keep_preferences(self._workspace, user_id, self.settings, steps[0].index, steps[-1].index)
+        return _Chain(user_id, past, steps, kept)
+
+    def _next(self, chain: _Chain) -> _Wanted | None:
+        """Take what is known already; the first that is not, or None at the end of the chain."""
+        for block in chain.steps[len(chain.made) :]:
+            items = [(one.item, self._caption(one.item)) for one in block.interactions]
+            told = [describe(item, caption) for item, caption in items]
+            key = fingerprint(self.settings, chain.before.key if chain.before else None, told)
+            known = chain.kept.get(block.index)
+            if known is None or known.key != key:
+                ids = tuple(item.item_id for item, _ in items)
+                known = Preference(block.index, "", block.start, block.end, ids, key)
+                summary = results.past_summary(self._workspace, key)
+                if summary is None:
+                    return self._ask(known, chain.before, items)
+                known = replace(known, summary=summary)
+                self._save(chain, known)
+            chain.made.append(known)
+        return None
+
+    def _write(self, wanted: Sequence[tuple[_Wanted, list[_Chain]]]) -> None:
+        """Write one summary for each; each is committed as it is made."""
+        asked = [one for one, _ in wanted]
+        written = self._asker.write_many(
+            [one.question for one in asked], MAX_TOKENS, REPEAT_PENALTY, role=SUMMARY, said=[one.said for one in asked]
+        )
+        for place, summary in written:
+            one, chains = wanted[place]
+            for chain in chains:
+                known = replace(one.preference, summary=summary)
+                self._save(chain, known)
+                chain.made.append(known)
+
+    def _save(self, chain: _Chain, preference: Preference) -> None:
+        if chain.past:
             results.save_past_summary(self._workspace, preference.key, preference.summary)
         else:
             model = self._weights.config.model.name
-            results.save_preference(self._workspace, user_id, self.settings, preference, model)
+            results.save_preference(self._workspace, chain.user_id, self.settings, preference, model)
 
-    def _write(self, before: str | None, items: Sequence[tuple[Item, str | None]]) -> str:
+    def _ask(
+        self, preference: Preference, before: Preference | None, items: Sequence[tuple[Item, str | None]]
+    ) -> _Wanted:
         name = "direct" if self._recipe.direct else "first" if before is None else "update"
         template = self._asker.template(f"preference_{name}")
-        values = {} if before is None else {"summary": before}
+        values = {} if before is None else {"summary": before.summary}
 
         def build(room: int) -> Question:
             told = [describe(item, caption, room) for item, caption in items]
             return template.question(self._asker.facts, {"items": told, **values})
 
         _, question = self._asker.fitting(build, ROOMS, reserve=MAX_TOKENS)
-        said = (before or "").removeprefix(question.opening)
-        return self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY, role=SUMMARY, said=said)
+        said = (before.summary if before else "").removeprefix(question.opening)
+        return _Wanted(preference, question, said)
 
     def _caption(self, item: Item) -> str | None:
         return self._captions.of(item) if self._recipe.caption else None

@@ -7,8 +7,8 @@ and commits every single answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from .prompts import Question
 from .recipes import RECIPES, Recipe
 from .scoring import Evidence
 
+LOOK = 20  # pictures that a recommendation looks at, where pictures are in its questions
 _TOGETHER = 32  # questions built and sent at once: their pictures are held in memory meanwhile
 
 
@@ -40,6 +41,11 @@ class Asked:
     item: Item
     candidate: Candidate
     evidence: Evidence
+
+    @property
+    def blind(self) -> Asked:
+        """The same question without the picture."""
+        return replace(self, evidence=replace(self.evidence, image_sha256=""))
 
 
 class Cut(NamedTuple):
@@ -114,10 +120,11 @@ class Recommender:
             raise NotFoundError(f"there is no user {user_id!r}.{hint} Next: msr-local users.")
         return history
 
-    def recommend(self, user_id: str, k: int = 10, candidates: int = 100) -> views.RecommendationList:
+    def recommend(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> views.RecommendationList:
         """The best `k` of `candidates` recalled items that the user has not seen.
 
-        Raises `NotFoundError` for a user that no file named.
+        Where pictures are in the questions, all are asked without them first, and the best `look` (at least `k`) with
+        them; the others are out of the ranking. Raises `NotFoundError` for a user that no file named.
         """
         clock = [time.perf_counter()]
         history = self.history(user_id)
@@ -128,16 +135,9 @@ class Recommender:
         summary = self.summary(user_id, history)
         clock.append(time.perf_counter())
         asked = [self.ask(candidate, summary, history) for candidate in recalled]
-        scores = self.scores(user_id, asked)
+        scores, pictures = self._cascade(user_id, asked, max(k, look))
         clock.append(time.perf_counter())
-        weight = self.weights.scorer.recall_weight if self.weights.scorer else scoring.RECALL_WEIGHT
-        ranked = sorted(
-            (
-                (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one)
-                for one in asked
-            ),
-            key=lambda pair: (-pair[0], pair[1].item.item_id),
-        )
+        ranked = self._ranked([one for one in asked if one.item.item_id in scores], scores)
         ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
         results.save_ranking(self.workspace, user_id, self.settings, ranking)
         names = ("recall_s", "summary_s", "score_s")
@@ -151,7 +151,27 @@ class Recommender:
             ],
             model=self._model(scores),
             timing={"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)},
+            pictures=pictures,
         )
+
+    def _cascade(self, user_id: str, asked: Sequence[Asked], look: int) -> tuple[dict[str, Score], dict[str, int]]:
+        """Scores of all questions, or of the `look` best if more have pictures; and how many pictures were seen."""
+        pictured = [one for one in asked if one.evidence.image_sha256]
+        if len(pictured) <= look:
+            return self.scores(user_id, asked), {"looked_at": len(pictured), "skipped": 0}
+        scores = self.scores(user_id, [one for one in asked if not one.evidence.image_sha256])
+        scores |= self.scores(user_id, [one.blind for one in pictured], without="image")
+        best = [one for _, one in self._ranked(asked, scores)[:look]]
+        seen = sum(bool(one.evidence.image_sha256) for one in best)
+        return self.scores(user_id, best), {"looked_at": seen, "skipped": len(pictured) - seen}
+
+    def _ranked(self, asked: Sequence[Asked], scores: Mapping[str, Score]) -> list[tuple[float, Asked]]:
+        """(fused score, question), best first."""
+        weight = self.weights.scorer.recall_weight if self.weights.scorer else scoring.RECALL_WEIGHT
+        fused = (
+            (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one) for one in asked
+        )
+        return sorted(fused, key=lambda pair: (-pair[0], pair[1].item.item_id))
 
     def _model(self, scores: dict[str, Score]) -> dict[str, object]:
         coverage = sorted(score.coverage for score in scores.values())
@@ -216,9 +236,12 @@ class Recommender:
         tuned = self.weights.scorer.max_length if self.weights.scorer else None
         return self.judge.fitting(build, cuts, limit=limit or tuned)
 
-    def scores(self, user_id: str, asked: Sequence[Asked]) -> dict[str, Score]:
-        """{item id: score} of all questions; the new ones are asked, and each answer is committed."""
-        kept = results.scores(self.workspace, user_id, self.settings)
+    def scores(self, user_id: str, asked: Sequence[Asked], *, without: str = "") -> dict[str, Score]:
+        """{item id: score} of all questions; the new ones are asked, and each answer is committed.
+
+        `without` names the evidence that was left out of them.
+        """
+        kept = results.scores(self.workspace, user_id, self.settings, without)
         found: dict[str, Score] = {}
         missing: list[tuple[Asked, str]] = []
         for one in asked:
@@ -228,12 +251,13 @@ class Recommender:
             else:
                 missing.append((one, key))
         self.progress("scores", 0, len(missing))
+        name = self.weights.scoring_name
         for start in range(0, len(missing), _TOGETHER):
             group = missing[start : start + _TOGETHER]
             answers = self.judge.answers([self.question(one.item, one.evidence) for one, _ in group])
             for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
                 score = self.new_score(one.item.item_id, answer, key)
-                results.save_score(self.workspace, user_id, self.settings, score, self.weights.scoring_name)
+                results.save_score(self.workspace, user_id, self.settings, score, name, without)
                 found[score.item_id] = score
                 self.progress("scores", done, len(missing))
         return found

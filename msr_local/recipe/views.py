@@ -39,13 +39,17 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class RecommendationList:
-    """All that `recommend` answers: the user's taste in words, and the items in rank order."""
+    """All that `recommend` answers: the user's taste in words, and the items in rank order.
+
+    `pictures` says at how many candidates' pictures the model looked, and how many it skipped.
+    """
 
     user: str
     summary: str
     items: Sequence[Recommendation]
     model: Mapping[str, Any] = field(default_factory=dict)
     timing: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The document that `recommend --json` prints."""
@@ -55,6 +59,7 @@ class RecommendationList:
             "items": [item.to_json() for item in self.items],
             "model": dict(self.model),
             "timing": dict(self.timing),
+            "pictures": dict(self.pictures),
         }
 
 

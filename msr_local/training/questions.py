@@ -165,6 +165,7 @@ class _Maker:
             if not missing:
                 continue
             recall = Recall(self.log.item_ids, self.log.users[before], self.log.items[before], self.texts)
+            self._summarise(missing)
             for point in sorted(missing, key=lambda point: (point.user, point.at)):
                 yield self._rows(point, recall, known)
 
@@ -184,6 +185,14 @@ class _Maker:
         others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)
         asked = [(target, YES), *((item_id, NO) for item_id in others)]
         return [self._row(user, point.at, item_id, answer, summary, history, seen, recall) for item_id, answer in asked]
+
+    def _summarise(self, chosen: list[Point]) -> None:
+        """Write the summaries that the questions at these points need, side by side."""
+        if self.recommender.recipe.summary:
+            users = [(self.log.user_ids[point.user], point.at) for point in chosen]
+            people = ((user, histories.history(self.recommender.workspace, user)[:at]) for user, at in users)
+            for done, _ in enumerate(self.recommender.preferences.chains(people, past=True), start=1):
+                self.recommender.progress("summaries for questions", done, len(users))
 
     def _summary(self, user: str, history: list[Interaction]) -> str:
         if not self.recommender.recipe.summary:

@@ -10,7 +10,7 @@ from msr_local.engine.chat import frame
 from msr_local.engine.types import ModelFacts, Text
 from msr_local.errors import ModelError
 
-FACTS = ModelFacts("m", 1024, False, True, None, "<s>", "</s>", False, ("Yes",), ("No",), 1, "")
+FACTS = ModelFacts("m", 1024, False, None, "<s>", "</s>", False, ("Yes",), ("No",), 1, "")
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"

@@ -31,7 +31,7 @@ def asks(engine: EngineProcess, suffixes: list[list], **kwargs: object) -> list[
 
 def test_facts(engine: EngineProcess) -> None:
     facts = engine.facts
-    assert facts.vision and facts.batch_stable and facts.context == 1024
+    assert facts.vision and facts.context == 1024
     assert set(facts.yes) == {"Yes", " Yes", "yes", " yes"}
     assert {"No", " no"} <= set(facts.no)
     assert facts.chat_template and "<|im_start|>" in facts.chat_template

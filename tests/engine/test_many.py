@@ -10,6 +10,7 @@ import llama_cpp
 import numpy as np
 import pytest
 
+from msr_local.engine import context
 from msr_local.engine.llama import LlamaEngine
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Image, Prompt, Text
@@ -64,8 +65,10 @@ def test_pictures_share_batches_where_the_projector_allows_it(
     assert engine._eyes is not None
     asked: list[Prompt] = [[picture(n), Text(f" and say {n}:")] for n in range(20)]
     shared: list[int] = []
-    place_all = engine._place_all
-    monkeypatch.setattr(engine, "_place_all", lambda placed: (shared.append(len(placed)), place_all(placed)))
+    append = context.Context.append_pictures
+    monkeypatch.setattr(
+        context.Context, "append_pictures", lambda self, placed: (shared.append(len(placed)), append(self, placed))
+    )
     together = many(engine, asked, max_tokens=6)
     assert max(shared) == 16 and sum(shared) == 20
     monkeypatch.setattr(engine._eyes, "together", False)
@@ -92,26 +95,30 @@ def test_texts_that_end_by_themselves_make_room_one_by_one(
     assert many(engine, asked, max_tokens=20) == alone
 
 
-def test_a_model_whose_batches_are_not_stable_writes_one_text_at_a_time(
-    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+def test_without_memory_for_many_texts_are_written_one_by_one(
+    tiny: EngineConfig, engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(context, "_MEMORY", 1)
     asked = suffixes(5)
-    alone = [engine.generate(PREFIX, one, max_tokens=5) for one in asked]
-    rows: list[int] = []
-    decode = engine._decode
-    monkeypatch.setattr(engine, "facts", replace(engine.facts, batch_stable=False))
-    monkeypatch.setattr(engine, "_decode", lambda runs: (rows.append(len(runs)), decode(runs))[1])
-    assert list(engine.generate_many(PREFIX, asked, max_tokens=5)) == list(enumerate(alone))
-    assert set(rows) == {1}
+    poor = LlamaEngine(tiny)
+    try:
+        alone = [poor.generate(PREFIX, one, max_tokens=5) for one in asked]
+        assert many(poor, asked, max_tokens=5) == alone
+        assert poor._context is not None and poor._context.forks == 1
+    finally:
+        poor.close()
 
 
 def test_the_prefix_is_kept_for_the_next_call(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     many(engine, suffixes(3), max_tokens=3)
     written: list[int] = []
-    decode = engine._decode
-    monkeypatch.setattr(
-        engine, "_decode", lambda runs: (written.extend(sequence for sequence, _, _ in runs), decode(runs))[1]
-    )
+    decode = context.Context._decode
+
+    def watched(self: context.Context, runs: list[context.Run], width: int, reads: int) -> list[int]:
+        written.extend(sequence for sequence, _, _ in runs)
+        return decode(self, runs, width, reads)
+
+    monkeypatch.setattr(context.Context, "_decode", watched)
     many(engine, suffixes(3), max_tokens=3)
     engine.generate(PREFIX, suffixes(1)[0], max_tokens=3)
     assert written and 0 not in written

@@ -36,8 +36,7 @@ def z(model: Path) -> float:
 def test_a_quantised_model_answers_from_its_f16_copy(cache: Path, quantised: Path, models: Path) -> None:
     copy = unpacked.to_compute_with(quantised, "abc", quantised=True)
     assert copy == cache / "f16" / "abc.gguf"
-    with EngineProcess(EngineConfig(copy, threads=1)) as engine:
-        assert engine.facts.batch_stable
+    assert copy.stat().st_size > 1.5 * quantised.stat().st_size
     assert abs(z(copy) - z(models / "text.gguf")) < 0.2
 
 
