@@ -1,11 +1,15 @@
-"""A llama.cpp context: sequences side by side, each with cells of its own, and decoding in them.
+"""A llama.cpp context: sequences side by side, and decoding in them, in one of two ways.
 
-What a sequence gets does not depend, to the bit, on which others are decoded with it. Three things see to that:
-every sequence has its own stream of the KV cache, so attention adds up the same cells in the same order; no flash
-attention, whose kernels change with the number of tokens; and a number of rows in every matrix product for which
-llama.cpp takes the same kernels as for all the others (`Rows`). `docs/performance.md` has the measurements.
+**Exact**: what a sequence gets does not depend, to the bit, on which others are decoded with it. Three things see to
+that: every sequence has its own stream of the KV cache, so attention adds up the same cells in the same order; no
+flash attention, whose kernels change with the number of tokens; and a number of rows in every matrix product for
+which llama.cpp takes the same kernels as for all the others (`Rows`).
 
-With `engine.llama` and `engine.native` the only module that touches ctypes.
+**Shared**: all sequences in one stream, with flash attention: a fifth to a quarter faster, and with weights that are
+not quantised a log-odds moves by less than 0.02 (with quantised ones, whose kernels round activations to 8 bits, by
+up to 0.5). `docs/performance.md` has the measurements.
+
+With `engine.forks`, `engine.llama` and `engine.native` the only module that touches ctypes.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ from .native import Embedded, NativeLog
 BATCH = 512  # tokens in one decode, at most
 _SPARE = 64  # and what a full one may be filled up with
 CELLS = 256  # llama.cpp hands out the cells of a sequence in steps of so many
-_ROWWISE = {0, 1, 7, 32}  # llama_ftype F32, F16, Q8_0, BF16
+_UNQUANTISED = {0, 1, 32}  # llama_ftype F32, F16, BF16
+_ROWWISE = {*_UNQUANTISED, 7}  # and Q8_0
+_TILE = 64  # rows of a tile of flash attention: fewer tokens take another kernel
 _MEMORY = 512 << 20  # bytes of KV cache that are spent on sequences side by side
 
 Run = tuple[int, int, Sequence[int]]  # sequence, first position, token ids
@@ -58,41 +64,51 @@ class Rows:
         return next(n for n in range(count, count + self.step) if n * among % self.step == 0)
 
 
-def shape(model: Any, cells: int, forks: int) -> tuple[int, int]:
+def unquantised(model: Any) -> bool:
+    """Whether the weights of `model` are plain floats."""
+    return llama.llama_model_ftype(model) in _UNQUANTISED
+
+
+def shape(model: Any, cells: int, forks: int, *, exact: bool) -> tuple[int, int]:
     """(cells of a sequence, forks beside sequence 0) for prompts of `cells` tokens, as far as memory goes.
 
     Cells come in sizes of 1, 2, 3, 4, 6, 8, 12, … x 256, so that a context serves prompts of many lengths.
     """
-    steps = max(1, -(-cells // CELLS))
+    steps = max(1, -(-(cells if exact else cells + BATCH + _SPARE) // CELLS))
     doubled = 1 << (steps - 1).bit_length()
-    size = min(n for n in (doubled, doubled * 3 // 4) if n >= steps)
+    size = CELLS * min(n for n in (doubled, doubled * 3 // 4) if n >= steps)
+    if not exact:
+        return size, forks
     heads = llama.llama_model_n_head_kv(model) * llama.llama_model_n_embd(model) // llama.llama_model_n_head(model)
-    bytes_each = 2 * 2 * llama.llama_model_n_layer(model) * heads * size * CELLS
-    affordable = _MEMORY // bytes_each - 1
+    affordable = _MEMORY // (2 * 2 * llama.llama_model_n_layer(model) * heads * size) - 1
     rows = Rows.of(model)
     together = min(rows.enough(forks), affordable // rows.step * rows.step)
-    return size * CELLS, together if together >= rows.least else 1
+    return size, together if together >= rows.least else 1
 
 
 class Context:
-    """A context of 1 + `forks` sequences with `cells` cells each. Raises `ModelError` without memory for it."""
+    """A context of 1 + `forks` sequences with `cells` cells each (exact) or together (shared).
 
-    def __init__(self, model: Any, cells: int, forks: int, threads: int, log: NativeLog) -> None:
-        self.cells, self.forks, self._rows = cells, forks, Rows.of(model)
+    Raises `ModelError` without memory for it.
+    """
+
+    def __init__(self, model: Any, cells: int, forks: int, threads: int, log: NativeLog, *, exact: bool) -> None:
+        self.cells, self.forks, self.exact = cells, forks, exact
+        self._rows, self._log = Rows.of(model), log
         # Only then does a text that is written alone get the rows that it gets among others.
-        self.together = forks >= self._rows.least
+        self.together = exact and forks >= self._rows.least
         self.trims = not (llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
-        self._log = log
         params = llama.llama_context_default_params()
-        params.n_ctx = cells * (forks + 1)
+        params.n_ctx = cells * (forks + 1) if exact else cells
         params.n_batch = params.n_ubatch = BATCH + _SPARE
         params.n_seq_max = forks + 1
-        params.kv_unified = False
-        params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.kv_unified = not exact
+        if exact:
+            params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.n_threads = params.n_threads_batch = threads
         self.handle: Any = llama.llama_init_from_model(model, params)
         if not self.handle:
-            raise ModelError(f"no context of {forks + 1} x {cells} tokens. {log.last()} Next: a smaller --context.")
+            raise ModelError(f"no context of {params.n_ctx} tokens. {log.last()} Next: a smaller --context.")
         self._memory = llama.llama_get_memory(self.handle)
         self.batch: int = llama.llama_n_batch(self.handle) - _SPARE  # less than asked for where the context is small
         self._row = ctypes.c_float * llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
@@ -132,16 +148,28 @@ class Context:
 
     # ---- decoding
 
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """Whether runs of these lengths may be read in one batch, and had better be."""
+        if not self.exact:
+            return len(lengths) <= self.forks and sum(lengths) <= self.batch
+        longest, shortest = max(lengths), min(lengths)
+        near = longest <= (shortest + shortest // 4 + 2 if self.trims else shortest)
+        return len(lengths) <= self.forks and len(lengths) * longest <= self.batch and near
+
     def append(self, runs: Sequence[Run], *, read: bool = False) -> list[int]:
         """Append token runs to consecutive sequences in one batch: for each the index of its last token's logits.
 
-        Runs that are read are filled up to one length: `cut` those sequences afterwards. Others must be equally long.
+        Runs that are read may be filled up: `cut` those sequences afterwards. Others must be equally long.
         """
-        width = max(len(ids) for _, _, ids in runs)
-        reads = self._rows.each(1, len(runs)) if read else 0
-        if read and self.trims:
-            width = self._rows.each(max(width, 2), len(runs))
-        return self._decode(runs, width, min(reads, width))
+        widths = [len(ids) for _, _, ids in runs]
+        if not read:
+            return self._decode(runs, widths, 0)
+        reads = self._rows.each(1, len(runs))
+        if self.trims and self.exact:
+            widths = [self._rows.each(max(2, *widths), len(runs))] * len(runs)
+        elif self.trims:
+            widths[-1] += max(0, _TILE - sum(widths), reads - widths[-1])
+        return self._decode(runs, widths, min(reads, *widths))
 
     def step(self, tokens: Sequence[tuple[int, int, int]]) -> list[int]:
         """Append one token to each of the sequences 1, 2, …, as (sequence, position, id): indices of the logits."""
@@ -149,7 +177,8 @@ class Context:
         fillers = self.fillers(len(runs))
         for sequence in fillers:
             self.drop(sequence)
-        indices = self._decode([*runs, *((sequence, 0, [0]) for sequence in fillers)], 1, 1)[: len(runs)]
+        filled = [*runs, *((sequence, 0, [0]) for sequence in fillers)]
+        indices = self._decode(filled, [1] * len(filled), 1)[: len(runs)]
         for sequence in fillers:
             self.drop(sequence)
         return indices
@@ -158,14 +187,15 @@ class Context:
         """The sequences that a `step` of `count` tokens is filled up with: whatever they hold is lost."""
         return range(count + 1, self._rows.enough(count) + 1) if self.together else range(0)
 
-    def _decode(self, runs: Sequence[Run], width: int, reads: int) -> list[int]:
-        """Decode runs, each filled up to `width` tokens, with the logits of `reads` of them, its last id's included."""
-        total = width * len(runs)
+    def _decode(self, runs: Sequence[Run], widths: Sequence[int], reads: int) -> list[int]:
+        """Decode runs, filled up to `widths` tokens, with the logits of `reads` of each, its last id's included."""
+        total = sum(widths)
         batch = llama.llama_batch_init(total, 0, 1)
         try:
             last: list[int] = []
             row = 0
-            for sequence, start, ids in runs:
+            for (sequence, start, ids), width in zip(runs, widths, strict=True):
+                last.append(row + len(ids) - 1)
                 end = max(len(ids), reads)
                 for offset in range(width):
                     batch.token[row] = ids[min(offset, len(ids) - 1)]
@@ -174,7 +204,6 @@ class Context:
                     batch.seq_id[row][0] = sequence
                     batch.logits[row] = end - reads <= offset < end
                     row += 1
-                last.append(row - width + len(ids) - 1)
             batch.n_tokens = total
             self._check(llama.llama_decode(self.handle, batch))
         finally:

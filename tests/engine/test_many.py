@@ -104,7 +104,7 @@ def test_without_memory_for_many_texts_are_written_one_by_one(
     try:
         alone = [poor.generate(PREFIX, one, max_tokens=5) for one in asked]
         assert many(poor, asked, max_tokens=5) == alone
-        assert poor._context is not None and poor._context.forks == 1
+        assert poor._writing.context.forks == 1
     finally:
         poor.close()
 
@@ -114,9 +114,9 @@ def test_the_prefix_is_kept_for_the_next_call(engine: LlamaEngine, monkeypatch: 
     written: list[int] = []
     decode = context.Context._decode
 
-    def watched(self: context.Context, runs: list[context.Run], width: int, reads: int) -> list[int]:
+    def watched(self: context.Context, runs: list[context.Run], widths: list[int], reads: int) -> list[int]:
         written.extend(sequence for sequence, _, _ in runs)
-        return decode(self, runs, width, reads)
+        return decode(self, runs, widths, reads)
 
     monkeypatch.setattr(context.Context, "_decode", watched)
     many(engine, suffixes(3), max_tokens=3)
