@@ -105,6 +105,11 @@ class Weights:
         """What answers yes or no, for people who read the tables."""
         return f"{self.config.model.name} + {self.scorer.name}" if self.scorer else self.config.model.name
 
+    @property
+    def states_id(self) -> str:
+        """Stands for all that makes the state of a prompt that was read: the models and every adapter."""
+        return fingerprint(self.text_id, self.tuned, self.scorer.sha256 if self.scorer else None)
+
     def to_json(self) -> dict[str, Any]:
         projector, tuned = self.config.projector, self.scorer
         return {

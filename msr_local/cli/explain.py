@@ -22,6 +22,7 @@ def explain(
     ] = None,
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
+    look: opt.Look = 20,
     recipe: opt.RecipeOption = None,
     block_size: opt.BlockSize = None,
     history: opt.History = None,
@@ -51,7 +52,7 @@ def explain(
             direct=direct,
         )  # fmt: skip
         with recommender:
-            found = explain_item(recommender, user, item, k, candidates)
+            found = explain_item(recommender, user, item, k, candidates, look)
     if html is not None:
         html.write_text(html_report(found), encoding="utf-8")
         session.output.note(f"Wrote {html}.")

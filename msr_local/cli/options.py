@@ -77,6 +77,13 @@ Direct = Annotated[bool, typer.Option("--direct", help="One summary at once inst
 Top = Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="How many items to recommend.")]
 Candidates = Annotated[int, typer.Option("--candidates", min=1, metavar="N", help="How many recalled items to score.")]
 
+Look = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="If the question has pictures: look at those of the N (at least k) best without."
+    ),
+]
+
 
 def given(context: typer.Context, option: str) -> bool:
     """Whether an option was written on the command line, rather than left at its default."""

@@ -14,6 +14,7 @@ def recommend(
     user: Annotated[str, typer.Argument(metavar="USER", help="A user id of the interactions.", show_default=False)],
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
+    look: opt.Look = 20,
     recipe: opt.RecipeOption = None,
     block_size: opt.BlockSize = None,
     history: opt.History = None,
@@ -41,8 +42,13 @@ def recommend(
             direct=direct,
         )  # fmt: skip
         with recommender:
-            found = recommender.recommend(user, k, candidates)
+            found = recommender.recommend(user, k, candidates, look)
     coverage = found.model["coverage"]
     if coverage is not None and coverage < WEAK:
         session.output.note(weak_answer(coverage))
+    if skipped := found.pictures["skipped"]:
+        session.output.note(
+            f"Looked at {found.pictures['looked_at']:,} pictures, of the best by words; {skipped:,} candidates with "
+            "other pictures are out of the ranking. Next: --look N for more."
+        )
     session.output.result(found.to_json(), lambda: recommendations_view(found), as_json=as_json)

@@ -14,7 +14,7 @@ from ..store.rows import Interaction, Item, Preference, Score
 from . import views
 from .blocks import changes
 from .descriptions import attribute_values
-from .recommender import Asked, Recommender
+from .recommender import LOOK, Asked, Recommender
 from .scoring import Part
 
 WEAK = 0.5  # coverage under which an answer is called weak
@@ -23,7 +23,12 @@ _THUMBNAIL = 320  # pixels on the longer side
 
 
 def explain(
-    recommender: Recommender, user_id: str, item_id: str | None = None, k: int = 10, candidates: int = 100
+    recommender: Recommender,
+    user_id: str,
+    item_id: str | None = None,
+    k: int = 10,
+    candidates: int = 100,
+    look: int = LOOK,
 ) -> views.Explanation:
     """Why `item_id` (by default the first recommendation) for this user.
 
@@ -32,7 +37,7 @@ def explain(
     workspace = recommender.workspace
     if item_id is not None and histories.item(workspace, item_id) is None:
         raise NotFoundError(f"there is no item {item_id!r}. Next: msr-local items WORDS.")
-    ranking = recommender.recommend(user_id, k, candidates)
+    ranking = recommender.recommend(user_id, k, candidates, look)
     if item_id is None:
         if not ranking.items:
             raise NotFoundError(

@@ -31,7 +31,7 @@ from .recipes import RECIPES, Recipe
 from .scoring import Evidence
 
 LOOK = 20  # pictures that a recommendation looks at, where pictures are in its questions
-_TOGETHER = 32  # questions built and sent at once: their pictures are held in memory meanwhile
+_TOGETHER = 64  # questions built and sent at once: their pictures are held in memory meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,12 @@ class Recommender:
     ) -> None:
         self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress
         self._recall: tuple[str, Recall] | None = None
-        self.asker = Asker(weights.config, workspace.home / "prompts", open_engine)
+        states = workspace.home / "prefixes" / weights.states_id[:16]
+        config, scoring = (replace(one, states=states) for one in (weights.config, weights.scoring_config))
+        self.asker = Asker(config, workspace.home / "prompts", open_engine)
         self.judge = self.asker  # who answers yes or no: the same model, or a merged one that was tuned for it
-        if weights.scoring_config != weights.config:
-            self.judge = Asker(weights.scoring_config, workspace.home / "prompts", open_engine)
+        if scoring != config:
+            self.judge = Asker(scoring, workspace.home / "prompts", open_engine)
         self.captions = Captions(workspace, weights, self.asker, progress)
         self.preferences = Preferences(workspace, weights, recipe, self.asker, self.captions, progress)
 

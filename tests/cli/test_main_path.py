@@ -46,7 +46,7 @@ def test_ingest_captions_recommend_explain(
     first = cli("recommend", "u5", "-k", "3", "--candidates", "5", "--json")
     assert first.code == 0, first.err
     answer = first.json
-    assert set(answer) == {"user", "summary", "items", "model", "timing"}
+    assert set(answer) == {"user", "summary", "items", "model", "timing", "pictures"}
     assert answer["summary"]
     seen = {item for (item,) in table(home, "SELECT item_id FROM interactions WHERE user_id = 'u5'")}
     assert [item["rank"] for item in answer["items"]] == [1, 2, 3]

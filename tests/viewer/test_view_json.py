@@ -7,7 +7,7 @@ from viewer_samples import BARE, PLAIN, WILD, listed
 
 def test_recommend_has_the_keys_of_the_contract() -> None:
     document = json.loads(json.dumps(listed(PLAIN).to_json()))
-    assert list(document) == ["user", "summary", "items", "model", "timing"]
+    assert list(document) == ["user", "summary", "items", "model", "timing", "pictures"]
     keys = ["rank", "item_id", "title", "p_yes", "log_odds", "score", "caption", "shares"]
     assert [list(item) for item in document["items"]] == [keys, keys]
     assert document["items"][0]["shares"] == {"markov": 1.0}
