@@ -1,4 +1,5 @@
 # make demo: install into .venv and run the whole recipe on a drawn shop.
+# make bench: measure speed side by side with other ways, about 40 minutes; it needs the machine to itself.
 # make test: install the development tools as well and run all checks.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ TORCH ?= torch==2.13.0
 # llama-cpp-python is compiled at its first installation: 5 to 15 minutes on two cores, then pip has it cached.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/.runs
 	$(BIN)/msr-local demo
@@ -44,6 +45,12 @@ $(VENV)/.trains: $(VENV)/.develops
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps \
 		unsloth==2026.10.9 unsloth_zoo==2026.10.9
 	@touch $@
+
+bench: $(VENV)/.trains
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps xllamacpp==2026.10.11549
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.exactness
+	$(BIN)/python -m benchmarks.growth
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
