@@ -148,6 +148,10 @@ class Context:
 
     # ---- decoding
 
+    def good(self, rows: int) -> bool:
+        """Whether a run of so many tokens comes out the same alone and among others of its length, as it is."""
+        return not self.exact or rows == self._rows.enough(rows)
+
     def fits(self, lengths: Sequence[int]) -> bool:
         """Whether runs of these lengths may be read in one batch, and had better be."""
         if not self.exact:

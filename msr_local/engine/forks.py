@@ -117,6 +117,7 @@ class Forks:
                 form != forms[group[0]][0]
                 or not self.context.fits(lengths)
                 or len(lengths) * max((size for _, size in form), default=0) > self.context.batch
+                or not all(self.context.good(size) for _, size in form)
                 or not (together or all(kind == "text" for kind, _ in form))
             ):
                 yield group
