@@ -30,7 +30,7 @@ from .systems import Job, Served, prompts
 
 RESULT = Path(__file__).with_suffix(".json")
 TYPES = {"F16": None, "Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15}  # llama_ftype; F16 is there
-REFERENCE = 16  # candidates that transformers are asked about
+REFERENCE = 8  # candidates that transformers are asked about
 
 
 def opened(model: Path, threads: int, *, exact: bool) -> LlamaEngine:
@@ -104,8 +104,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_threads())
     parser.add_argument("--groups", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=48)
     options = parser.parse_args()
-    asked = job(random.Random(3), 48)
+    asked = job(random.Random(3), options.candidates)
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"), "machine": machine(), "threads": options.threads,
         "candidates": len(asked.candidates), "groups": options.groups, "types": {},

@@ -123,6 +123,20 @@ def plot(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """The plot, and its points."""
+    lines = [f"![Time and memory against candidates, evidence and catalogue]({PLOT.name})", ""]
+    lines += ["| work | size | seconds | to build | peak memory |", "| --- | --- | --- | --- | --- |"]
+    for name in ("candidates", "evidence", "recall"):
+        for point in found[name]:
+            building = f"{point['build_seconds']:.2f}" if "build_seconds" in point else ""
+            lines.append(
+                f"| {name} | {point['size']:,} | {point['seconds']:.2f} | {building} |"
+                f" {point['peak_bytes'] / 1e6:,.0f} MB |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=usable_threads())
@@ -141,8 +155,8 @@ def main() -> None:
     }
     print(json.dumps(found, indent=1))
     if not options.quick:
-        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         plot(found, PLOT)
+        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from .systems import Job, Served, as_image, prompts
 RESULT = Path(__file__).with_suffix(".json")
 LINES = 36  # of evidence: about 500 tokens
 SHIPPED = "chat loop, weights as shipped"
-LIMITS = {"chat loop": 40, SHIPPED: 20, "server": 100, "transformers float32": 8, "transformers bfloat16": 4}
+LIMITS = {"chat loop": 20, SHIPPED: 8, "server": 50, "transformers float32": 4, "transformers bfloat16": 2}
 
 
 def job(rng: random.Random, candidates: int) -> Job:
@@ -235,18 +235,24 @@ def main() -> None:
         with Workspace(folder) as workspace:
             eyes = shipped.find(workspace, shipped.EYES)
         assert eyes is not None
-        works = [(1, 4, False)] if options.quick else [(1, 100, True), (2, 20, False)]
-        found = {
+        found: dict[str, Any] = {
             "date": time.strftime("%Y-%m-%d"), "machine": machine(), "threads": options.threads, "model": model.name,
-            "scoring": [
-                scoring(model, packed, options.threads, rounds, users, candidates, slow)
-                for users, candidates, slow in works
-            ],
-            "pictures": pictures(model, eyes.file, options.threads, rounds, 4 if options.quick else 16),
-            "second_call": second_call(model, options.threads, folder, rounds),
+            "scoring": [],
         }  # fmt: skip
+
+        def keep(**more: Any) -> None:  # after each part: half an hour must not hang on the last minute
+            found.update(more)
+            text = json.dumps(found, indent=1) + "\n"
+            if not options.quick:
+                RESULT.with_suffix(".part").write_text(text, encoding="utf-8")
+
+        for users, candidates, slow in [(1, 4, False)] if options.quick else [(1, 100, True), (2, 20, False)]:
+            work = scoring(model, packed, options.threads, rounds, users, candidates, slow)
+            keep(scoring=[*found["scoring"], work])
+        keep(pictures=pictures(model, eyes.file, options.threads, rounds, 4 if options.quick else 16))
+        keep(second_call=second_call(model, options.threads, folder, rounds))
     if not options.quick:
-        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        RESULT.with_suffix(".part").replace(RESULT)
     print(markdown(found))
 
 

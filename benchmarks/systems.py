@@ -182,7 +182,7 @@ class Floor:
 
 
 def _z(logprobs: dict[str, float]) -> float:
-    sides = [[logprobs[form] for form in spellings(word) if form in logprobs] for word in ("yes", "no")]
+    sides = [[float(logprobs[form]) for form in spellings(word) if form in logprobs] for word in ("yes", "no")]
     if not all(sides):
         return math.nan
     yes, no = (max(side) + math.log(sum(math.exp(one - max(side)) for one in side)) for side in sides)
