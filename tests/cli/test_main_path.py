@@ -285,8 +285,8 @@ def test_another_context_asks_anew(cli: Cli, shop: tuple[Path, Path], models: Pa
     shop[0].write_text(shop[0].read_text().replace("Film", f"Film {long}"))
     cli("ingest", *shop, "--no-captions")
     model = ("--model", models / "text.gguf", "--candidates", "2", "--json")
-    small = cli("recommend", "u1", *model, "--context", "512").json["items"]
-    again = cli("recommend", "u1", *model, "--context", "512").json["items"]
+    small = cli("recommend", "u1", *model, "--context", "256").json["items"]
+    again = cli("recommend", "u1", *model, "--context", "256").json["items"]
     large = cli("recommend", "u1", *model).json["items"]
     assert small == again
     assert {i["item_id"]: i["log_odds"] for i in small} != {i["item_id"]: i["log_odds"] for i in large}
