@@ -220,6 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=usable_threads())
+    parser.add_argument("--users", type=int, default=2, help="of the second work; 0 leaves it out")
     parser.add_argument("--quick", action="store_true", help="one short round; nothing is written")
     options = parser.parse_args()
     import tempfile
@@ -246,7 +247,8 @@ def main() -> None:
             if not options.quick:
                 RESULT.with_suffix(".part").write_text(text, encoding="utf-8")
 
-        for users, candidates, slow in [(1, 4, False)] if options.quick else [(1, 100, True), (2, 20, False)]:
+        works = [(1, 100, True), (options.users, 20, False)][: 2 if options.users else 1]
+        for users, candidates, slow in [(1, 4, False)] if options.quick else works:
             work = scoring(model, packed, options.threads, rounds, users, candidates, slow)
             keep(scoring=[*found["scoring"], work])
         keep(pictures=pictures(model, eyes.file, options.threads, rounds, 4 if options.quick else 16))
