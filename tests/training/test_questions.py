@@ -271,7 +271,8 @@ def test_an_interrupted_set_goes_on_and_ends_as_if_nothing_had_happened(
     assert [data(made, name) for name in ("train", "validation")] == [
         data(whole, name) for name in ("train", "validation")
     ]
-    assert first and second
+    assert first
+    assert second or stage == "validation questions"  # whose summaries are all written before its first question
     assert sorted([*first, *second]) == sorted(elsewhere.record.take())  # written side by side: in another order
 
 
