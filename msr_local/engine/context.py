@@ -132,14 +132,14 @@ class Context:
         return self.trims and bool(llama.llama_memory_seq_rm(self._memory, sequence, position, -1))
 
     def state(self, sequence: int) -> bytes:
-        """All that a sequence holds, to be restored in any context of the same model."""
+        """All that a sequence holds, to be restored in a context of the same model that reads in the same way."""
         size = llama.llama_state_seq_get_size(self.handle, sequence)
         buffer = (ctypes.c_uint8 * size)()
         written = llama.llama_state_seq_get_data(self.handle, buffer, size, sequence)
         return bytes(memoryview(buffer)[:written])
 
     def restore(self, sequence: int, state: bytes) -> bool:
-        """Fill an empty sequence from `state`; False, and still empty, if that is of another model."""
+        """Fill an empty sequence from `state`; False, and all empty, if that is of another kind."""
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
         if llama.llama_state_seq_set_data(self.handle, buffer, len(state), sequence):
             return True
