@@ -20,7 +20,7 @@ from msr_local.engine.chat import frame
 from msr_local.engine.types import EngineConfig, Image, ModelFacts, Prompt, Text
 
 SYSTEM = "You decide whether a person will choose an item next. Answer only Yes or No."
-ASK = "\nWill this person choose it next? Answer Yes or No."
+ASK = "Will this person choose the following item next? Answer Yes or No."
 _TOP = 200  # log-probabilities asked for where all cannot be had
 
 
@@ -51,8 +51,8 @@ def prompts(facts: ModelFacts, job: Job) -> tuple[Prompt, list[Prompt]]:
     """The prefix, and a suffix for each candidate."""
     chat = frame(facts, SYSTEM)
     return (
-        [*chat.before, Text(f"{chat.blank}{job.evidence}\n\n")],
-        [[Text(f"Candidate: {one}{ASK}"), *chat.after] for one in job.candidates],
+        [*chat.before, Text(f"{chat.blank}{job.evidence}\n\n{ASK}\n\n")],
+        [[Text(one), *chat.after] for one in job.candidates],
     )
 
 
@@ -82,7 +82,7 @@ class ChatLoop:
     def answer(self, job: Job) -> list[float]:
         found = []
         for candidate in job.candidates:
-            asked = f"{job.evidence}\n\nCandidate: {candidate}{ASK}"
+            asked = f"{job.evidence}\n\n{ASK}\n\n{candidate}"
             made: Any = self.llm.create_chat_completion(
                 [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}],
                 max_tokens=1, temperature=0.0, logprobs=True, top_logprobs=_TOP,

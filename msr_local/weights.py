@@ -34,6 +34,8 @@ class Scorer:
     recall_weight: float  # of recall beside the log-odds in the fused score
     calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
     recipe: dict[str, Any]  # that it was tuned and calibrated for
+    run_id: str  # that made it, here or in another workspace
+    split: dict[str, Any]  # what its training held back
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,8 @@ def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str 
         recall_weight=manifest.fusion["recall"],
         calibration=(fitted["a"], fitted["b"]) if fitted else None,
         recipe=manifest.recipe,
+        run_id=manifest.run_id,
+        split=manifest.split,
     )
     adapters = plain.config.adapters | ({SCORE: scorer.file} if form == "adapter" else {})
     return replace(plain, config=replace(plain.config, adapters=adapters), scorer=scorer)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import adapters, browse, demo, doctor, explain, finetune, ingest, models, recommend
+from . import adapters, browse, demo, doctor, evaluate, explain, finetune, ingest, models, recommend
 from .options import Session, given
 from .output import Output
 
@@ -62,6 +62,7 @@ def main(
 app.command()(demo.demo)
 app.command()(ingest.ingest)
 app.command()(finetune.finetune)
+app.command()(evaluate.evaluate)
 app.command()(recommend.recommend)
 app.command()(explain.explain)
 app.command()(browse.users)

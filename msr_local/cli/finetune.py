@@ -33,6 +33,14 @@ class Negatives(str, Enum):
     hard = "hard"
 
 
+class SplitKind(str, Enum):
+    """What is held back for validation and tests."""
+
+    time = "time"
+    order = "order"
+    users = "users"
+
+
 class Quantisation(str, Enum):
     """Weight types of the merged model."""
 
@@ -67,6 +75,13 @@ def finetune(
     rows: Annotated[int, typer.Option(min=8, metavar="N", help="Training questions, yes and no together.")] = 1000,
     ratio: Annotated[int, typer.Option(min=1, metavar="N", help="Noes for each yes.")] = 1,
     negatives: Annotated[Negatives, typer.Option(help="Where the noes come from.")] = Negatives.uniform,
+    split: Annotated[
+        SplitKind | None,
+        typer.Option(
+            help="Hold back what comes after a moment, each user's last two, or a fifth of the users.",
+            show_default="time, where there are times, else order",
+        ),
+    ] = None,
     validation_rows: Annotated[int, typer.Option(min=8, metavar="N", help="Validation questions.")] = 128,
     max_length: Annotated[int, typer.Option(min=64, metavar="N", help="Tokens of a question, at most.")] = 1024,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the training questions.")] = 4.0,
@@ -120,7 +135,8 @@ def finetune(
     session: opt.Session = context.obj
     settings = Settings(
         base=base, recipe=recipe.value, block_size=block_size, window=history, rows=rows, ratio=ratio,
-        negatives=negatives.value, validation_rows=validation_rows, max_length=max_length, backend=backend.value,
+        negatives=negatives.value, split=split.value if split else None, validation_rows=validation_rows,
+        max_length=max_length, backend=backend.value,
         rank=rank, alpha=alpha, dropout=dropout, learning_rate=lr, epochs=epochs, batch=batch,
         accumulation=accumulation, load_in_4bit=load_in_4bit, eval_every=eval_every, patience=patience, seed=seed,
         threads=threads, quantisation=quantise.value, max_delta=max_delta, min_correlation=min_correlation,
@@ -168,11 +184,11 @@ def _set_view(document: dict[str, Any]) -> Any:
     for part in ("train", "validation"):
         table.add_row(part, *(f"{document[part][key]:,}" for key in ("rows", "yes", "no", "users")))
     split = document["split"]
-    cut = (
-        f"from {split['validation_from']}, test from {split['test_from']}"
-        if split["kind"] == "time"
-        else ("the last interaction but one of each user, test the last one")
-    )
+    cut = {
+        "time": f"from {split['validation_from']}, test from {split['test_from']}",
+        "order": "the last interaction but one of each user, test the last one",
+        "users": "a tenth of the users, test another tenth",
+    }[split["kind"]]
     tokens = "  ".join(f"{name} {value:,}" for name, value in document["tokens"].items())
     lines = [
         f"Validation {cut}.",

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from scipy.stats import rankdata
+
+from ..recipe.logistic import logistic, sigmoid
 
 Vector = npt.NDArray[np.float64]
 _RESAMPLES = 1000
@@ -83,7 +84,7 @@ class Platt:
     b: float
 
     def __call__(self, z: Vector) -> Vector:
-        return _sigmoid(self.a * z + self.b)
+        return sigmoid(self.a * z + self.b)
 
     def to_json(self) -> dict[str, float]:
         return asdict(self)
@@ -100,24 +101,3 @@ def platt(z: Vector, answers: Vector) -> Platt | None:
     targets = np.where(answers == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
     a, b = logistic(z[:, None], targets)
     return Platt(float(a), float(b)) if a > 1e-6 else None
-
-
-def logistic(features: npt.NDArray[np.float64], targets: Vector, ridge: float = 1e-3) -> Vector:
-    """Logistic regression of `targets` (0..1, shape [N]) on `features` [N, F]: F weights, then the intercept."""
-    middle, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 1e-9 * (1e-3 + np.abs(middle)), spread, 1.0)  # what never changes gets no weight
-    x = np.c_[(features - middle) / scale, np.ones(len(features))]
-
-    def loss(w: Vector) -> tuple[float, Vector]:
-        s = x @ w
-        penalty = np.r_[w[:-1], 0.0] * ridge
-        value = np.mean(np.logaddexp(0.0, s) - targets * s) + 0.5 * float(penalty @ w)
-        return float(value), x.T @ (_sigmoid(s) - targets) / len(s) + penalty
-
-    weights: Vector = minimize(loss, np.zeros(x.shape[1]), jac=True, method="BFGS").x
-    slopes = weights[:-1] / scale
-    return np.append(slopes, weights[-1] - slopes @ middle)
-
-
-def _sigmoid(s: Vector) -> Vector:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -s)))

@@ -91,7 +91,7 @@ class Recall:
 
     def _set(self, item_ids: Sequence[str], tables: Tables) -> None:
         self.item_ids, self.tables = list(item_ids), tables
-        self._index = {item_id: i for i, item_id in enumerate(self.item_ids)}
+        self.index = {item_id: i for i, item_id in enumerate(self.item_ids)}
         self._by_user, self._by_item = tables.by_user, tables.by_item
         self._follows, self._text = tables.follows, tables.text
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
@@ -100,30 +100,41 @@ class Recall:
         """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
         scores = self._score(history)
         free = np.ones(len(self.item_ids), bool)
-        free[[self._index[i] for i in {*history, *exclude} if i in self._index]] = False
+        free[[self.index[i] for i in {*history, *exclude} if i in self.index]] = False
         return self._describe(scores, _best(scores.recall, np.flatnonzero(free), count))
+
+    def described(self, history: Sequence[str], items: npt.NDArray[np.int32]) -> list[Candidate]:
+        """What recall says of the items with these indices, whether they would be recalled or not."""
+        return self._describe(self._score(history), items)
 
     def candidate(self, history: Sequence[str], item_id: str) -> Candidate:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
-        (candidate,) = self._describe(self._score(history), np.array([self._index[item_id]]))
+        (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
 
-    def _score(self, history: Sequence[str]) -> _Scores:
-        recent = [self._index[i] for i in history if i in self._index][-_RECENT:]
+    def sources(self, history: Sequence[int]) -> dict[str, Vector]:
+        """What each source says of all I items, unscaled, after a history of item indices, oldest first."""
+        recent = [int(item) for item in history[-_RECENT:]]
+        return self._sources(recent, self._co_occurrence(recent))
+
+    def _sources(self, recent: list[int], pairs: sparse.csr_matrix) -> dict[str, Vector]:
         weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
-        pairs = self._co_occurrence(recent)
-        sources = {
+        return {
             "markov": self._markov(recent, weights),
             "item_knn": np.asarray(weights @ pairs).ravel() if recent else np.zeros(len(self.item_ids)),
             "popularity": np.log1p(self.count),
             "text": self._text_similarity(recent, weights),
         }
-        scaled = {name: _scaled(values) for name, values in sources.items()}
+
+    def _score(self, history: Sequence[str]) -> _Scores:
+        recent = [self.index[i] for i in history if i in self.index][-_RECENT:]
+        pairs = self._co_occurrence(recent)
+        scaled = {name: _scaled(values) for name, values in self._sources(recent, pairs).items()}
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
         return _Scores(recent, pairs, parts, sum(parts.values(), np.zeros(len(self.item_ids))))
 
-    def _describe(self, scores: _Scores, chosen: npt.NDArray[np.int_]) -> list[Candidate]:
+    def _describe(self, scores: _Scores, chosen: npt.NDArray[np.integer]) -> list[Candidate]:
         """The candidates with these item indices."""
         if scores.recent:
             pairs = scores.pairs[:, chosen].toarray()

@@ -13,7 +13,7 @@ from .descriptions import shorten
 # chance there, and recall needs about this weight for the fused order to come near its own. A tuned model
 # brings its own weight, fitted on validation rows.
 RECALL_WEIGHT = 16.0
-_HINTS = ((0.4, "very often"), (0.2, "often"), (0.05, "sometimes"))  # share of those people
+_HINTS = ((0.4, "Very often"), (0.2, "Often"), (0.05, "Sometimes"))  # share of those who chose the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def hint(candidate: Candidate, companion: Item | None) -> str:
         return ""
     for least, word in _HINTS:
         if candidate.together >= least:
-            return f"People who chose {shorten(companion.title, 60)} {word} chose this too."
+            return f"{word} chosen with {shorten(companion.title, 60)}."
     return ""
 
 

@@ -87,6 +87,23 @@ def save_past_summary(workspace: Workspace, key: str, summary: str) -> None:
         )
 
 
+def answer(workspace: Workspace, key: str) -> tuple[float, float] | None:
+    """(log-odds, coverage) of a question about a point of the past, by the hash of all that made it."""
+    row: tuple[float, float] | None = workspace.execute(
+        "SELECT log_odds, coverage FROM answers WHERE key = ?", [key]
+    ).fetchone()
+    return row
+
+
+def save_answer(workspace: Workspace, key: str, log_odds: float, coverage: float) -> None:
+    """Keep an answer about the past."""
+    with workspace.write():
+        workspace.execute(
+            "INSERT OR REPLACE INTO answers (key, log_odds, coverage, created) VALUES (?, ?, ?, ?)",
+            [key, log_odds, coverage, now()],
+        )
+
+
 def scores(workspace: Workspace, user_id: str, settings: str, without: str = "") -> dict[str, Score]:
     """{item id: score} of a user's questions under `settings`, valid or not: compare the keys."""
     rows = workspace.execute(

@@ -230,3 +230,13 @@ def m007_revision(db: Any) -> None:
             db.execute(
                 f"CREATE TRIGGER {name} AFTER {change} ON {table} BEGIN UPDATE revision SET token = {TOKEN}; END"
             )
+
+
+@migrations()
+def m008_answers(db: Any) -> None:
+    """Answers to questions about points of the past, under the hash of all that made them: evaluations ask many."""
+    _run(
+        db,
+        "CREATE TABLE answers (key TEXT PRIMARY KEY, log_odds REAL NOT NULL, coverage REAL NOT NULL,"
+        " created TEXT NOT NULL)",
+    )

@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 
 from ..engine.process import EngineProcess
 from ..engine.types import EngineConfig
-from ..evaluation.metrics import Platt, auc_estimate, calibration_error, logistic, platt
+from ..evaluation.metrics import Platt, auc_estimate, calibration_error, platt
 from ..recipe.asking import SCORE
+from ..recipe.logistic import logistic
 from ..recipe.scoring import RECALL_WEIGHT
 from .rows import YES, Row
 

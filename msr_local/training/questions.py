@@ -82,10 +82,13 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     with workspace.snapshot():
         log, texts = histories.log(workspace), recommender.texts()
         items = histories.items(workspace, log.item_ids)
-    cut, part = split(log)
+    try:
+        cut, part = split(log, settings.split)
+    except ValueError as error:
+        raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
     state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
     asked = [recommender.settings, recommender.preferences.settings]
-    shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed"]
+    shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
     key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +182,7 @@ class _Maker:
         history, (*seen, target) = everything[: point.at], there
         summary = self._summary(user, history)
         # What the user takes after the cut is not to be seen, not even by never being a "no".
-        mine = known & own
+        mine = own if self.cut.kind == "users" else known & own
         taken = {*seen, target, *(self.log.item_ids[i] for i in self.log.items[mine])}
         rng = random.Random(f"{self.settings.seed} {user} {point.at}")
         others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)

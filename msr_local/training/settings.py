@@ -24,6 +24,7 @@ class Settings:
     rows: int = 1000  # of the training set, yes and no together
     ratio: int = 1  # noes for each yes
     negatives: str = "uniform"
+    split: str | None = None  # how validation and test are held back: one of `splits.KINDS`
     validation_rows: int = 128
     max_length: int = 1024  # tokens of a question
     backend: str = "auto"

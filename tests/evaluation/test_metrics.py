@@ -19,10 +19,10 @@ from msr_local.evaluation.metrics import (
     auc,
     auc_estimate,
     calibration_error,
-    logistic,
     mean_estimate,
     platt,
 )
+from msr_local.recipe.logistic import logistic
 
 Vector = npt.NDArray[np.float64]
 FEW = st.sampled_from([-2.0, -0.5, 0.0, 0.5, 3.0])  # ties are common

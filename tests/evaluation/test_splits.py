@@ -42,7 +42,7 @@ def test_with_times_four_fifths_are_for_training_and_a_tenth_each_for_the_rest()
 
 
 def test_other_fractions_move_the_cut() -> None:
-    _, part = split(log([0] * 100, list(range(100))), (0.5, 0.6))
+    _, part = split(log([0] * 100, list(range(100))), fractions=(0.5, 0.6))
     assert [int((part == one).sum()) for one in (TRAIN, VALIDATION, TEST)] == [50, 10, 40]
 
 

@@ -24,7 +24,7 @@ PLAIN = {
     "summary": "Likes westerns.",
     "history": ["First film", "Second film"],
     "candidate": "Third film. Genres: Western.",
-    "hint": "People who chose First film often chose this too.",
+    "hint": "Often chosen with First film.",
     "items": ["Fifth film", "Sixth film"],
 }
 

@@ -68,18 +68,18 @@ def candidate(together: float) -> Candidate:
 @pytest.mark.parametrize(
     ("together", "word"),
     [
-        (1.0, "very often"),
-        (0.4, "very often"),
-        (0.3999, "often"),
-        (0.2, "often"),
-        (0.1999, "sometimes"),
-        (0.05, "sometimes"),
+        (1.0, "Very often"),
+        (0.4, "Very often"),
+        (0.3999, "Often"),
+        (0.2, "Often"),
+        (0.1999, "Sometimes"),
+        (0.05, "Sometimes"),
         (0.0499, None),
         (0.0, None),
     ],
 )
 def test_the_words_of_a_hint(together: float, word: str | None) -> None:
-    expected = f"People who chose Alien {word} chose this too." if word else ""
+    expected = f"{word} chosen with Alien." if word else ""
     assert hint(candidate(together), Item("i0", "Alien")) == expected
 
 

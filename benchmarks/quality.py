@@ -1,0 +1,143 @@
+"""Ranking quality on public data: the tables of benchmarks/quality.md.
+
+    python -m benchmarks.quality --data ../shared/data --work work/quality microlens-popular6 microlens-last
+
+Each name is one `msr-local evaluate` on a workspace that is made in the work folder if it is not there; options that
+are not known here go to that command (`--adapter microlens`). Writes quality/NAME.json and the page; without names,
+the page alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_suffix("")
+PAGE = Path(__file__).with_suffix(".md")
+MICROLENS = ["microlens-50k/MicroLens-50k_titles.csv", "microlens-50k/MicroLens-50k_pairs.tsv"]
+TWEETINGS = ["movietweetings/movies.csv", "movietweetings/ratings.csv", "--no-captions"]
+MOVIELENS = ["movielens-small", "--no-captions"]
+CORE = ["--core", "7,5"]
+# What each name ingests and evaluates; paths are those of the data folder.
+RUNS: dict[str, tuple[str, list[str], list[str]]] = {
+    "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
+    "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
+    "microlens-last": ("microlens", MICROLENS, ["--protocol", "last", "--split", "users", *CORE]),
+    "microlens-last-popular-negatives": (
+        "microlens", MICROLENS, ["popularity", "--protocol", "last", "--split", "users", *CORE],
+    ),
+    "movietweetings-temporal": ("movietweetings", TWEETINGS, ["--protocol", "temporal", "--full"]),
+    "movietweetings-popular-negatives": ("movietweetings", TWEETINGS, ["popularity", "--protocol", "temporal"]),
+    "movielens-last": ("movielens", MOVIELENS, ["--protocol", "last", "--split", "order", "--full"]),
+    "movielens-popular-negatives": ("movielens", MOVIELENS, ["popularity", "--protocol", "last", "--split", "order"]),
+}  # fmt: skip
+_SHOWN = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
+
+
+def run(name: str, data: Path, work: Path, more: Sequence[str]) -> None:
+    """Evaluate, and keep the document with the commands that made it."""
+    kind, files, options = RUNS[name]
+    home = work / kind
+    base = [sys.executable, "-m", "msr_local", "--home", str(home)]
+    ingest = [str(data / one) if not one.startswith("--") else one for one in files]
+    if not (home / "msr.db").exists():
+        made = subprocess.run([*base, "ingest", *ingest], check=False)
+        if made.returncode not in (0, 3):  # 3: some rows were rejected, and kept
+            raise SystemExit(made.returncode)
+    began = time.monotonic()
+    done = subprocess.run([*base, "evaluate", *options, *more, "--json"], stdout=subprocess.PIPE, check=True)
+    document = json.loads(done.stdout)
+    shown = [f"msr-local --home {kind}"] * 2
+    document["commands"] = [
+        " ".join([shown[0], "ingest", *(f"DATA/{one}" if not one.startswith("--") else one for one in files)]),
+        " ".join([shown[1], "evaluate", *options, *more]),
+    ]
+    document["minutes"] = round((time.monotonic() - began) / 60, 1)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of all results."""
+    lines = [
+        "# Ranking quality",
+        "",
+        "Made by `python -m benchmarks.quality` (its docstring says how) from the documents in `quality/`. Per cent,",
+        "with 95% intervals (bootstrap over users). All systems of a table rank the same candidates of the same users;",
+        "what is fitted saw training interactions only; p is that of the paired randomisation test.",
+    ]
+    for name, document in found.items():
+        lines += ["", *_section(name, document)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, document: Mapping[str, Any]) -> list[str]:
+    systems = {document["system"]: document["metrics"], **document["baselines"]}
+    shown = [metric for metric in _SHOWN if metric in document["metrics"]]
+    drawn = document["negatives"]
+    among = f"{document['candidates'] - 1} {drawn} negatives"
+    if not drawn:
+        held = f"{document['recalled']:.1%} hold the answer"
+        among = f"what recall finds among all items ({document['candidates']}; {held})"
+    model = document.get("model")
+    by = ""
+    if model:
+        by = f"Model {model['sha256'][:12]}, adapter {model['adapter']} {(model['adapter_sha256'] or '')[:12]}. "
+    lines = [
+        f"## {name}",
+        "",
+        f"{by}{document['users']:,} test users, fitted on {document['validation_users']:,} validation users; {among}. "
+        f"Seed {document['seed']}, {document['minutes']} minutes.",
+        "",
+        "```",
+        *document["commands"],
+        "```",
+        "",
+        "| | " + " | ".join([*(_SHOWN[metric] for metric in shown), "coverage"]) + " |",
+        "| --- |" + " --- |" * (len(shown) + 1),
+    ]  # fmt: skip
+    for system in sorted(systems, key=lambda one: -(systems[one]["ndcg@10"]["value"] or 0)):
+        cells = [_told(systems[system][metric]) for metric in shown]
+        lines.append(f"| {system} | " + " | ".join([*cells, f"{systems[system]['coverage']['value']:.1%}"]) + " |")
+    lines.append("")
+    for pair, tests in document["tests"].items():
+        told = [
+            f"{metric} {100 * one['value']:+.2f} (p {one['p']:.4f})"
+            for metric, one in tests.items()
+            if one["value"] is not None
+        ]
+        lines.append(f"{pair}: {', '.join(told)}.")
+    return lines
+
+
+def _told(metric: Mapping[str, Any]) -> str:
+    low, high = metric["ci95"]
+    return f"{100 * metric['value']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("work/quality"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RUNS)}")
+    arguments, more = parser.parse_known_args()
+    names = [one for one in arguments.names if one in RUNS]
+    for name in names:
+        run(
+            name, arguments.data, arguments.work, [one for one in [*more, *arguments.names] if one not in (*RUNS, "--")]
+        )
+    found = {name: RESULTS / f"{name}.json" for name in RUNS}
+    PAGE.write_text(
+        markdown({name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}),
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()

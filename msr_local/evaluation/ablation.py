@@ -1,0 +1,72 @@
+"""What each part of the recipe is worth: the paper's ablations (figures 4 to 6), and two tests of what is used at all.
+
+All variants are asked about the same candidates of the same users, by the same model. One that was tuned was tuned with
+one of them, so the others are at a disadvantage; its name is in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..recipe.recipes import RECIPES, Recipe
+from ..recipe.recommender import Recommender
+from ..store import runs
+from . import ranking
+from .answers import Answers
+from .experiment import Experiment
+
+_BLOCKS = (1, 2, 3, 4, 5)
+_WINDOWS = (5, 10, 20, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A recipe under a name; `shuffled` as in `Answers`."""
+
+    name: str
+    recipe: Recipe
+    shuffled: str = ""
+
+
+def variants(recipe: Recipe) -> list[Variant]:
+    """The recipe itself first, then what is changed about it."""
+    made = [Variant(recipe.name, recipe)]
+    made += [Variant(name, other) for name, other in RECIPES.items() if name != recipe.name]
+    if recipe.summary:
+        made.append(Variant("direct", replace(recipe, direct=True)))
+        made += [Variant(f"blocks of {n}", replace(recipe, block_size=n)) for n in _BLOCKS if n != recipe.block_size]
+        made += [Variant(f"the last {n}", replace(recipe, window=n)) for n in _WINDOWS if n != recipe.window]
+    made.append(Variant("history shuffled", recipe, "history"))
+    if recipe.caption or recipe.image:
+        made.append(Variant("images shuffled", recipe, "images"))
+    return made
+
+
+def ablation(experiment: Experiment, open_recommender: Callable[[Recipe], Recommender]) -> dict[str, Any]:
+    """Metrics of the language model alone for each variant, and how the recipe itself compares with it."""
+    half = experiment.test
+    bootstrap = ranking.Bootstrap(len(half.cases), experiment.options.seed)
+    found: dict[str, Any] = {}
+    first: dict[str, ranking.Vector] = {}
+    for variant in variants(experiment.recommender.recipe):
+        with open_recommender(variant.recipe) as recommender:
+            answers = Answers(recommender, experiment.log, shuffled=variant.shuffled, seed=experiment.options.seed)
+            scores = ranking.table(list(answers(half.cases, half.recall, half.candidates)))
+        scores[half.missed, 0] = float("nan")
+        values = ranking.per_case(scores)
+        first = first or values
+        found[variant.name] = {
+            **{name: bootstrap.mean(one).to_json() for name, one in values.items()},
+            "auc": bootstrap.pooled_auc(scores).to_json(),
+            "lost": {
+                name: ranking.paired(first[name], values[name], experiment.options.seed).to_json()
+                for name in ("auc_per_user", "hr@5", "mrr@5")
+            },
+        }
+    weights = experiment.recommender.weights.to_json()
+    finite: dict[str, Any] = runs.finite(
+        {"protocol": experiment.plan.protocol, "users": len(half.cases), "model": weights, "variants": found}
+    )
+    return finite

@@ -1,0 +1,92 @@
+"""What the language model says of the candidates: the question of `recommend`, asked about a moment of the past."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..recipe.candidates import Recall
+from ..recipe.recommender import Asked, Recommender
+from ..store import histories, results
+from ..store.rows import Interaction, Item, Log
+from .protocols import Case, Items
+
+Vector = npt.NDArray[np.float64]
+SHUFFLES = ("history", "images")
+_TOGETHER = 32  # users whose summaries are written side by side
+
+
+class Answers:
+    """A recommender's log-odds for cases of a log; each answer is kept in the workspace, and asked for once.
+
+    With `shuffled` "history", histories are read in a random order; with "images", each candidate has the picture and
+    the caption of another candidate: what order and pictures are worth is what is lost then.
+    """
+
+    def __init__(self, recommender: Recommender, log: Log, *, shuffled: str = "", seed: int = 0) -> None:
+        self._recommender, self._log, self._shuffled, self._seed = recommender, log, shuffled, seed
+        self._workspace = recommender.workspace
+        self._items: dict[int, Item] = {}
+
+    def __call__(self, cases: Sequence[Case], recall: Recall, candidates: Sequence[Items]) -> Iterator[Vector]:
+        """z of each candidate, a vector for each case."""
+        done, total = 0, sum(map(len, candidates))
+        for start in range(0, len(cases), _TOGETHER):
+            some = cases[start : start + _TOGETHER]
+            people = [(self._log.user_ids[case.user], self._history(case)) for case in some]
+            lists = candidates[start : start + _TOGETHER]
+            for (user, history), summary, items in zip(people, self._summaries(people), lists, strict=True):
+                described = recall.described([step.item.item_id for step in history], items)
+                asked = [self._recommender.ask(candidate, summary, history) for candidate in described]
+                yield self._z(self._exchanged(asked, user))
+                done += len(items)
+                self._recommender.progress("evaluation", done, total)
+
+    def _history(self, case: Case) -> list[Interaction]:
+        steps = [Interaction(self._item(index)) for index in case.history.tolist()]
+        if self._shuffled == "history":
+            random.Random(f"history {self._seed} {self._log.user_ids[case.user]}").shuffle(steps)
+        return steps
+
+    def _item(self, index: int) -> Item:
+        if index not in self._items:
+            (self._items[index],) = histories.items(self._workspace, [self._log.item_ids[index]])
+        return self._items[index]
+
+    def _summaries(self, people: Sequence[tuple[str, list[Interaction]]]) -> list[str]:
+        if not self._recommender.recipe.summary:
+            return [""] * len(people)
+        written = dict(self._recommender.preferences.chains(people, past=True))
+        return [written[place][-1].summary if written[place] else "" for place in range(len(people))]
+
+    def _exchanged(self, asked: list[Asked], user: str) -> list[Asked]:
+        """The questions, each with the picture and caption of another one where images are shuffled."""
+        if self._shuffled != "images":
+            return asked
+        order = list(range(len(asked)))
+        random.Random(f"images {self._seed} {user}").shuffle(order)
+        other = {a: asked[b] for a, b in zip(order, [*order[1:], *order[:1]], strict=True)}  # nobody keeps their own
+        return [
+            replace(
+                one,
+                item=replace(one.item, image=other[n].item.image, image_sha256=other[n].item.image_sha256),
+                evidence=replace(
+                    one.evidence, caption=other[n].evidence.caption, image_sha256=other[n].evidence.image_sha256
+                ),
+            )
+            for n, one in enumerate(asked)
+        ]
+
+    def _z(self, asked: Sequence[Asked]) -> Vector:
+        keys = [self._recommender.key(one.evidence) for one in asked]
+        z = {key: known[0] for key in keys if (known := results.answer(self._workspace, key))}
+        missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in z}
+        questions = [self._recommender.question(one.item, one.evidence) for one in missing.values()]
+        for key, answer in zip(missing, self._recommender.judge.answers(questions), strict=True):
+            results.save_answer(self._workspace, key, answer.z, answer.coverage)
+            z[key] = answer.z
+        return np.array([z[key] for key in keys])

@@ -1,0 +1,66 @@
+"""What one would rank with without a language model: each scores all items after a history.
+
+All see the interactions that they are given and no others. Item-kNN with recency, Markov and text similarity are the
+sources of the project's own recall (recipe/candidates.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.sparse as sparse
+
+from ..recipe.candidates import Recall
+from ..store.rows import Log
+from . import sequential
+
+Vector = npt.NDArray[np.float64]
+History = npt.NDArray[np.int32]
+Scorer = Callable[[History], Vector]  # item indices, oldest first -> scores of all I items
+_EASE_L2 = 150.0
+_EASE_ITEMS = 20_000  # whose dense matrix is 1.6 GB
+_RECENT = 0.1  # share of the known interactions that is recent
+
+
+def scorers(
+    log: Log, known: npt.NDArray[np.bool_], recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None]
+) -> Iterator[tuple[str, Scorer]]:
+    """(name, scorer) of each baseline. What cannot be had here is left out, with a note that says why.
+
+    `slow` asks for SASRec and GRU4Rec too. `recall` is one of the `known` interactions (mask of shape [N]).
+    """
+    size = len(log.item_ids)
+    random = np.random.default_rng(seed)
+    yield "random", lambda history: random.random(size)
+    yield "popularity", lambda history: recall.count
+    if known.any() and not np.isnan(log.times[known]).any():
+        late = known & (log.times >= np.quantile(log.times[known], 1 - _RECENT))
+        recent = np.bincount(log.items[late], minlength=size).astype(float)
+        yield "recent popularity", lambda history: recent
+    else:
+        note("Recent popularity is left out: there are no times.")
+    for source, name in {"item_knn": "item-kNN", "markov": "Markov", "text": "text"}.items():
+        yield name, lambda history, source=source: recall.sources(history)[source]  # type: ignore[misc]
+    if size <= _EASE_ITEMS:
+        yield "EASE", ease(recall.tables.by_user)
+    else:
+        note(f"EASE is left out: {size:,} items, and its matrix is dense (at most {_EASE_ITEMS:,}).")
+    if slow and (missing := sequential.missing_packages()):
+        wanted = ", ".join(missing)
+        note(f"SASRec and GRU4Rec are left out: they need {wanted}. Next: pip install 'msr-local[baselines]'.")
+    elif slow:
+        for name in sequential.NAMES:
+            yield name, sequential.trained(name, log, known, seed)
+
+
+def ease(by_user: sparse.csr_matrix, l2: float = _EASE_L2) -> Scorer:
+    """EASE (Steck 2019): item weights in closed form. `by_user` [U, I] has a 1 where a user took an item."""
+    gram = (by_user.T @ by_user).toarray().astype(np.float32)
+    gram[np.diag_indices(len(gram))] += l2
+    weights = scipy.linalg.inv(gram, overwrite_a=True, check_finite=False)
+    weights /= -np.diag(weights)[None, :]
+    np.fill_diagonal(weights, 0.0)
+    return lambda history: weights[history].sum(axis=0).astype(float)

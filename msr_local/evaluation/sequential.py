@@ -1,0 +1,51 @@
+"""SASRec and GRU4Rec as baselines, through cornac (the extra `baselines`). Both forget a user: they read a history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..store.rows import Log
+
+Vector = npt.NDArray[np.float64]
+NAMES = ("sasrec", "gru4rec")
+_EPOCHS = {"sasrec": 20, "gru4rec": 10}
+_LONGEST = 50
+
+
+def missing_packages() -> list[str]:
+    """What these baselines need and is not installed."""
+    return [name for name in ("cornac", "torch") if find_spec(name) is None]
+
+
+def trained(name: str, log: Log, known: npt.NDArray[np.bool_], seed: int) -> Callable[[npt.NDArray[np.int32]], Vector]:
+    """A model (SASRec: Kang & McAuley 2018; GRU4Rec: Hidasi et al. 2016) of the `known` interactions, shape [N].
+
+    What is returned scores all I items after a history of item indices, oldest first; items that were never seen in
+    training get the lowest score that there is.
+    """
+    from cornac.data import SequentialDataset
+    from cornac.models import GRU4Rec, SASRec
+
+    rows = np.flatnonzero(known)
+    data = [(int(log.users[row]), int(log.items[row]), place) for place, row in enumerate(rows)]
+    train = SequentialDataset.build(data, fmt="SIT", seed=seed)
+    common: dict[str, Any] = {"n_epochs": _EPOCHS[name], "seed": seed, "verbose": False}
+    if name == "sasrec":
+        model = SASRec(embedding_dim=64, max_len=_LONGEST, use_biases=True, **common)
+    else:
+        model = GRU4Rec(layers=[100], dropout_p_hidden=0.2, **common)
+    model.fit(train)
+    place = train.iid_map  # item index of the log -> that of cornac
+    at = np.array([place.get(item, -1) for item in range(len(log.item_ids))])
+
+    def score(history: npt.NDArray[np.int32]) -> Vector:
+        seen = [int(at[item]) for item in history if at[item] >= 0][-_LONGEST:]
+        found = np.asarray(model.score(0, seen), float)
+        return np.asarray(np.where(at >= 0, found[at], found.min()))
+
+    return score

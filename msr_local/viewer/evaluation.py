@@ -1,0 +1,74 @@
+"""The table of an evaluation: the systems, best first, and the paired tests below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_NAMES = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
+
+
+def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `evaluate` shows: a row for each system on the same candidates, in per cent, with 95% intervals."""
+    systems = {document["system"]: document["metrics"], **document["baselines"]}
+    shown = [name for name in _NAMES if name in document["metrics"]]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for name in shown:
+        table.add_column(_NAMES[name], justify="right", no_wrap=True)
+    for name in sorted(systems, key=lambda name: -(systems[name]["ndcg@10"]["value"] or 0.0)):
+        cells = [_interval(systems[name][metric]) for metric in shown]
+        table.add_row(name, *cells, style="bold" if name == document["system"] else "")
+    if document["negatives"] is None:
+        held = f"{document['recalled']:.1%} hold the answer"
+        against = f"all items, of which recall offers {document['candidates']} ({held})"
+    else:
+        against = f"{document['candidates'] - 1} {document['negatives']} negatives"
+    way = {"users": "users held back", "order": "each user's last items held back", "time": "a later time held back"}
+    how = f"Protocol {document['protocol']}, {way[document['split']['kind']]}"
+    lines: list[RenderableType] = [
+        Text(f"{how}: {document['users']:,} users, {against}."),
+        Text("Per cent, with 95% intervals over users."),
+        Text(),
+        table,
+        Text(),
+        *(Text(_tested(name, found)) for name, found in document["tests"].items()),
+    ]  # fmt: skip
+    return Group(*lines)
+
+
+def ablation_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `evaluate --ablation` shows: a row for each variant of the recipe, and what the first one has more."""
+    shown = ["auc", "hr@5", "mrr@5"]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for name in shown:
+        table.add_column(_NAMES[name], justify="right", no_wrap=True)
+    table.add_column("HR@5 lost", justify="right", no_wrap=True)
+    for number, (name, one) in enumerate(document["variants"].items()):
+        lost = one["lost"]["hr@5"]
+        loss = f"{100 * lost['value']:.1f} (p {lost['p']:.3f})" if number else ""
+        table.add_row(name, *(_interval(one[metric]) for metric in shown), loss, style="" if number else "bold")
+    head = f"The language model alone, {document['users']:,} users. Per cent, with 95% intervals over users."
+    return Group(Text(head), Text(), table)
+
+
+def _interval(metric: Mapping[str, Any]) -> str:
+    low, high = metric["ci95"]
+    if metric["value"] is None:
+        return "-"
+    return f"{100 * metric['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _tested(name: str, found: Mapping[str, Any]) -> str:
+    """One paired comparison in words."""
+    parts = [
+        f"{metric} {100 * one['value']:+.2f} (p {one['p']:.3f})"
+        for metric, one in found.items()
+        if one["value"] is not None and metric in ("auc_per_user", "hr@5", "mrr@5", "ndcg@10")
+    ]
+    return f"{name}: {', '.join(parts)}"

@@ -1,0 +1,159 @@
+"""A whole evaluation on a small shop: what it prints, that it goes on, and that planted leaks are caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation_shop import FILMS
+from recipe.recipe_shop import Shop, Watched
+
+from msr_local.errors import InputError
+from msr_local.evaluation.experiment import BLEND, FUSED, MODEL, Experiment, Options
+from msr_local.recipe.recipes import RECIPES, Recipe
+from msr_local.recipe.recommender import Recommender
+from msr_local.store import runs
+from msr_local.weights import Scorer, Weights
+
+QUICK = Options(count=8, slow=False)
+HISTORY = RECIPES["history"]
+
+
+def evaluated(shop: Shop, options: Options = QUICK, recipe: Recipe = HISTORY) -> dict[str, Any]:
+    with shop.recommender(recipe) as recommender:
+        return Experiment(recommender, options).run()
+
+
+def test_the_document_holds_what_others_rely_on(shop: Shop) -> None:
+    found = evaluated(shop)
+    assert (found["protocol"], found["users"], found["candidates"], found["seed"]) == ("last", 60, 9, 0)
+    assert found["split"]["kind"] == "order" and found["system"] == FUSED
+    for metric in ("auc", "auc_per_user", "hr@1", "hr@5", "mrr@5", "ndcg@5", "ndcg@10", "ndcg@20"):
+        low, high = found["metrics"][metric]["ci95"]
+        assert 0 <= low <= found["metrics"][metric]["value"] <= high <= 1
+    names = {"random", "popularity", "recent popularity", "item-kNN", "Markov", "text", "EASE", BLEND, MODEL}
+    assert set(found["baselines"]) == names
+    assert all(
+        set(one) >= {"auc", "hr@5", "mrr@5", "coverage", "mean_popularity"} for one in found["baselines"].values()
+    )
+    assert 0 <= found["metrics"]["calibration_error"]["value"] <= 1
+    assert set(found["tests"]) == {f"{FUSED} - {BLEND}", f"{FUSED} - {MODEL}"}
+    assert 0 < found["tests"][f"{FUSED} - {BLEND}"]["ndcg@10"]["p"] <= 1
+
+
+def test_a_taste_that_is_there_is_found_and_chance_is_chance(shop: Shop) -> None:
+    found = evaluated(shop, replace(QUICK, model=False))
+    assert found["system"] == BLEND
+    systems = {BLEND: found["metrics"], **found["baselines"]}
+    assert systems["item-kNN"]["auc"]["value"] > 0.75
+    assert systems[BLEND]["auc"]["value"] > 0.75
+    low, high = systems["random"]["auc"]["ci95"]
+    assert low < 0.5 < high
+    assert shop.record.opened == 0  # no model was needed
+
+
+def test_the_same_again_asks_nothing_and_finds_the_same(shop: Shop) -> None:
+    first = evaluated(shop)
+    asked = len(shop.record.take())
+    again = evaluated(shop)
+    assert asked == 2 * 60 * 9 and shop.record.take() == []
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+
+
+def test_a_stopped_evaluation_goes_on(shop: Shop) -> None:
+    shop.record.patience = 200
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(shop)
+    shop.record.take()
+    shop.record.patience = float("inf")
+    evaluated(shop)
+    assert len(shop.record.take()) == 2 * 60 * 9 - 200
+
+
+def test_summaries_are_those_of_the_history_before_the_question(shop: Shop) -> None:
+    evaluated(shop, replace(QUICK, users=3, validation_users=3), RECIPES["no-image"])
+    scoring = [prompt for prompt in shop.record.take() if "Will this person" in prompt]
+    assert scoring and all("What this person likes:" in prompt for prompt in scoring)
+    assert shop.workspace.one("SELECT count(*) FROM preferences") == 0  # the present chains are not touched
+
+
+def test_ranking_everything_counts_what_recall_missed_as_a_miss(shop: Shop) -> None:
+    found = evaluated(shop, replace(QUICK, full=True, candidates=5, model=False))
+    assert 0 < found["recalled"] < 1 and found["negatives"] is None
+    for system in (found["metrics"], *found["baselines"].values()):
+        assert system["hr@20"]["value"] == pytest.approx(found["recalled"]) and "auc" not in system
+
+
+def test_hard_negatives_are_harder(shop: Shop) -> None:
+    easy, hard = (
+        evaluated(shop, replace(QUICK, negatives=kind, model=False))["baselines"]["item-kNN"]["auc"]["value"]
+        for kind in ("uniform", "hard")
+    )
+    assert hard < easy
+
+
+# ---- leaks
+
+
+def planted(shop: Shop, kind: str, run_id: str = "r1") -> Recommender:
+    """A recommender with an adapter that was trained here, holding back by `kind`."""
+    if runs.run(shop.workspace, "r1") is None:
+        runs.start_run(shop.workspace, "r1", "tuned", stage="done", settings={}, split={}, versions={})
+    scorer = Scorer("tuned", False, "merged", Path("m.gguf"), "c" * 64, 1024, 1.0, None, {}, run_id,
+                    {"kind": kind, "validation_from": None, "test_from": None})  # fmt: skip
+    weights = replace(shop.weights, scorer=scorer)
+    assert isinstance(weights, Weights)
+    return Recommender(shop.workspace, weights, HISTORY, open_engine=lambda _: Watched(shop.engine, shop.record))
+
+
+def test_an_adapter_that_saw_the_answers_is_refused(shop: Shop) -> None:
+    with planted(shop, "users") as recommender, pytest.raises(
+        InputError, match=r"adapter tuned was trained or chosen by \d+ of the 60 answers.*--split order"
+    ):  # fmt: skip
+        Experiment(recommender, QUICK)
+
+
+def test_an_adapter_that_did_not_is_welcome(shop: Shop) -> None:
+    for kind, options in (("order", QUICK), ("users", replace(QUICK, split="users"))):
+        with planted(shop, kind) as recommender:
+            assert Experiment(recommender, options).plan.split.kind == kind
+
+
+def test_of_an_adapter_from_elsewhere_nothing_is_known(shop: Shop) -> None:
+    notes: list[str] = []
+    with planted(shop, "users", run_id="of another workspace") as recommender:
+        Experiment(recommender, QUICK, note=notes.append)
+    assert notes == ["Adapter tuned was trained in another workspace: what it saw there is not known here."]
+
+
+@pytest.mark.parametrize("split", ["order", "users"])
+def test_nothing_that_is_fitted_depends_on_the_answers(shop: Shop, split: str) -> None:
+    """The answers are exchanged for others: every score of the items of before stays what it was."""
+    options = replace(QUICK, split=split, model=False)
+    states = []
+    for _ in range(2):
+        with shop.recommender(HISTORY) as recommender:
+            experiment = Experiment(recommender, options)
+            log, known = experiment.log, experiment.plan.known_at_test
+            recall = experiment._recall(known)
+            states.append({
+                "known": [*zip(log.users[known].tolist(), log.items[known].tolist(), strict=True)],
+                "taken": recall.tables.by_user.toarray().tolist(),
+                "follows": recall.tables.follows.toarray().tolist(),
+                "fusion": experiment.run()["fusion"],
+            })  # fmt: skip
+        for case in experiment.plan.test:
+            exchange(shop, log.user_ids[case.user], log.item_ids[case.target])
+    assert states[0] == states[1]
+
+
+def exchange(shop: Shop, user: str, item: str) -> None:
+    """Let the user have taken another item instead."""
+    rows = shop.workspace.execute("SELECT item_id FROM interactions WHERE user_id = ?", [user])
+    other = max(set(FILMS) - {taken for (taken,) in rows})
+    with shop.workspace.write():
+        shop.workspace.execute(
+            "UPDATE interactions SET item_id = ? WHERE user_id = ? AND item_id = ?", [other, user, item]
+        )
