@@ -1,5 +1,6 @@
 # make demo: install into .venv and run the whole recipe on a drawn shop.
 # make bench: measure speed side by side with other ways, about 40 minutes; it needs the machine to itself.
+# make quality-smoke: evaluate the ranking on the drawn shop, a few minutes; CI runs it as a test.
 # make test: install the development tools as well and run all checks.
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ TORCH ?= torch==2.13.0
 # llama-cpp-python is compiled at its first installation: 5 to 15 minutes on two cores, then pip has it cached.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench quality-smoke clean
 
 demo: $(VENV)/.runs
 	$(BIN)/msr-local demo
@@ -40,7 +41,7 @@ $(VENV)/.develops: $(VENV)/.runs
 # Unsloth without its CUDA dependencies: its CPU back end is what the tests run on a machine without a GPU.
 $(VENV)/.trains: $(VENV)/.develops
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off "$(TORCH)"
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev,train]" \
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev,train,baselines]" \
 		"trl<=1.15.0" datasets sentencepiece psutil
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps \
 		unsloth==2026.10.9 unsloth_zoo==2026.10.9
@@ -51,6 +52,9 @@ bench: $(VENV)/.trains
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.exactness
 	$(BIN)/python -m benchmarks.growth
+
+quality-smoke: $(VENV)/.runs
+	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 30 --validation-users 30 --fast
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,14 +18,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msr_local.demo import catalogue
+
 RESULTS = Path(__file__).with_suffix("")
 PAGE = Path(__file__).with_suffix(".md")
 MICROLENS = ["microlens-50k/MicroLens-50k_titles.csv", "microlens-50k/MicroLens-50k_pairs.tsv"]
 TWEETINGS = ["movietweetings/movies.csv", "movietweetings/ratings.csv", "--no-captions"]
 MOVIELENS = ["movielens-small", "--no-captions"]
+SHOP = "shop"  # drawn by the project itself
 CORE = ["--core", "7,5"]
 # What each name ingests and evaluates; paths are those of the data folder.
 RUNS: dict[str, tuple[str, list[str], list[str]]] = {
+    "shop-last": (SHOP, ["items.csv", "interactions.csv", "--no-captions"], ["--recipe", "history"]),
     "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
     "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
     "microlens-last": ("microlens", MICROLENS, ["--protocol", "last", "--split", "users", *CORE]),
@@ -40,27 +44,28 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
 _SHOWN = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
 
 
-def run(name: str, data: Path, work: Path, more: Sequence[str]) -> None:
-    """Evaluate, and keep the document with the commands that made it."""
+def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any]:
+    """Evaluate; the document, with the commands that made it."""
     kind, files, options = RUNS[name]
     home = work / kind
     base = [sys.executable, "-m", "msr_local", "--home", str(home)]
-    ingest = [str(data / one) if not one.startswith("--") else one for one in files]
+    if kind == SHOP:
+        data = work / "drawn"
+        catalogue.write(data)
     if not (home / "msr.db").exists():
-        made = subprocess.run([*base, "ingest", *ingest], check=False)
+        ingest = [str(data / one) if not one.startswith("--") else one for one in files]
+        made = subprocess.run([*base, "ingest", *ingest], stdout=sys.stderr, check=False)
         if made.returncode not in (0, 3):  # 3: some rows were rejected, and kept
             raise SystemExit(made.returncode)
     began = time.monotonic()
     done = subprocess.run([*base, "evaluate", *options, *more, "--json"], stdout=subprocess.PIPE, check=True)
-    document = json.loads(done.stdout)
-    shown = [f"msr-local --home {kind}"] * 2
+    document: dict[str, Any] = json.loads(done.stdout)
     document["commands"] = [
-        " ".join([shown[0], "ingest", *(f"DATA/{one}" if not one.startswith("--") else one for one in files)]),
-        " ".join([shown[1], "evaluate", *options, *more]),
+        " ".join(["msr-local ingest", *(f"DATA/{one}" if not one.startswith("--") else one for one in files)]),
+        " ".join(["msr-local evaluate", *options, *more]),
     ]
     document["minutes"] = round((time.monotonic() - began) / 60, 1)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return document
 
 
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -125,17 +130,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("work/quality"))
+    parser.add_argument("--print", action="store_true", help="show the tables; write nothing")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RUNS)}")
     arguments, more = parser.parse_known_args()
-    names = [one for one in arguments.names if one in RUNS]
-    for name in names:
-        run(
-            name, arguments.data, arguments.work, [one for one in [*more, *arguments.names] if one not in (*RUNS, "--")]
-        )
+    if unknown := sorted(set(arguments.names) - set(RUNS)):
+        parser.error(f"no such name: {', '.join(unknown)}")
+    made = {name: run(name, arguments.data, arguments.work, more) for name in arguments.names}
+    if arguments.print:
+        print(markdown(made))
+        return
+    RESULTS.mkdir(exist_ok=True)
+    for name, document in made.items():
+        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The page of all results that are kept."""
     found = {name: RESULTS / f"{name}.json" for name in RUNS}
-    PAGE.write_text(
-        markdown({name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}),
-        encoding="utf-8",
+    return markdown(
+        {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     )
 
 

@@ -41,6 +41,13 @@ class SplitKind(str, Enum):
     users = "users"
 
 
+class Loss(str, Enum):
+    """What training makes small."""
+
+    answer = "answer"
+    ranking = "ranking"
+
+
 class Quantisation(str, Enum):
     """Weight types of the merged model."""
 
@@ -94,6 +101,9 @@ def finetune(
             "--lr", min=1e-8, max=1.0, help="Learning rate.", show_default="2e-5 from 1B parameters on, else 3e-4"
         ),
     ] = None,
+    loss: Annotated[
+        Loss, typer.Option(help="Learn each answer, or also to put what was taken before its noes.")
+    ] = Loss.answer,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Questions in a batch.")] = 4,
     accumulation: Annotated[int, typer.Option(min=1, metavar="N", help="Batches before a step.")] = 4,
     load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Train on a 4-bit base (CUDA).")] = False,
@@ -137,7 +147,8 @@ def finetune(
         base=base, recipe=recipe.value, block_size=block_size, window=history, rows=rows, ratio=ratio,
         negatives=negatives.value, split=split.value if split else None, validation_rows=validation_rows,
         max_length=max_length, backend=backend.value,
-        rank=rank, alpha=alpha, dropout=dropout, learning_rate=lr, epochs=epochs, batch=batch,
+        rank=rank, alpha=alpha, dropout=dropout, learning_rate=lr, epochs=epochs, loss=loss.value,
+        batch=batch,
         accumulation=accumulation, load_in_4bit=load_in_4bit, eval_every=eval_every, patience=patience, seed=seed,
         threads=threads, quantisation=quantise.value, max_delta=max_delta, min_correlation=min_correlation,
     )  # fmt: skip

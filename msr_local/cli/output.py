@@ -28,6 +28,8 @@ _STAGES = {
     "validation questions": "Making validation questions",
     "training": "Training",
     "gate": "Asking the engine",
+    "baselines": "Asking the baselines",
+    "evaluation": "Asking the model",
 }
 
 

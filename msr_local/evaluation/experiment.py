@@ -177,11 +177,10 @@ class Experiment:
                     baselines.scorers(self.log, half.known, half.recall, seed=self.options.seed,
                                       slow=self.options.slow, note=self.note if not made else lambda _: None)
                 )  # fmt: skip
-            for name, score in made[id(half.known)]:
-                self.recommender.progress(f"baseline {name}", 0, len(half.cases))
-                half.keep(name, [
-                    score(case.history)[items] for case, items in zip(half.cases, half.candidates, strict=True)
-                ])  # fmt: skip
+            for number, (name, score) in enumerate(made[id(half.known)], start=1):
+                rows = [score(case.history)[items] for case, items in zip(half.cases, half.candidates, strict=True)]
+                half.keep(name, rows)
+                self.recommender.progress("baselines", number, len(made[id(half.known)]))
             names = [name for name, _ in made[id(half.known)]]
         return names
 

@@ -13,7 +13,7 @@ from ..store.rows import Log
 
 Vector = npt.NDArray[np.float64]
 NAMES = ("sasrec", "gru4rec")
-_EPOCHS = {"sasrec": 20, "gru4rec": 10}
+EPOCHS = {"sasrec": 20, "gru4rec": 10}
 _LONGEST = 50
 
 
@@ -34,7 +34,7 @@ def trained(name: str, log: Log, known: npt.NDArray[np.bool_], seed: int) -> Cal
     rows = np.flatnonzero(known)
     data = [(int(log.users[row]), int(log.items[row]), place) for place, row in enumerate(rows)]
     train = SequentialDataset.build(data, fmt="SIT", seed=seed)
-    common: dict[str, Any] = {"n_epochs": _EPOCHS[name], "seed": seed, "verbose": False}
+    common: dict[str, Any] = {"n_epochs": EPOCHS[name], "seed": seed, "verbose": False}
     if name == "sasrec":
         model = SASRec(embedding_dim=64, max_len=_LONGEST, use_biases=True, **common)
     else:

@@ -1,11 +1,13 @@
 """The fused score: several scores of a candidate, weighed by logistic regression.
 
-Each score enters as it is and as its signed square root, since a first co-occurrence says more than a tenth one.
+Each score enters in three shapes: as it is, as its square root and as a logarithm, since a first co-occurrence says
+more than a tenth one. (Boosted trees on the same scores were better by about half a point of AUC on MicroLens, and
+need a hundred times the numbers.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,37 +17,38 @@ import numpy.typing as npt
 from .logistic import logistic
 
 Scores = npt.NDArray[np.float64]
+SHAPES: dict[str, Callable[[Scores], Scores]] = {
+    "straight": lambda size: size,
+    "root": np.sqrt,
+    "log": lambda size: np.log1p(50.0 * size),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Weights for the scores called `names`: `straight` for each as it is, `root` for its square root."""
+    """Weights for the scores called `names`: {shape: a weight for each}, and an intercept."""
 
     names: tuple[str, ...]
-    straight: tuple[float, ...]
-    root: tuple[float, ...]
+    weights: dict[str, tuple[float, ...]]
     intercept: float
 
     def __call__(self, scores: Scores) -> Scores:
         """The fused log-odds of scores [..., F], shape [...]."""
-        return np.asarray(scores @ self.straight + _root(scores) @ self.root + self.intercept)
+        flat = [weight for shape in SHAPES for weight in self.weights[shape]]
+        return np.asarray(_shaped(scores) @ np.array(flat) + self.intercept)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "intercept": self.intercept,
-            "weights": {
-                name: {"straight": a, "root": b}
-                for name, a, b in zip(self.names, self.straight, self.root, strict=True)
-            },
-        }
+        return {"scores": list(self.names), "weights": self.weights, "intercept": self.intercept}
 
 
 def fitted(names: Sequence[str], scores: Scores, answers: npt.NDArray[np.float64], ridge: float = 1e-3) -> Fusion:
     """The fusion that foretells `answers` (1 for yes, 0 for no; shape [N]) best from `scores` [N, F]."""
-    weights = logistic(np.concatenate([scores, _root(scores)], axis=1), answers, ridge)
+    *weights, intercept = logistic(_shaped(scores), answers, ridge).tolist()
     count = len(names)
-    return Fusion(tuple(names), tuple(weights[:count]), tuple(weights[count:-1]), float(weights[-1]))
+    parts = {shape: tuple(weights[count * n : count * (n + 1)]) for n, shape in enumerate(SHAPES)}
+    return Fusion(tuple(names), parts, intercept)
 
 
-def _root(scores: Scores) -> Scores:
-    return np.asarray(np.sign(scores) * np.sqrt(np.abs(scores)))
+def _shaped(scores: Scores) -> Scores:
+    """All shapes of scores [..., F], signs kept: [..., 3 F]."""
+    return np.concatenate([np.sign(scores) * shape(np.abs(scores)) for shape in SHAPES.values()], axis=-1)

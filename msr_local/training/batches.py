@@ -124,10 +124,11 @@ class Collator:
     device: str = "cpu"
 
     def __call__(self, groups: Sequence[Group]) -> dict[str, Any]:
-        """The model's inputs, and of the R rows: `where` [R, 2] (line and position of the question's last token)
-        and `answers` [R]."""
+        """The model's inputs, and of the R rows: `where` [R, 2] (line and position of the question's last token),
+        `answers` [R] and `groups` [R], the number of the group."""
         import torch
 
+        numbers = [number for number, group in enumerate(groups) for _ in group]
         if not self.share:
             groups = [[row] for group in groups for row in group]
         lines = [_Line(group) for group in groups]
@@ -148,6 +149,7 @@ class Collator:
         batch["where"] = torch.tensor([(number, last) for number, line in enumerate(lines) for last in line.last])
         tokens = {YES: self.answers.yes, NO: self.answers.no}
         batch["answers"] = torch.tensor([tokens[row.answer] for group in groups for row in group])
+        batch["groups"] = torch.tensor(numbers)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _pictures(self, groups: Sequence[Group]) -> torch.Tensor:
@@ -204,7 +206,7 @@ def answer_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """The logits of the token after each question, shape [R, vocabulary]."""
     import torch
 
-    inputs = {name: value for name, value in batch.items() if name not in ("where", "answers")}
+    inputs = {name: value for name, value in batch.items() if name not in ("where", "answers", "groups")}
     line, position = batch["where"].T
     kept, place = torch.unique(position, return_inverse=True)
     # Only these positions go through the head, which is a fifth of a small model's work.
@@ -212,6 +214,21 @@ def answer_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     if logits.shape[1] != len(kept):  # a model that does not know logits_to_keep
         return logits[line, position]
     return logits[line, place]
+
+
+def ranking_loss(z: torch.Tensor, groups: torch.Tensor, yes: torch.Tensor) -> torch.Tensor:
+    """Mean over groups of -log softmax(z) of the item that was taken, among the candidates of the same moment.
+
+    That is ListNet's top-one loss with one relevant item (Cao et al. 2007). `z`, `groups` and `yes` (whether the row
+    is the item that was taken) have shape [R].
+    """
+    import torch
+
+    losses = [
+        torch.logsumexp(z[groups == number], 0) - z[(groups == number) & yes].mean()
+        for number in groups[yes].unique()
+    ]  # fmt: skip
+    return torch.stack(losses).mean()
 
 
 def log_odds(model: Any, rows: Sequence[Row], collator: Collator, batch_size: int = 8) -> npt.NDArray[np.float64]:

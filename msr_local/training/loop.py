@@ -19,7 +19,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..evaluation.metrics import auc_estimate
-from .batches import Collator, Group, answer_logits, grouped, log_odds
+from .batches import Collator, Group, answer_logits, grouped, log_odds, ranking_loss
 from .rows import YES, Row
 from .settings import Settings
 
@@ -101,6 +101,7 @@ def train(
         eval_dataset=_Items(validation),
         callbacks=[EarlyStoppingCallback(settings.patience), _Marker(), _Reporter(report, groups)],
     )
+    trainer.ranking = settings.loss == "ranking"
     trainer.model_accepts_loss_kwargs = False  # our loss is a mean over rows, not over tokens
     trainer.train(resume_from_checkpoint=_last_whole(folder))
     best = trainer.state.best_model_checkpoint
@@ -142,13 +143,19 @@ class _Items(torch.utils.data.Dataset[Any]):
 
 
 class _Trainer(Trainer):
-    """The loss is on the answer alone; an evaluation is the AUC of p(yes)."""
+    """The loss is on the answer alone, and with `ranking` on its rank too; an evaluation is the AUC of p(yes)."""
+
+    ranking = False
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         logits = answer_logits(model, inputs).float()
         loss = torch.nn.functional.cross_entropy(logits, inputs["answers"])
+        answers = self.data_collator.answers
+        if self.ranking:
+            z = logits[:, list(answers.all_yes)].logsumexp(-1) - logits[:, list(answers.all_no)].logsumexp(-1)
+            loss = loss + ranking_loss(z, inputs["groups"], inputs["answers"] == answers.yes)
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:

@@ -33,6 +33,7 @@ class Settings:
     dropout: float = 0.1
     learning_rate: float | None = None
     epochs: float = 4.0
+    loss: str = "answer"  # of the token Yes or No; "ranking": and of the rank of what was taken among its noes
     batch: int = 4
     accumulation: int = 4
     load_in_4bit: bool = False

@@ -13,7 +13,7 @@ _NAMES = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
 
 
 def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
-    """What `evaluate` shows: a row for each system on the same candidates, in per cent, with 95% intervals."""
+    """What `evaluate` shows: a row for each system on the same candidates, in per cent."""
     systems = {document["system"]: document["metrics"], **document["baselines"]}
     shown = [name for name in _NAMES if name in document["metrics"]]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -32,7 +32,7 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
     how = f"Protocol {document['protocol']}, {way[document['split']['kind']]}"
     lines: list[RenderableType] = [
         Text(f"{how}: {document['users']:,} users, {against}."),
-        Text("Per cent, with 95% intervals over users."),
+        Text("Per cent, ± half of the 95% interval (bootstrap over users)."),
         Text(),
         table,
         Text(),
@@ -53,7 +53,7 @@ def ablation_view(document: Mapping[str, Any]) -> RenderableType:
         lost = one["lost"]["hr@5"]
         loss = f"{100 * lost['value']:.1f} (p {lost['p']:.3f})" if number else ""
         table.add_row(name, *(_interval(one[metric]) for metric in shown), loss, style="" if number else "bold")
-    head = f"The language model alone, {document['users']:,} users. Per cent, with 95% intervals over users."
+    head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
     return Group(Text(head), Text(), table)
 
 
@@ -61,7 +61,7 @@ def _interval(metric: Mapping[str, Any]) -> str:
     low, high = metric["ci95"]
     if metric["value"] is None:
         return "-"
-    return f"{100 * metric['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * metric['value']:.1f} ± {50 * (high - low):.1f}"
 
 
 def _tested(name: str, found: Mapping[str, Any]) -> str:

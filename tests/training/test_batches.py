@@ -26,7 +26,15 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 from msr_local.training.backends import Backend, config_of, load_trainable  # noqa: E402
-from msr_local.training.batches import Answers, Collator, answer_logits, grouped, log_odds, pixels_of  # noqa: E402
+from msr_local.training.batches import (  # noqa: E402
+    Answers,
+    Collator,
+    answer_logits,
+    grouped,
+    log_odds,
+    pixels_of,
+    ranking_loss,
+)
 from msr_local.training.settings import Settings  # noqa: E402
 
 ANSWERS = Answers(100, 200, (100, 101, 102), (200, 201))
@@ -252,7 +260,7 @@ def test_a_batch_holds_what_the_model_takes_and_what_the_loss_takes(
     for (model, folder), rows, more in ((llama, text, set()), (vlm, pictures, {"pixel_values"})):
         batch = collator(folder, share=share)(grouped(rows))
         known = {"input_ids", "attention_mask", "position_ids"} | more
-        assert batch.keys() == known | {"where", "answers"}
+        assert batch.keys() == known | {"where", "answers", "groups"}
         takes = inspect.signature(model.get_base_model().forward).parameters
         assert known | {"logits_to_keep", "use_cache"} <= takes.keys()
         assert batch["answers"].tolist() == [ANSWERS.yes, ANSWERS.no]
@@ -270,3 +278,14 @@ def test_a_picture_that_changed_is_refused(make: Make, tiny_vlm: Path) -> None:
     Pillow.new("RGB", (9, 9)).save(row.image)
     with pytest.raises(InputError, match="has changed"):
         collator(tiny_vlm, share=True)([[row]])
+
+
+def test_the_ranking_loss_is_the_log_softmax_of_what_was_taken() -> None:
+    z = torch.tensor([2.0, 0.5, -1.0, 0.0, 3.0, 1.0])
+    groups, yes = torch.tensor([0, 0, 0, 4, 4, 7]), torch.tensor([True, False, False, False, True, True])
+    by_hand = [
+        -np.log(np.exp(2) / (np.exp(2) + np.exp(0.5) + np.exp(-1))),
+        -np.log(np.exp(3) / (1 + np.exp(3))),
+        0.0,  # nothing beside it
+    ]
+    assert ranking_loss(z, groups, yes).item() == pytest.approx(np.mean(by_hand), rel=1e-5)

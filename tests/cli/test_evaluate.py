@@ -1,0 +1,65 @@
+"""`msr-local evaluate` at a terminal, in a pipe, and with what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from samples import Ran
+
+Cli = Callable[..., Ran]
+QUICK = ("--negatives", "4", "--fast", "--recipe", "history")
+
+
+@pytest.fixture
+def stocked(cli: Cli, shop: tuple[Path, Path], models: Path) -> None:
+    assert cli("models", "use", "--model", models / "text.gguf").code == 0
+    assert cli("ingest", *shop, "--no-captions").code == 0
+
+
+def test_the_json_document_is_the_contract(cli: Cli, stocked: None) -> None:
+    done = cli("evaluate", *QUICK, "--users", "5", "--json")
+    assert done.code == 0, done.err
+    found = done.json
+    assert (found["protocol"], found["users"], found["candidates"], found["seed"]) == ("last", 5, 5, 0)
+    for metrics in (found["metrics"], *found["baselines"].values()):
+        for name in ("auc", "auc_per_user", "hr@5", "mrr@5", "ndcg@5"):
+            assert set(metrics[name]) == {"value", "ci95"} and len(metrics[name]["ci95"]) == 2
+    assert len(found["model"]["sha256"]) == 64
+
+
+def test_a_person_reads_a_table(cli: Cli, stocked: None) -> None:
+    done = cli("evaluate", *QUICK, "--no-model", "popularity")
+    assert done.code == 0, done.err
+    head, _, *table = done.out.splitlines()
+    assert head.startswith("Protocol last, each user's last items held back:") and "4 popularity negatives" in head
+    assert any(line.startswith("blend of baselines") and "[" in line for line in table)
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_the_ablation_is_a_table_too(cli: Cli, stocked: None) -> None:
+    done = cli("evaluate", *QUICK, "--ablation", "--users", "2")
+    assert done.code == 0, done.err
+    assert "history shuffled" in done.out and "direct" not in done.out  # that recipe has no summary
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--protocol", "temporal", "--split", "users"], 1, "cannot hold back by users. Next: --split time"),
+        (["--core", "900,900"], 1, "finds nobody to ask among 0 users"),
+        (["--core", "many"], 2, "is not two counts, as in 7,5"),
+        (["--protocol", "best"], 2, "Invalid value for '--protocol'"),
+        (["nearly"], 2, "Invalid value"),
+    ],
+)
+def test_what_cannot_be_says_why(cli: Cli, stocked: None, arguments: list[str], code: int, said: str) -> None:
+    done = cli("evaluate", *QUICK, *arguments)
+    assert done.code == code
+    assert said in " ".join(done.err.split())
+
+
+def test_an_empty_workspace_has_nobody_to_ask(cli: Cli) -> None:
+    done = cli("evaluate", "--no-model")
+    assert done.code == 1 and "finds nobody to ask among 0 users" in done.err

@@ -1,0 +1,78 @@
+"""What each part of the recipe is worth: which variants are asked, and that a shuffle shuffles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evaluation_shop import FILMS
+from recipe.recipe_shop import Shop
+
+from msr_local.evaluation.ablation import ablation, variants
+from msr_local.evaluation.answers import Answers
+from msr_local.evaluation.experiment import Experiment, Options
+from msr_local.recipe.recipes import RECIPES, Recipe
+from msr_local.store import results
+
+FEW = Options(count=3, users=4, validation_users=1, slow=False)
+
+
+def test_the_paper_s_figures_and_the_two_shuffles_are_among_the_variants() -> None:
+    names = [one.name for one in variants(RECIPES["full"])]
+    assert names == [
+        "full", "paper", "no-image", "history", "direct", "blocks of 1", "blocks of 2", "blocks of 4", "blocks of 5",
+        "the last 5", "the last 10", "the last 20", "history shuffled", "images shuffled",
+    ]  # fmt: skip
+
+
+def test_a_recipe_without_summary_or_pictures_has_no_variants_of_them() -> None:
+    blind = Recipe("mine", summary=False, caption=False, image=False)
+    names = [one.name for one in variants(blind)]
+    assert "direct" not in names and "images shuffled" not in names and "history shuffled" in names
+
+
+def test_every_variant_is_measured_on_the_same_questions(shop: Shop) -> None:
+    with shop.recommender(RECIPES["history"]) as recommender:
+        found = ablation(Experiment(recommender, FEW), lambda recipe: shop.recommender(recipe))
+    assert found["users"] == 4
+    names = [one.name for one in variants(RECIPES["history"])]
+    assert list(found["variants"]) == names
+    own: dict[str, Any] = found["variants"]["history"]
+    assert own["lost"]["hr@5"]["value"] == 0 and own["lost"]["hr@5"]["p"] == 1
+    assert all(0 <= one["auc"]["value"] <= 1 for one in found["variants"].values())
+
+
+def told(shop: Shop, shuffled: str) -> list[str]:
+    """The questions about three users."""
+    with shop.recommender(RECIPES["history"]) as recommender:
+        experiment = Experiment(recommender, Options(count=4, users=3, slow=False))
+        half = experiment.test
+        answers = Answers(recommender, experiment.log, shuffled=shuffled)
+        list(answers(half.cases, half.recall, half.candidates))
+    return shop.record.take()
+
+
+def test_a_shuffled_history_holds_the_same_titles_in_another_order(shop: Shop) -> None:
+    plain, shuffled = told(shop, ""), told(shop, "history")
+    assert len(plain) == len(shuffled) == 15
+    for a, b in zip(plain, shuffled, strict=True):
+        assert sorted(a.split("\n")) == sorted(b.split("\n"))
+    assert plain != shuffled
+
+
+def test_shuffled_images_are_those_of_other_candidates(shop: Shop) -> None:
+    for name in FILMS:
+        shop.workspace.execute("UPDATE items SET image = ? WHERE item_id = ?", [str(shop.folder / f"{name}.png"), name])
+        shop.paint(name, 7 * FILMS.index(name))
+    with shop.recommender(Recipe(caption=False, summary=False)) as recommender:
+        experiment = Experiment(recommender, Options(count=4, users=2, slow=False))
+        half = experiment.test
+        for shuffled in ("", "images"):
+            answers = Answers(recommender, experiment.log, shuffled=shuffled)
+            list(answers(half.cases, half.recall, half.candidates))
+    asked = shop.record.take()
+    plain, exchanged = asked[:10], asked[10:]
+    assert len(exchanged) == 10 and not set(plain) & set(exchanged)
+    pictures = [[question[question.index("[") + 1 :][:64] for question in some] for some in (plain, exchanged)]
+    for start in (0, 5):  # each user's own candidates exchange theirs
+        assert sorted(pictures[0][start : start + 5]) == sorted(pictures[1][start : start + 5])
+    assert results.answer(shop.workspace, "no such key") is None
