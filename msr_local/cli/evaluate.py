@@ -65,7 +65,7 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Ask at most N users.", show_default="all")
     ] = None,
     validation_users: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Users on whom the fused score is fitted, at most.")
+        int, typer.Option(min=1, metavar="N", help="Users on whom the model's weight is fitted, at most.")
     ] = 300,
     split: Annotated[
         SplitKind | None,

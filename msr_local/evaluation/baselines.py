@@ -1,4 +1,4 @@
-"""What one would rank with without a language model: each scores all items after a history.
+"""What one would rank with without a language model: each scores candidates after a history.
 
 All see the interactions that they are given and no others. Item-kNN with recency, Markov and text similarity are the
 sources of the project's own recall (recipe/candidates.py).
@@ -19,7 +19,8 @@ from . import sequential
 
 Vector = npt.NDArray[np.float64]
 History = npt.NDArray[np.int32]
-Scorer = Callable[[History], Vector]  # item indices, oldest first -> scores of all I items
+Items = npt.NDArray[np.int32]
+Scorer = Callable[[History, Items], dict[str, Vector]]  # {name: scores of the items [C]}; a history is oldest first
 _EASE_L2 = 150.0
 _EASE_ITEMS = 20_000  # whose dense matrix is 1.6 GB
 _RECENT = 0.1  # share of the known interactions that is recent
@@ -27,25 +28,23 @@ _RECENT = 0.1  # share of the known interactions that is recent
 
 def scorers(
     log: Log, known: npt.NDArray[np.bool_], recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None]
-) -> Iterator[tuple[str, Scorer]]:
-    """(name, scorer) of each baseline. What cannot be had here is left out, with a note that says why.
+) -> Iterator[Scorer]:
+    """The baselines. What cannot be had here is left out, with a note that says why.
 
     `slow` asks for SASRec and GRU4Rec too. `recall` is one of the `known` interactions (mask of shape [N]).
     """
     size = len(log.item_ids)
     random = np.random.default_rng(seed)
-    yield "random", lambda history: random.random(size)
-    yield "popularity", lambda history: recall.count
+    yield lambda history, items: {"random": random.random(len(items))}
+    yield recall.features
     if known.any() and not np.isnan(log.times[known]).any():
         late = known & (log.times >= np.quantile(log.times[known], 1 - _RECENT))
-        recent = np.bincount(log.items[late], minlength=size).astype(float)
-        yield "recent popularity", lambda history: recent
+        recent = np.log1p(np.bincount(log.items[late], minlength=size))
+        yield lambda history, items: {"recent popularity": recent[items]}
     else:
         note("Recent popularity is left out: there are no times.")
-    for source, name in {"item_knn": "item-kNN", "markov": "Markov", "text": "text"}.items():
-        yield name, lambda history, source=source: recall.sources(history)[source]  # type: ignore[misc]
     if size <= _EASE_ITEMS:
-        yield "EASE", ease(recall.tables.by_user)
+        yield ease(recall.tables.by_user)
     else:
         note(f"EASE is left out: {size:,} items, and its matrix is dense (at most {_EASE_ITEMS:,}).")
     if slow and (missing := sequential.missing_packages()):
@@ -53,14 +52,23 @@ def scorers(
         note(f"SASRec and GRU4Rec are left out: they need {wanted}. Next: pip install 'msr-local[baselines]'.")
     elif slow:
         for name in sequential.NAMES:
-            yield name, sequential.trained(name, log, known, seed)
+            yield sequential.trained(name, log, known, seed)
 
 
 def ease(by_user: sparse.csr_matrix, l2: float = _EASE_L2) -> Scorer:
     """EASE (Steck 2019): item weights in closed form. `by_user` [U, I] has a 1 where a user took an item."""
-    gram = (by_user.T @ by_user).toarray().astype(np.float32)
+    taken = np.flatnonzero(np.diff(by_user.tocsc().indptr))  # the others' weights are zero
+    gram = (by_user[:, taken].T @ by_user[:, taken]).toarray().astype(np.float32)
     gram[np.diag_indices(len(gram))] += l2
     weights = scipy.linalg.inv(gram, overwrite_a=True, check_finite=False)
     weights /= -np.diag(weights)[None, :]
     np.fill_diagonal(weights, 0.0)
-    return lambda history: weights[history].sum(axis=0).astype(float)
+    place = np.full(by_user.shape[1], -1)
+    place[taken] = np.arange(len(taken))
+
+    def score(history: History, items: Items) -> dict[str, Vector]:
+        seen = place[history][place[history] >= 0]
+        sums = weights[np.ix_(seen, place[items])].sum(axis=0, dtype=float)
+        return {"EASE": np.where(place[items] >= 0, sums, 0.0)}
+
+    return score

@@ -47,7 +47,7 @@ class Options:
     full: bool = False  # rank what recall finds in the whole catalogue instead
     candidates: int = 100  # that recall finds
     users: int | None = None
-    validation_users: int = 300
+    validation_users: int = 300  # whom the model is asked about to weigh its answers; the blend is fitted on all
     slow: bool = True  # SASRec and GRU4Rec as well
     model: bool = True  # ask the language model
     seed: int = 0
@@ -91,8 +91,7 @@ class Experiment:
         least = options.core or (CORE if options.protocol == "popular6" else (1, 1))
         self.log = protocols.core(whole, least)
         self.plan: Plan = protocols.plan(
-            self.log, options.protocol, options.split, users=options.users, seed=options.seed,
-            validation_users=options.validation_users,
+            self.log, options.protocol, options.split, users=options.users, seed=options.seed
         )  # fmt: skip
         if options.model:
             self._refuse_leaks(whole)
@@ -126,11 +125,10 @@ class Experiment:
         if validation.cases:
             fused[BLEND] = self._fuse(BLEND, blended, validation, test)
         if options.model:
-            answers = Answers(self.recommender, self.log)
-            for half in (validation, test):
-                half.keep(MODEL, list(answers(half.cases, half.recall, half.candidates)))
+            self._ask_model(validation, options.validation_users)
+            self._ask_model(test, len(test.cases))
             if validation.cases:
-                fused[FUSED] = self._fuse(FUSED, [*blended, MODEL], validation, test)
+                fused[FUSED] = self._fuse(FUSED, [BLEND, MODEL], validation, test)
         return self._document(test, fused, time.perf_counter() - began)
 
     # ---- candidates
@@ -169,29 +167,41 @@ class Experiment:
 
     def _ask_baselines(self, *halves: Half) -> list[str]:
         """Scores of the baselines; returns their names."""
-        names: list[str] = []
-        made: dict[int, list[tuple[str, baselines.Scorer]]] = {}
+        made: dict[int, list[baselines.Scorer]] = {}
+        rows: dict[str, list[Vector]] = {}
         for half in halves:
             if id(half.known) not in made:
+                note = (lambda _: None) if made else self.note
                 made[id(half.known)] = list(
-                    baselines.scorers(self.log, half.known, half.recall, seed=self.options.seed,
-                                      slow=self.options.slow, note=self.note if not made else lambda _: None)
-                )  # fmt: skip
-            for number, (name, score) in enumerate(made[id(half.known)], start=1):
-                rows = [score(case.history)[items] for case, items in zip(half.cases, half.candidates, strict=True)]
-                half.keep(name, rows)
-                self.recommender.progress("baselines", number, len(made[id(half.known)]))
-            names = [name for name, _ in made[id(half.known)]]
-        return names
+                    baselines.scorers(
+                        self.log, half.known, half.recall, seed=self.options.seed, slow=self.options.slow, note=note
+                    )
+                )
+            rows = {}
+            for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
+                for scorer in made[id(half.known)]:
+                    for name, scores in scorer(case.history, items).items():
+                        rows.setdefault(name, []).append(scores)
+                self.recommender.progress("baselines", done, len(half.cases))
+            for name, found in rows.items():
+                half.keep(name, found)
+        return list(rows)
+
+    def _ask_model(self, half: Half, count: int) -> None:
+        """z of the candidates of the first `count` cases; NaN for the others."""
+        answers = Answers(self.recommender, self.log)
+        asked = list(answers(half.cases[:count], half.recall, half.candidates[:count]))
+        half.keep(MODEL, [*asked, *(np.full(len(items), np.nan) for items in half.candidates[count:])])
 
     def _fuse(self, name: str, parts: list[str], validation: Half, test: Half) -> fusion.Fusion:
-        """Fit a fusion on the validation users and keep its scores of the test users."""
+        """Fit a fusion on the validation users of whom all parts are known, and score with it."""
         scores = validation.stacked(parts)
         there = ~np.isnan(scores).any(axis=-1)
         answers = np.zeros(there.shape)
         answers[:, 0] = 1.0
         made = fusion.fitted(parts, scores[there], answers[there])
-        test.scores[name] = made(test.stacked(parts))
+        for half in (validation, test):
+            half.scores[name] = made(half.stacked(parts))
         return made
 
     # ---- results

@@ -78,13 +78,10 @@ def core(log: Log, least: tuple[int, int]) -> Log:
     return Log(log.item_ids, log.user_ids, log.users[keep], log.items[keep], log.times[keep])
 
 
-def plan(
-    log: Log, protocol: str = "last", kind: str | None = None, *, users: int | None = None, seed: int = 0,
-    validation_users: int | None = None,
-) -> Plan:  # fmt: skip
+def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: int | None = None, seed: int = 0) -> Plan:
     """Who is asked. `kind` says how interactions are held back, None: as fits the protocol and the number of users.
 
-    `users` and `validation_users` ask at most so many, drawn by `seed`. Raises `InputError` where nobody can be asked.
+    At most `users` are asked, drawn by `seed`. Raises `InputError` where nobody can be asked.
     """
     kinds = KINDS_OF[protocol]
     if kind is None:
@@ -98,7 +95,7 @@ def plan(
     known = part == TRAIN
     known_at_test = known if kind == "users" else part != TEST
     asked = {}
-    for which, most in ((VALIDATION, validation_users), (TEST, users)):
+    for which, most in ((VALIDATION, None), (TEST, users)):
         cases = _cases(log, protocol, part, which)
         random.Random(f"users {seed} {which}").shuffle(cases)
         asked[which] = cases[:most]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..store.rows import Log
 
 Vector = npt.NDArray[np.float64]
-NAMES = ("sasrec", "gru4rec")
+TITLES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
+NAMES = tuple(TITLES)
 EPOCHS = {"sasrec": 20, "gru4rec": 10}
 _LONGEST = 50
 
@@ -22,11 +23,13 @@ def missing_packages() -> list[str]:
     return [name for name in ("cornac", "torch") if find_spec(name) is None]
 
 
-def trained(name: str, log: Log, known: npt.NDArray[np.bool_], seed: int) -> Callable[[npt.NDArray[np.int32]], Vector]:
+def trained(
+    name: str, log: Log, known: npt.NDArray[np.bool_], seed: int
+) -> Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], dict[str, Vector]]:
     """A model (SASRec: Kang & McAuley 2018; GRU4Rec: Hidasi et al. 2016) of the `known` interactions, shape [N].
 
-    What is returned scores all I items after a history of item indices, oldest first; items that were never seen in
-    training get the lowest score that there is.
+    What is returned scores items (indices, shape [C]) after a history of items, oldest first, as {name: scores}; those
+    that were never seen in training get the lowest score that there is.
     """
     from cornac.data import SequentialDataset
     from cornac.models import GRU4Rec, SASRec
@@ -43,9 +46,9 @@ def trained(name: str, log: Log, known: npt.NDArray[np.bool_], seed: int) -> Cal
     place = train.iid_map  # item index of the log -> that of cornac
     at = np.array([place.get(item, -1) for item in range(len(log.item_ids))])
 
-    def score(history: npt.NDArray[np.int32]) -> Vector:
+    def score(history: npt.NDArray[np.int32], items: npt.NDArray[np.int32]) -> dict[str, Vector]:
         seen = [int(at[item]) for item in history if at[item] >= 0][-_LONGEST:]
         found = np.asarray(model.score(0, seen), float)
-        return np.asarray(np.where(at >= 0, found[at], found.min()))
+        return {TITLES[name]: np.where(at[items] >= 0, found[at[items]], found.min())}
 
     return score

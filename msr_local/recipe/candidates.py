@@ -112,10 +112,27 @@ class Recall:
         (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
 
-    def sources(self, history: Sequence[int]) -> dict[str, Vector]:
-        """What each source says of all I items, unscaled, after a history of item indices, oldest first."""
+    def features(self, history: npt.NDArray[np.int32], items: npt.NDArray[np.int32]) -> dict[str, Vector]:
+        """What each source says of `items` [C] alone, unscaled, after a history of item indices, oldest first.
+
+        Beside the sums over the history that recall is made of, the best single match of item-kNN and text.
+        """
         recent = [int(item) for item in history[-_RECENT:]]
-        return self._sources(recent, self._co_occurrence(recent))
+        weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
+        both = (self._by_item[:, recent].T @ self._by_item[:, items]).toarray()
+        cosine = both / np.sqrt(np.maximum(1.0, np.outer(self.count[recent], self.count[items])))
+        pairs = cosine * both / (both + _SHRINK) * (np.array(recent, int)[:, None] != items)
+        alike = (self._text[recent] @ self._text[items].T).toarray()
+        damped = weights / np.sqrt(self.count[recent] + 3.0)
+        nothing = np.zeros((1, len(items)))
+        return {
+            "popularity": np.log1p(self.count[items]),
+            "item-kNN": weights @ pairs,
+            "best item-kNN": np.r_[pairs, nothing].max(axis=0),
+            "Markov": damped @ self._follows[recent][:, items].toarray() / np.sqrt(self.count[items] + 3.0),
+            "text": weights @ alike,
+            "best text": np.r_[alike, nothing].max(axis=0),
+        }
 
     def _sources(self, recent: list[int], pairs: sparse.csr_matrix) -> dict[str, Vector]:
         weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)

@@ -17,55 +17,79 @@ def log(histories: list[list[int]], items: int, times: bool = False) -> Log:
     return Log([f"i{n}" for n in range(items)], [f"u{n}" for n in range(len(histories))], users, flat, when)
 
 
-def scorers(made: Log, *, slow: bool = False) -> tuple[dict[str, baselines.Scorer], list[str]]:
+def scores(made: Log, history: list[int], *, slow: bool = False) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What every baseline says of all items after a history, and the notes."""
     notes: list[str] = []
     recall = Recall(made.item_ids, made.users, made.items, [f"film {n % 3}" for n in range(len(made.item_ids))])
     known = np.ones(len(made.users), bool)
-    return dict(baselines.scorers(made, known, recall, seed=0, slow=slow, note=notes.append)), notes
+    found: dict[str, np.ndarray] = {}
+    for scorer in baselines.scorers(made, known, recall, seed=0, slow=slow, note=notes.append):
+        found |= scorer(np.array(history, np.int32), np.arange(len(made.item_ids), dtype=np.int32))
+    return found, notes
 
 
 CHAINS = [[n % 6, (n + 1) % 6, (n + 2) % 6, (n + 3) % 6] for n in range(60)]
 
 
 def test_ease_is_the_closed_form_of_the_paper() -> None:
-    made = log([*CHAINS[:20], [0, 6], [6, 1]], 7)
-    found, _ = scorers(made)
-    taken = np.zeros((len(made.user_ids), 7))
+    made = log([*CHAINS[:20], [0, 6], [6, 1]], 8)  # nobody takes item 7
+    found, _ = scores(made, [0, 6])
+    taken = np.zeros((len(made.user_ids), 8))
     taken[made.users, made.items] = 1
-    inverse = np.linalg.inv(taken.T @ taken + 150.0 * np.eye(7))
+    inverse = np.linalg.inv(taken.T @ taken + 150.0 * np.eye(8))
     weights = -inverse / np.diag(inverse)[None, :]
     np.fill_diagonal(weights, 0)
-    assert found["EASE"](np.array([0, 6], np.int32)) == pytest.approx(weights[0] + weights[6], rel=1e-4)
+    assert found["EASE"] == pytest.approx(weights[0] + weights[6], rel=1e-4)
 
 
 def test_popularity_counts_people_and_recent_popularity_the_late_ones() -> None:
-    found, notes = scorers(log([[0, 1]] * 9 + [[0, 2]] * 2, 3, times=True))
-    history = np.array([0], np.int32)
-    assert found["popularity"](history).tolist() == [11, 9, 2]
-    assert found["recent popularity"](history).tolist() == [1, 0, 2]  # the last tenth of 22 interactions
+    found, notes = scores(log([[0, 1]] * 9 + [[0, 2]] * 2, 3, times=True), [0])
+    assert np.expm1(found["popularity"]) == pytest.approx([11, 9, 2])
+    assert np.expm1(found["recent popularity"]) == pytest.approx([1, 0, 2])  # the last tenth of 22 interactions
     assert notes == []
 
 
+def test_features_of_some_items_are_those_that_recall_sums_over_all() -> None:
+    made = log([*CHAINS, [0, 3, 5], [5, 0]], 7)
+    recall = Recall(made.item_ids, made.users, made.items, [f"film {n % 3} of {n}" for n in range(7)])
+    history, items = np.array([2, 0, 5, 3], np.int32), np.array([6, 4, 1, 3], np.int32)
+    found = recall.features(history, items)
+    whole = recall._sources(history.tolist(), recall._co_occurrence(history.tolist()))
+    for name, source in {
+        "popularity": "popularity",
+        "item-kNN": "item_knn",
+        "Markov": "markov",
+        "text": "text",
+    }.items():
+        assert found[name] == pytest.approx(whole[source][items]), name
+    assert (found["best item-kNN"] <= found["item-kNN"] + 1e-12).all()  # the sum holds the last item's whole
+
+
+def test_an_empty_history_and_unknown_items_score_nothing() -> None:
+    recall = Recall(["a", "b"], np.zeros(0, np.int32), np.zeros(0, np.int32), ["x", "y"])
+    found = recall.features(np.zeros(0, np.int32), np.array([1, 0], np.int32))
+    assert all(values.tolist() == [0, 0] for values in found.values())
+
+
 def test_without_times_there_is_no_recent_popularity() -> None:
-    found, notes = scorers(log(CHAINS, 6))
+    found, notes = scores(log(CHAINS, 6), [0])
     assert "recent popularity" not in found and notes == ["Recent popularity is left out: there are no times."]
 
 
 def test_chance_is_the_same_chance_each_time() -> None:
-    history = np.array([0], np.int32)
-    first, again = (scorers(log(CHAINS, 6))[0]["random"](history) for _ in range(2))
+    first, again = (scores(log(CHAINS, 6), [0])[0]["random"] for _ in range(2))
     assert first.tolist() == again.tolist() and len(set(first)) == 6
 
 
 def test_too_many_items_for_ease_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "_EASE_ITEMS", 5)
-    found, notes = scorers(log(CHAINS, 6))
+    found, notes = scores(log(CHAINS, 6), [0])
     assert "EASE" not in found and notes[-1] == "EASE is left out: 6 items, and its matrix is dense (at most 5)."
 
 
 def test_without_cornac_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequential, "missing_packages", lambda: ["cornac"])
-    _, notes = scorers(log(CHAINS, 6), slow=True)
+    _, notes = scores(log(CHAINS, 6), [0], slow=True)
     assert notes[-1].endswith("they need cornac. Next: pip install 'msr-local[baselines]'.")
 
 
@@ -74,8 +98,7 @@ def test_a_sequence_that_always_goes_on_in_one_way_is_learned(name: str, monkeyp
     pytest.importorskip("cornac")
     monkeypatch.setitem(sequential.EPOCHS, name, 60)
     made = log(CHAINS * 8, 8)  # items 6 and 7 are never taken
-    known = np.ones(len(made.users), bool)
-    score = sequential.trained(name, made, known, 0)
-    after = score(np.array([2, 3, 4], np.int32))
+    score = sequential.trained(name, made, np.ones(len(made.users), bool), 0)
+    (after,) = score(np.array([2, 3, 4], np.int32), np.arange(8, dtype=np.int32)).values()
     assert after[:6].argmax() == 5 and len(after) == 8
     assert after[6] == after[7] == after.min()
