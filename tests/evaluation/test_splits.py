@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msr_local.evaluation.splits import TEST, TRAIN, VALIDATION, split
+from msr_local.evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
 from msr_local.store.rows import Log
 
 NAN = float("nan")
@@ -102,3 +102,31 @@ def test_an_empty_log_has_an_empty_split() -> None:
 
 def test_one_interaction_is_for_training() -> None:
     assert [*split(log([0], [7.0]))[1]] == [TRAIN]
+
+
+# ---- users
+
+
+def test_a_fifth_of_the_users_is_held_back_whoever_else_there_is() -> None:
+    few, many = log([n // 2 for n in range(400)], [NAN] * 400), log([n // 2 for n in range(2000)], [NAN] * 2000)
+    (cut, part), (_, more) = split(few, "users"), split(many, "users")
+    assert cut == Split("users") and part.tolist() == more[:400].tolist()
+    assert (part[::2] == part[1::2]).all()  # both interactions of a user are in one part
+    for which, share in ((TRAIN, 0.8), (VALIDATION, 0.1), (TEST, 0.1)):
+        assert abs(float((more == which).mean()) - share) < 0.04
+
+
+@pytest.mark.parametrize("kind", ["time", "order", "users"])
+def test_a_split_from_json_cuts_where_it_did(kind: str) -> None:
+    made = log([n // 5 for n in range(100)], list(range(100)))
+    cut, part = split(made, kind)
+    assert Split.from_json(cut.to_json()) == cut
+    assert Split.from_json(cut.to_json()).parts(made).tolist() == part.tolist()
+
+
+def test_no_times_no_split_by_time() -> None:
+    for times in ([NAN] * 4, [1.0] * 4):
+        with pytest.raises(ValueError, match="no times, or too few"):
+            split(log([0, 0, 1, 1], times), "time")
+    with pytest.raises(ValueError, match="none of time, order, users"):
+        split(log([0], [1.0]), "week")

@@ -18,6 +18,7 @@ from question_shop import FEW, FILMS, FULL, TEST, VALIDATION, WORLD, Step, World
 
 from msr_local.engine.process import EngineProcess
 from msr_local.engine.types import EngineConfig
+from msr_local.errors import InputError
 from msr_local.evaluation.splits import Split
 from msr_local.recipe.candidates import Recall
 from msr_local.recipe.recipes import Recipe
@@ -28,6 +29,7 @@ from msr_local.training import questions as module
 from msr_local.training.points import Point, slices
 from msr_local.training.questions import Questions
 from msr_local.training.rows import Row
+from msr_local.training.settings import Settings
 
 TOLD = re.compile(r"Film (f\d\d)")
 Ask = Callable[..., Questions]
@@ -300,3 +302,21 @@ def test_without_times_recall_is_that_of_all_other_people(world: World) -> None:
         assert row.recall == recalled(world, row, lambda log, me=row.user: training(log) & (log.users != int(me[1:])))
     for row in made.validation:
         assert row.recall == recalled(world, row, training)
+
+
+# ---- users held back
+
+
+def test_with_users_held_back_nobody_is_in_two_parts_and_some_are_in_none(world: World) -> None:
+    people = [f"p{n:02}" for n in range(60)]
+    world.take([(user, film, None) for n, user in enumerate(people) for film in FILMS[n % 7 : n % 7 + 6]])
+    made = world.ask(Settings(rows=400, validation_rows=100, split="users"), recipe=BRIEF)
+    train, validation = ({row.user for row in part} for part in (made.train, made.validation))
+    assert made.split == Split("users") and len(train) > 30 and validation
+    assert not train & validation and train | validation < set(people)
+
+
+def test_a_split_by_time_without_times_is_refused(world: World) -> None:
+    world.take([(user, film, None) for user, film, _ in WORLD])
+    with pytest.raises(InputError, match=r"cannot be split by time.*Next: --split order"):
+        world.ask(Settings(split="time"), recipe=BRIEF)
