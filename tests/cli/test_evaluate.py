@@ -32,9 +32,10 @@ def test_the_json_document_is_the_contract(cli: Cli, stocked: None) -> None:
 def test_a_person_reads_a_table(cli: Cli, stocked: None) -> None:
     done = cli("evaluate", *QUICK, "--no-model", "popularity")
     assert done.code == 0, done.err
-    head, _, *table = done.out.splitlines()
-    assert head.startswith("Protocol last, each user's last items held back:") and "4 popularity negatives" in head
-    assert any(line.startswith("blend of baselines") and "[" in line for line in table)
+    head, _, table = done.out.partition("\n\n")
+    assert head.startswith("Protocol last, each user's last items held back:")
+    assert "4 popularity negatives." in " ".join(head.split())
+    assert any(line.startswith("blend of baselines") and "±" in line for line in table.splitlines())
     assert max(map(len, done.out.splitlines())) <= 80
 
 
