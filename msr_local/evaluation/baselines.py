@@ -50,6 +50,8 @@ def scorers(
     if slow and (missing := sequential.missing_packages()):
         wanted = ", ".join(missing)
         note(f"SASRec and GRU4Rec are left out: they need {wanted}. Next: pip install 'msr-local[baselines]'.")
+    elif slow and sequential.sessions(log, known) < 2:
+        note("SASRec and GRU4Rec are left out: nothing to train on, fewer than two histories of two items.")
     elif slow:
         for name in sequential.NAMES:
             yield sequential.trained(name, log, known, seed)

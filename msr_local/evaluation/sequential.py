@@ -23,6 +23,11 @@ def missing_packages() -> list[str]:
     return [name for name in ("cornac", "torch") if find_spec(name) is None]
 
 
+def sessions(log: Log, known: npt.NDArray[np.bool_]) -> int:
+    """How many users have at least two `known` interactions: what there is to train on."""
+    return int((np.bincount(log.users[known]) > 1).sum())
+
+
 def trained(
     name: str, log: Log, known: npt.NDArray[np.bool_], seed: int
 ) -> Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], dict[str, Vector]]:
@@ -41,7 +46,8 @@ def trained(
     if name == "sasrec":
         model = SASRec(embedding_dim=64, max_len=_LONGEST, use_biases=True, **common)
     else:
-        model = GRU4Rec(layers=[100], dropout_p_hidden=0.2, **common)
+        side_by_side = min(512, sessions(log, known) // 2)  # cornac cannot read more than there are
+        model = GRU4Rec(layers=[100], dropout_p_hidden=0.2, batch_size=side_by_side, **common)
     model.fit(train)
     place = train.iid_map  # item index of the log -> that of cornac
     at = np.array([place.get(item, -1) for item in range(len(log.item_ids))])

@@ -93,11 +93,17 @@ def test_without_cornac_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert notes[-1].endswith("they need cornac. Next: pip install 'msr-local[baselines]'.")
 
 
+def test_too_few_histories_to_train_on_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequential, "missing_packages", lambda: [])
+    _, notes = scores(log([[0, 1], [2]], 3), [0], slow=True)
+    assert notes[-1] == "SASRec and GRU4Rec are left out: nothing to train on, fewer than two histories of two items."
+
+
 @pytest.mark.parametrize("name", sequential.NAMES)
 def test_a_sequence_that_always_goes_on_in_one_way_is_learned(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cornac")
-    monkeypatch.setitem(sequential.EPOCHS, name, 60)
-    made = log(CHAINS * 8, 8)  # items 6 and 7 are never taken
+    monkeypatch.setitem(sequential.EPOCHS, name, 20)
+    made = log(CHAINS * 2, 8)  # items 6 and 7 are never taken
     score = sequential.trained(name, made, np.ones(len(made.users), bool), 0)
     (after,) = score(np.array([2, 3, 4], np.int32), np.arange(8, dtype=np.int32)).values()
     assert after[:6].argmax() == 5 and len(after) == 8

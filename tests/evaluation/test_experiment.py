@@ -11,6 +11,7 @@ from evaluation_shop import FILMS
 from recipe.recipe_shop import Shop, Watched
 
 from msr_local.errors import InputError
+from msr_local.evaluation import protocols
 from msr_local.evaluation.experiment import BLEND, FUSED, MODEL, Experiment, Options
 from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
@@ -86,7 +87,8 @@ def test_ranking_everything_counts_what_recall_missed_as_a_miss(shop: Shop) -> N
         assert system["hr@20"]["value"] == pytest.approx(found["recalled"]) and "auc" not in system
 
 
-def test_hard_negatives_are_harder(shop: Shop) -> None:
+def test_hard_negatives_are_harder(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "_HARD", 8)  # of thirty films a hundred would be all
     easy, hard = (
         evaluated(shop, replace(QUICK, negatives=kind, model=False))["baselines"]["item-kNN"]["auc"]["value"]
         for kind in ("uniform", "hard")

@@ -166,7 +166,9 @@ def test_recall_reads_the_captions_where_the_recipe_has_them(shop: Shop) -> None
 
 
 def test_pictures_stay_out_of_the_question_of_a_model_that_was_tuned_without(shop: Shop) -> None:
-    scorer = Scorer("mine", False, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, None, RECIPES["full"].to_json())
+    scorer = Scorer(
+        "mine", False, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, None, RECIPES["full"].to_json(), "r1", {}
+    )
     with shop.recommender() as plain:
         assert plain.looks
         tuned = replace(plain.weights, scorer=scorer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from msr_local.recipe.fusion import SHAPES, fitted
 
@@ -37,7 +38,7 @@ def test_a_score_that_never_changes_gets_no_weight() -> None:
     scores, answers = drawn(200)
     scores[:, 1] = 7.0
     fusion = fitted(["a", "b"], scores, answers)
-    assert [fusion.weights[shape][1] for shape in SHAPES] == [0.0, 0.0, 0.0]
+    assert [fusion.weights[shape][1] for shape in SHAPES] == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
     assert set(fusion.to_json()) == {"scores", "weights", "intercept"}
 
 

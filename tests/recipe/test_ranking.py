@@ -31,7 +31,7 @@ def test_more_candidates_than_fit_one_batch_are_asked_once_each(shop: Shop) -> N
     asked = shop.record.take()
     assert len(asked) == len(set(asked)) == len(found.items) == 42
     for one in found.items:
-        assert sum(f"Candidate: {one.title}." in question for question in asked) == 1
+        assert sum(f"Answer Yes or No.\n\n{one.title}." in question for question in asked) == 1
 
 
 def test_a_score_does_not_depend_on_the_other_candidates(shop: Shop) -> None:
@@ -66,7 +66,7 @@ def test_the_workspace_keeps_the_ranking_as_it_was_answered(shop: Shop) -> None:
 
 def test_questions_of_one_user_share_all_but_the_candidate(shop: Shop) -> None:
     recommend(shop)
-    heads = {question.partition("Candidate:")[0] for question in shop.record.take()}
+    heads = {question.partition("Answer Yes or No.")[0] for question in shop.record.take()}
     assert len(heads) == 1
     assert "- Film f00. Kind: film.\n- Film f01. Kind: film.\n- Film f02. Kind: film.\n" in heads.pop()
 

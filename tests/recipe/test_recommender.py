@@ -24,6 +24,8 @@ from msr_local.recipe.scoring import fused_score
 from msr_local.store.workspace import Workspace
 from msr_local.weights import choose
 
+ASKED = "Answer Yes or No."  # what stands before the candidate
+
 CONTEXT = 1024
 
 
@@ -175,8 +177,7 @@ def test_a_new_title_of_a_candidate_asks_about_that_candidate_alone(
     ingest(workspace, *shop)
     answer, log = run(opened)
     assert (len(log.writings), len(log.questions)) == (0, 1)
-    assert "Candidate" in log.questions[0]
-    assert "Movie Nine" in log.questions[0]
+    assert "Movie Nine" in log.questions[0].partition(ASKED)[2]
     assert "Movie Nine" in {one.title for one in answer.items}
 
 
@@ -247,7 +248,7 @@ def test_a_picture_that_went_away_leaves_a_question_without_it(opened: Open, sho
     (shop[0].parent / "img" / "9.png").unlink()
     _, log = run(opened)
     assert len(log.questions) == 1
-    assert "[" not in log.questions[0].partition("Candidate")[2]
+    assert "[" not in log.questions[0].partition(ASKED)[2]
 
 
 def test_captions_reach_the_summaries_and_the_questions(opened: Open, workspace: Workspace) -> None:
@@ -259,7 +260,7 @@ def test_captions_reach_the_summaries_and_the_questions(opened: Open, workspace:
     assert (len(log.writings), len(log.questions)) == (2, 6)
     for one in answer.items:
         assert one.caption
-        (question,) = (q for q in log.questions if one.title in q.partition("Candidate")[2])
+        (question,) = (q for q in log.questions if one.title in q.partition(ASKED)[2])
         assert "Picture: " in question
     _, again = run(opened)
     assert again.opened == 0
@@ -368,7 +369,7 @@ def test_a_part_left_out_is_gone_from_the_question_and_nothing_else_is(opened: O
         recommender.recommend("u2")
         before = len(log.questions)
         why = explain(recommender, "u2", "i9")
-    whole = next(q for q in log.questions[:before] if "Film 9" in q.partition("Candidate")[2])
+    whole = next(q for q in log.questions[:before] if "Film 9" in q.partition(ASKED)[2])
     kept = [line for line in whole.splitlines() if line]
     again, *parts = log.questions[before:]
     assert again == whole  # alone this time: a neighbour in a batch may touch the last digits

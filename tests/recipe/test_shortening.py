@@ -125,7 +125,7 @@ def test_a_limit_over_the_context_is_the_context(shop: Shop) -> None:
 
 def test_a_tuned_model_is_asked_in_as_many_tokens_as_it_was_trained_with(shop: Shop) -> None:
     recipe = PLAIN.to_json()
-    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, recipe)
+    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, recipe, "r1", {})
     tuned = replace(shop.weights, scorer=scorer)
     with (
         Recommender(shop.workspace, tuned, PLAIN, open_engine=lambda _: Watched(shop.engine, Record())) as recommender,

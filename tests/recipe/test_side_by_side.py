@@ -76,7 +76,7 @@ def pictured(recipe_shop: Shop) -> Shop:
 
 def looked(asked: list[str]) -> int:
     """How many questions hold a picture."""
-    return sum("[" in question.split("Candidate:")[1] for question in asked)
+    return sum("[" in question.split("Answer Yes or No.")[1] for question in asked)
 
 
 def test_only_the_best_are_looked_at(pictured: Shop) -> None:

@@ -189,7 +189,7 @@ def test_another_prompt_is_refused(tuned: Any) -> None:
     override = home / "prompts" / "score.j2"
     override.parent.mkdir(exist_ok=True)
     shipped = (Path(__file__).parents[2] / "prompts" / "score.j2").read_text()
-    override.write_text(shipped.replace("Candidate:", "Thing:"))
+    override.write_text(shipped.replace("Will this person", "Would this person"))
     try:
         ran = call("recommend", "u1")
         assert ran.code == 1 and "another prompt 'score'" in ran.err and "Traceback" not in ran.err
@@ -253,7 +253,7 @@ def test_a_dry_run_shows_the_training_set(cli: Cli, log: tuple[Path, Path], base
     assert {row["completion"] for row in rows} == {"Yes", "No"}
     assert all(row["prompt"].endswith("<|im_start|>assistant\n") for row in rows)
     shown = cli(*options(base), "--dry-run")
-    assert shown.code == 0 and "Tokens of a question" in shown.out and "Candidate: The" in shown.out
+    assert shown.code == 0 and "Tokens of a question" in shown.out and "choose the following item next?" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
     assert not list((tmp_path / "home" / "training").glob("runs/*"))
 
