@@ -280,13 +280,16 @@ def test_pictures_stay_when_a_later_run_names_none(
     assert table(home, "SELECT count(*) FROM items WHERE image IS NOT NULL") == [(1,)]
 
 
-def test_another_context_asks_anew(cli: Cli, shop: tuple[Path, Path], models: Path) -> None:
+def test_another_context_asks_anew(cli: Cli, shop: tuple[Path, Path], home: Path, models: Path) -> None:
     long = "word " * 60
     shop[0].write_text(shop[0].read_text().replace("Film", f"Film {long}"))
     cli("ingest", *shop, "--no-captions")
     model = ("--model", models / "text.gguf", "--candidates", "2", "--json")
     small = cli("recommend", "u1", *model, "--context", "256").json["items"]
     again = cli("recommend", "u1", *model, "--context", "256").json["items"]
-    large = cli("recommend", "u1", *model).json["items"]
     assert small == again
-    assert {i["item_id"]: i["log_odds"] for i in small} != {i["item_id"]: i["log_odds"] for i in large}
+    kinds = "SELECT count(DISTINCT settings), count(DISTINCT key) FROM scores"
+    ((settings, keys),) = table(home, kinds)
+    assert settings == 1
+    cli("recommend", "u1", *model)
+    assert table(home, kinds) == [(2, 2 * keys)]
