@@ -64,7 +64,7 @@ def ask(tmp_path: Path, running: EngineProcess, tiny: EngineConfig) -> Iterator[
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both cuts stay where they are, however many interactions come after them."""
 
-    def cut(log: Log) -> tuple[Split, Any]:
+    def cut(log: Log, kind: str | None) -> tuple[Split, Any]:
         part = (log.times >= VALIDATION).astype(np.int8) + (log.times >= TEST)
         return Split("time", iso(VALIDATION), iso(TEST)), part
 
@@ -136,7 +136,7 @@ def test_a_mask_that_lets_the_future_through_is_caught(ask: Ask, held: None, lea
 def test_what_is_known_of_later_times_is_caught(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A split that gives the time of the test to training: validation then learns from it."""
 
-    def open_end(log: Log) -> tuple[Split, Any]:
+    def open_end(log: Log, kind: str | None) -> tuple[Split, Any]:
         return Split("time"), ((log.times >= VALIDATION) & (log.times < TEST)).astype(np.int8)
 
     monkeypatch.setattr(module, "split", open_end)

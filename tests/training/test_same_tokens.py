@@ -95,9 +95,13 @@ def seam(tokenizer: Any, ids: list[int]) -> list[int]:
 
     SmolLM2's tokenizer never takes both line ends before a word into one token, but does at the end of a text.
     """
-    (one,), two = (tokenizer(text, add_special_tokens=False).input_ids for text in ("\n\n", "\n\nCandidate:"))
-    at = next(i for i in range(len(ids)) if ids[i : i + len(two)] == two)
-    assert two[:2] == [two[0], two[0]] != [one]
+    (one,), asked = (tokenizer(text, add_special_tokens=False).input_ids for text in ("\n\n", " or No.\n\nThe"))
+    asked = asked[:-1]  # the question, up to the first word of the candidate
+    assert asked[-2:] == [asked[-1], asked[-1]] != [one]
+    found = (i + len(asked) - 2 for i in range(len(ids)) if ids[i : i + len(asked)] == asked)
+    at = next(found, None)
+    if at is None:  # a picture comes first: its token is cut off from the text before it
+        return ids
     return [*ids[:at], one, *ids[at + 2 :]]
 
 
