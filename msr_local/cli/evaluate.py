@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as opt
+from .finetune import Negatives, SplitKind
 
 if TYPE_CHECKING:
     from ..recipe.recipes import Recipe
@@ -19,22 +20,6 @@ class Protocol(str, Enum):
     last = "last"
     popular6 = "popular6"
     temporal = "temporal"
-
-
-class SplitKind(str, Enum):
-    """What is held back from all that is fitted."""
-
-    users = "users"
-    order = "order"
-    time = "time"
-
-
-class Negatives(str, Enum):
-    """Where the other candidates come from."""
-
-    uniform = "uniform"
-    popularity = "popularity"
-    hard = "hard"
 
 
 def _core(text: str) -> tuple[int, int]:
