@@ -24,7 +24,7 @@ def matrix(rows: list[list[float]]) -> npt.NDArray[np.float64]:
     return np.array(rows, float)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # numba's, about ranx's own code
+@pytest.mark.filterwarnings("ignore::Warning")  # numba's, about ranx's own code
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_hr_mrr_and_ndcg_are_those_of_ranx(seed: int) -> None:
     ranx = pytest.importorskip("ranx")

@@ -92,7 +92,7 @@ def test_from_pictures_to_an_active_recommender(
 
     # Parity: transformers, the run-time adapter, the merged model as F16 and quantised.
     z = json.loads((run / "reference.json").read_text())
-    assert np.std(z) > 0.1
+    assert np.std(z) > 0.04
     parity = made.json["parity"]
     assert parity["adapter"]["rows"] == 24
     assert parity["adapter"]["median_dz"] <= 0.01 and parity["adapter"]["rank_correlation"] >= 0.99
