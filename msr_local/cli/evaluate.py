@@ -68,6 +68,9 @@ def evaluate(
         bool, typer.Option("--ablation", help="The model alone: what recurrence, pictures, order and length are worth.")
     ] = False,
     no_model: Annotated[bool, typer.Option("--no-model", help="The baselines alone.")] = False,
+    no_questions: Annotated[
+        bool, typer.Option("--no-questions", help="Of the model its vectors of the items alone: minutes, not hours.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of users, negatives and intervals.")] = 0,
     recipe: opt.RecipeOption = None,
     block_size: opt.BlockSize = None,
@@ -95,7 +98,8 @@ def evaluate(
     options = Options(
         protocol=protocol.value, split=split.value if split else None, core=_core(core) if core else None,
         negatives=kind.value, count=negatives, full=full, candidates=candidates, users=users,
-        validation_users=validation_users, slow=not fast, model=not no_model, seed=seed,
+        validation_users=validation_users, slow=not fast, model=not no_model, questions=not no_questions,
+        seed=seed,
     )  # fmt: skip
     with session.workspace() as workspace, session.output.progress() as progress:
 

@@ -28,6 +28,9 @@ _STAGES = {
     "validation questions": "Making validation questions",
     "training": "Training",
     "gate": "Asking the engine",
+    "item vectors": "Reading the items' texts",
+    "two towers": "Training two towers",
+    "two towers that read": "Training towers that read",
     "baselines": "Asking the baselines",
     "evaluation": "Asking the model",
 }

@@ -1,4 +1,4 @@
-"""llama.cpp behind the `Engine` protocol: with `engine.context`, `.forks` and `.native` all that touches ctypes.
+"""llama.cpp behind the `Engine` protocol. With `.context`, `.forks`, `.hidden`, `.native` all that touches ctypes.
 
 Yes/no questions and texts are read and written many at a time, after a prefix that they share (`engine.forks`). What
 one gets does not depend on the others: see `engine.context`.
@@ -19,6 +19,7 @@ from typing import Any
 
 import llama_cpp as llama
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import AnswerTokensError, ContextOverflow, ModelError
 from .answers import answer_log_odds, spellings
@@ -26,6 +27,7 @@ from .context import Context, unquantised
 from .forks import FORKS, Forks, cells, positions
 from .gguf import require_gguf
 from .hardware import usable_threads
+from .hidden import HiddenStates
 from .native import Eyes, NativeLog, Unit, c_path, make_sampler
 from .prefixes import Prefixes
 from .types import IMAGE_CELL, EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
@@ -59,6 +61,7 @@ class LlamaEngine:
         self._threads = config.threads or usable_threads()
         self._calls = 0
         self._eyes: Eyes | None = None
+        self._hidden: HiddenStates | None = None
         self._sides: list[Forks] = []
         self._model: Any = None
         self._adapters: dict[str, Any] = {}
@@ -377,13 +380,21 @@ class LlamaEngine:
             self._writing.context.copy(last, fork)
         self._writing.release(last)
 
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """See `Engine`."""
+        if self._hidden is None:
+            self._hidden = HiddenStates(self._model, self._threads, self._log)
+        return self._hidden.vectors([self._tokenise(text, special=False) for text in texts])
+
     def close(self) -> None:
         """Free all native memory; the engine cannot be used afterwards."""
         self._calls += 1  # texts in the making are given up
         for side in self._sides:
             side.close()
+        if self._hidden:
+            self._hidden.close()
         if self._eyes:
             self._eyes.close()
         if self._model:
             llama.llama_model_free(self._model)
-        self._eyes = self._model = None
+        self._eyes = self._model = self._hidden = None

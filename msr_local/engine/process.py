@@ -18,6 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import EngineCrashed
 from .types import EngineConfig, Generation, LogOdds, ModelFacts, Prompt
 
@@ -187,6 +190,10 @@ class EngineProcess:
             "generate_many", prefix, suffixes, adapter=adapter, max_tokens=max_tokens, repeat_penalty=repeat_penalty,
             said=said,
         )  # fmt: skip
+
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """See `Engine`."""
+        return self._child.stream("vectors", texts)
 
     def close(self) -> None:
         """End the child at once; it holds no state worth keeping."""

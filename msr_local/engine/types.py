@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -146,6 +149,14 @@ class Engine(Protocol):
         Yields (place of the suffix, its text) as each is finished; a text that ends makes room for the next
         suffix. `ContextOverflow` comes when all suffixes before the over-long one are finished: the first that has
         no text is the one. A suffix ends in text. Read the iterator before the next call: a newer call ends it.
+        """
+        ...
+
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """(place, what the model makes of a text, shape [D]) of each text, as they come; adapters have no part in it.
+
+        The mean over its tokens of the hidden states in the middle of the model, each scaled to length sqrt(D). A text
+        is read as plain text, its first 256 tokens; it has at least one. Read the iterator before the next call.
         """
         ...
 

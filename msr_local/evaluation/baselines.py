@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse as sparse
 
+from ..recipe import towers
 from ..recipe.candidates import Recall
 from ..store.rows import Log
 from . import sequential
@@ -21,14 +22,16 @@ Vector = npt.NDArray[np.float64]
 History = npt.NDArray[np.int32]
 Items = npt.NDArray[np.int32]
 Scorer = Callable[[History, Items], dict[str, Vector]]  # {name: scores of the items [C]}; a history is oldest first
+TOWERS = "two towers"  # whose items are ids and nothing else
 _EASE_L2 = 150.0
 _EASE_ITEMS = 20_000  # whose dense matrix is 1.6 GB
 _RECENT = 0.1  # share of the known interactions that is recent
 
 
 def scorers(
-    log: Log, known: npt.NDArray[np.bool_], recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None]
-) -> Iterator[Scorer]:
+    log: Log, known: npt.NDArray[np.bool_], recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Scorer]:  # fmt: skip
     """The baselines. What cannot be had here is left out, with a note that says why.
 
     `slow` asks for SASRec and GRU4Rec too. `recall` is one of the `known` interactions (mask of shape [N]).
@@ -47,6 +50,8 @@ def scorers(
         yield ease(recall.tables.by_user)
     else:
         note(f"EASE is left out: {size:,} items, and its matrix is dense (at most {_EASE_ITEMS:,}).")
+    trained = towers.trained(log.users[known], log.items[known], size, seed=seed, progress=progress)
+    yield lambda history, items: {TOWERS: trained(history, items)}
     if slow and (missing := sequential.missing_packages()):
         wanted = ", ".join(missing)
         note(f"SASRec and GRU4Rec are left out: they need {wanted}. Next: pip install 'msr-local[baselines]'.")

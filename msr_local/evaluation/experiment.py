@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..recipe import fusion
+from ..recipe import fusion, towers
 from ..recipe.candidates import Recall
 from ..recipe.logistic import sigmoid
 from ..recipe.recommender import Recommender
@@ -24,13 +24,18 @@ from ..store import histories, runs
 from ..store.rows import Log
 from . import baselines, protocols, ranking
 from .answers import Answers
+from .baselines import TOWERS
 from .metrics import calibration_error
 from .protocols import CORE, Case, Items, Plan
 from .splits import TEST, Split
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
-MODEL, BLEND, FUSED = "language model", "blend of baselines", "fused"
+BLEND = "blend of baselines"
+READING = "two towers that read"  # the items' texts, as vectors of the language model, beside their ids
+READ = "blend that reads"  # the same, with these in the place of the two towers that do not
+MODEL = "language model"  # its answers to the yes/no question
+FUSED = "fused"  # all of it
 _COMPARED = ("auc_per_user", "hr@5", "mrr@5", "ndcg@5", "ndcg@10")
 _TOP = 10  # items that count as recommended, for coverage
 
@@ -49,7 +54,8 @@ class Options:
     users: int | None = None
     validation_users: int = 300  # whom the model is asked about to weigh its answers; the blend is fitted on all
     slow: bool = True  # SASRec and GRU4Rec as well
-    model: bool = True  # ask the language model
+    model: bool = True  # what the language model adds
+    questions: bool = True  # its answers among that; without, its vectors of the items alone
     seed: int = 0
 
 
@@ -125,10 +131,15 @@ class Experiment:
         if validation.cases:
             fused[BLEND] = self._fuse(BLEND, blended, validation, test)
         if options.model:
+            self._read(validation, test)
+            if validation.cases:
+                reading = [READING if name == TOWERS else name for name in blended]
+                fused[READ] = self._fuse(READ, reading, validation, test)
+        if options.model and options.questions:
             self._ask_model(validation, options.validation_users)
             self._ask_model(test, len(test.cases))
             if validation.cases:
-                fused[FUSED] = self._fuse(FUSED, [BLEND, MODEL], validation, test)
+                fused[FUSED] = self._fuse(FUSED, [READ, MODEL], validation, test)
         return self._document(test, fused, time.perf_counter() - began)
 
     # ---- candidates
@@ -174,7 +185,13 @@ class Experiment:
                 note = (lambda _: None) if made else self.note
                 made[id(half.known)] = list(
                     baselines.scorers(
-                        self.log, half.known, half.recall, seed=self.options.seed, slow=self.options.slow, note=note
+                        self.log,
+                        half.known,
+                        half.recall,
+                        seed=self.options.seed,
+                        slow=self.options.slow,
+                        note=note,
+                        progress=lambda done, total: self.recommender.progress(TOWERS, done, total),
                     )
                 )
             rows = {}
@@ -186,6 +203,27 @@ class Experiment:
             for name, found in rows.items():
                 half.keep(name, found)
         return list(rows)
+
+    def _read(self, *halves: Half) -> None:
+        """Scores of two towers that know the items' texts, as the language model's vectors, beside their ids."""
+        items = np.unique(self.log.items)
+        found = self.recommender.vectors.of([self._texts[item] for item in items])
+        vectors = np.zeros((len(self.log.item_ids), found.shape[1]), np.float32)
+        vectors[items] = found
+        made: dict[int, towers.Towers] = {}
+        for half in halves:
+            if id(half.known) not in made:
+                made[id(half.known)] = self._towers(half.known, vectors)
+            scorer = made[id(half.known)]
+            half.keep(READING, [scorer(case.history, some) for case, some in
+                                zip(half.cases, half.candidates, strict=True)])  # fmt: skip
+
+    def _towers(self, known: npt.NDArray[np.bool_], vectors: npt.NDArray[np.float32]) -> towers.Towers:
+        log = self.log
+        return towers.trained(
+            log.users[known], log.items[known], len(log.item_ids), vectors, seed=self.options.seed,
+            progress=lambda done, total: self.recommender.progress(READING, done, total),
+        )  # fmt: skip
 
     def _ask_model(self, half: Half, count: int) -> None:
         """z of the candidates of the first `count` cases; NaN for the others."""
@@ -212,7 +250,7 @@ class Experiment:
         systems = {
             name: self._metrics(scores, test, bootstrap, probable=name in fused) for name, scores in test.scores.items()
         }
-        main = next(name for name in (FUSED, MODEL, BLEND, "item-kNN") if name in systems)
+        main = next(name for name in (FUSED, READ, MODEL, READING, BLEND, "item-kNN") if name in systems)
         document = {
             "protocol": plan.protocol,
             "split": plan.split.to_json(),
@@ -226,9 +264,9 @@ class Experiment:
             "metrics": systems.pop(main),
             "baselines": systems,
             "tests": {
-                f"{main} - {other}": _compared(test.scores[main], test.scores[other], options.seed)
-                for other in (BLEND, *([MODEL] if main == FUSED else []))
-                if other in test.scores and other != main
+                f"{one} - {other}": _compared(test.scores[one], test.scores[other], options.seed)
+                for one, other in ((main, BLEND), (READING, TOWERS), (READ, BLEND), (FUSED, READ), (FUSED, MODEL))
+                if one in test.scores and other in test.scores and one != other
             },
             "fusion": {name: one.to_json() for name, one in fused.items()},
             "options": asdict(options),

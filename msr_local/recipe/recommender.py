@@ -29,6 +29,7 @@ from .preferences import Preferences
 from .prompts import Question
 from .recipes import RECIPES, Recipe
 from .scoring import Evidence
+from .vectors import Vectors
 
 LOOK = 20  # pictures that a recommendation looks at, where pictures are in its questions
 _TOGETHER = 64  # questions built and sent at once: their pictures are held in memory meanwhile
@@ -77,6 +78,7 @@ class Recommender:
             self.judge = Asker(scoring, workspace.home / "prompts", open_engine)
         self.captions = Captions(workspace, weights, self.asker, progress)
         self.preferences = Preferences(workspace, weights, recipe, self.asker, self.captions, progress)
+        self.vectors = Vectors(workspace, weights, self.asker, progress)
 
     @property
     def looks(self) -> bool:

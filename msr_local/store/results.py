@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from .rows import Item, Preference, Score
 from .workspace import Workspace, now
+
+_ASKED = 500  # keys in one statement
 
 
 def captions(workspace: Workspace, settings: str) -> dict[str, tuple[str, str]]:
@@ -101,6 +106,25 @@ def save_answer(workspace: Workspace, key: str, log_odds: float, coverage: float
         workspace.execute(
             "INSERT OR REPLACE INTO answers (key, log_odds, coverage, created) VALUES (?, ?, ?, ?)",
             [key, log_odds, coverage, now()],
+        )
+
+
+def vectors(workspace: Workspace, keys: Sequence[str]) -> dict[str, npt.NDArray[np.float16]]:
+    """The vectors that are there under these keys, each of shape [D]."""
+    found: dict[str, npt.NDArray[np.float16]] = {}
+    for start in range(0, len(keys), _ASKED):
+        some = keys[start : start + _ASKED]
+        rows = workspace.execute(f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})", some)
+        found |= {key: np.frombuffer(vector, "<f2") for key, vector in rows}
+    return found
+
+
+def save_vectors(workspace: Workspace, found: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Keep vectors as halves, under the hash of all that made each."""
+    with workspace.write():
+        workspace.db.conn.executemany(
+            "INSERT OR REPLACE INTO vectors (key, vector, created) VALUES (?, ?, ?)",
+            [(key, vector.astype("<f2").tobytes(), now()) for key, vector in found.items()],
         )
 
 

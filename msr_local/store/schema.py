@@ -240,3 +240,9 @@ def m008_answers(db: Any) -> None:
         "CREATE TABLE answers (key TEXT PRIMARY KEY, log_odds REAL NOT NULL, coverage REAL NOT NULL,"
         " created TEXT NOT NULL)",
     )
+
+
+@migrations()
+def m009_vectors(db: Any) -> None:
+    """Texts as the language model's vectors, as little-endian halves, under the hash of all that made them."""
+    _run(db, "CREATE TABLE vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL, created TEXT NOT NULL)")

@@ -12,7 +12,8 @@ from recipe.recipe_shop import Shop, Watched
 
 from msr_local.errors import InputError
 from msr_local.evaluation import protocols
-from msr_local.evaluation.experiment import BLEND, FUSED, MODEL, Experiment, Options
+from msr_local.evaluation.baselines import TOWERS
+from msr_local.evaluation.experiment import BLEND, FUSED, MODEL, READ, READING, Experiment, Options
 from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import runs
@@ -35,12 +36,13 @@ def test_the_document_holds_what_others_rely_on(shop: Shop) -> None:
         low, high = found["metrics"][metric]["ci95"]
         assert 0 <= low <= found["metrics"][metric]["value"] <= high <= 1
     names = {"random", "popularity", "recent popularity", "item-kNN", "best item-kNN", "Markov", "text", "best text"}
-    assert set(found["baselines"]) == {*names, "EASE", BLEND, MODEL}
+    assert set(found["baselines"]) == {*names, "EASE", TOWERS, BLEND, READING, READ, MODEL}
     assert all(
         set(one) >= {"auc", "hr@5", "mrr@5", "coverage", "mean_popularity"} for one in found["baselines"].values()
     )
     assert 0 <= found["metrics"]["calibration_error"]["value"] <= 1
-    assert set(found["tests"]) == {f"{FUSED} - {BLEND}", f"{FUSED} - {MODEL}"}
+    pairs = ((FUSED, BLEND), (READING, TOWERS), (READ, BLEND), (FUSED, READ), (FUSED, MODEL))
+    assert set(found["tests"]) == {f"{one} - {other}" for one, other in pairs}
     assert 0 < found["tests"][f"{FUSED} - {BLEND}"]["ndcg@10"]["p"] <= 1
 
 
@@ -61,6 +63,14 @@ def test_the_same_again_asks_nothing_and_finds_the_same(shop: Shop) -> None:
     again = evaluated(shop)
     assert asked == 2 * 60 * 9 and shop.record.take() == []
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    assert len(shop.record.read) == 30  # each film's text, once
+
+
+def test_without_questions_the_items_are_read_and_nothing_is_asked(shop: Shop) -> None:
+    found = evaluated(shop, replace(QUICK, questions=False))
+    assert found["system"] == READ and MODEL not in found["baselines"]
+    assert READING in found["fusion"][READ]["scores"] and TOWERS not in found["fusion"][READ]["scores"]
+    assert len(shop.record.read) == 30 and shop.record.take() == []
 
 
 def test_a_stopped_evaluation_goes_on(shop: Shop) -> None:

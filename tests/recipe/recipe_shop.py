@@ -28,6 +28,7 @@ class Record:
     opened: int = 0
     asked: list[str] = field(default_factory=list)
     patience: float = float("inf")
+    read: list[str] = field(default_factory=list)  # as vectors
 
     def note(self, prompt: Prompt) -> None:
         if len(self.asked) >= self.patience:
@@ -73,6 +74,10 @@ class Watched:
         for place, made in self._engine.generate_many(prefix, suffixes, **{**options, "max_tokens": 12}):
             self._record.note([*prefix, *suffixes[place]])
             yield place, made
+
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Any]]:
+        self._record.read += texts
+        return self._engine.vectors(texts)
 
     def close(self) -> None:
         pass

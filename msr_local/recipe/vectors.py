@@ -1,0 +1,45 @@
+"""The items of a workspace as the language model's vectors: each text is read once, and what came of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engine.hidden import LONGEST
+from ..store import results
+from ..store.workspace import Workspace, fingerprint
+from ..text import printable
+from ..weights import Weights
+from .asking import Asker, Progress
+
+_OPENING = "Item: "  # so that the text's own first word is not the first of all
+_KEPT = 64  # vectors in a commit
+
+
+class Vectors:
+    """What the plain model, without adapters, makes of texts; see `Engine.vectors`."""
+
+    def __init__(self, workspace: Workspace, weights: Weights, asker: Asker, progress: Progress) -> None:
+        self._workspace, self._asker, self._progress = workspace, asker, progress
+        self._settings = fingerprint("vector", weights.text_id, _OPENING, LONGEST)
+
+    def of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors of the texts, shape [N, D]."""
+        keys = [fingerprint(self._settings, text) for text in texts]
+        known = results.vectors(self._workspace, keys)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        self._progress("item vectors", 0, len(missing))
+        if missing:
+            order = list(missing)
+            new: dict[str, npt.NDArray[np.float32]] = {}
+            read = self._asker.engine.vectors([_OPENING + printable(text) for text in missing.values()])
+            for done, (place, vector) in enumerate(read, start=1):
+                new[order[place]] = vector
+                if len(new) == _KEPT or done == len(missing):
+                    results.save_vectors(self._workspace, new)
+                    known |= {key: one.astype(np.float16) for key, one in new.items()}
+                    new = {}
+                    self._progress("item vectors", done, len(missing))
+        return np.array([known[key] for key in keys], np.float32)
