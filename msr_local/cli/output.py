@@ -31,6 +31,8 @@ _STAGES = {
     "item vectors": "Reading the items' texts",
     "two towers": "Training two towers",
     "two towers that read": "Training towers that read",
+    "SASRec": "Training SASRec",
+    "GRU4Rec": "Training GRU4Rec",
     "baselines": "Asking the baselines",
     "evaluation": "Asking the model",
 }

@@ -14,6 +14,7 @@ import scipy.linalg
 import scipy.sparse as sparse
 
 from ..recipe import towers
+from ..recipe.asking import Progress
 from ..recipe.candidates import Recall
 from ..store.rows import Log
 from . import sequential
@@ -30,7 +31,7 @@ _RECENT = 0.1  # share of the known interactions that is recent
 
 def scorers(
     log: Log, known: npt.NDArray[np.bool_], recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Iterator[Scorer]:  # fmt: skip
     """The baselines. What cannot be had here is left out, with a note that says why.
 
@@ -50,7 +51,9 @@ def scorers(
         yield ease(recall.tables.by_user)
     else:
         note(f"EASE is left out: {size:,} items, and its matrix is dense (at most {_EASE_ITEMS:,}).")
-    trained = towers.trained(log.users[known], log.items[known], size, seed=seed, progress=progress)
+    trained = towers.trained(
+        log.users[known], log.items[known], size, seed=seed, progress=lambda done, total: progress(TOWERS, done, total)
+    )
     yield lambda history, items: {TOWERS: trained(history, items)}
     if slow and (missing := sequential.missing_packages()):
         wanted = ", ".join(missing)
@@ -59,7 +62,9 @@ def scorers(
         note("SASRec and GRU4Rec are left out: nothing to train on, fewer than two histories of two items.")
     elif slow:
         for name in sequential.NAMES:
+            progress(sequential.TITLES[name], 0, 1)
             yield sequential.trained(name, log, known, seed)
+            progress(sequential.TITLES[name], 1, 1)
 
 
 def ease(by_user: sparse.csr_matrix, l2: float = _EASE_L2) -> Scorer:

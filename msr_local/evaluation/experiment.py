@@ -191,7 +191,7 @@ class Experiment:
                         seed=self.options.seed,
                         slow=self.options.slow,
                         note=note,
-                        progress=lambda done, total: self.recommender.progress(TOWERS, done, total),
+                        progress=self.recommender.progress,
                     )
                 )
             rows = {}

@@ -27,8 +27,9 @@ _INPUT, _HIDDEN, _WIDTH = 256, 128, 64  # of the item tower
 _SMOOTH = 0.1  # of the mean variance: small directions of the vectors are not blown up
 _DROPOUT, _FORGET = 0.3, 0.1  # shares of inputs, and of a history's items, that a step does not see
 _BATCH, _SAMPLED = 512, 2048
-_EPOCHS, _LEAST_STEPS, _MOST_STEPS = 12, 100, 20_000
-_RATE, _WEIGHT_DECAY, _WARM_UP = 3e-3, 0.05, 100
+_EPOCHS, _LEAST_STEPS, _MOST_STEPS = 12, 200, 20_000
+_RATE, _WEIGHT_DECAY = 3e-3, 0.05
+_WARM_UP = 0.05  # share of the steps
 _BY_ITEM = ("ids", "bias")  # weights with a row for each item
 
 
@@ -155,7 +156,7 @@ class _Training:
             history, everything, np.searchsorted(everything, classes), correction,
             np.searchsorted(classes, self._items[rows]),
         )  # fmt: skip
-        rate = _RATE * min(1.0, (step + 1) / _WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+        rate = _RATE * min(1.0, (step + 1) / (_WARM_UP * steps)) * 0.5 * (1 + np.cos(np.pi * step / steps))
         self._adam(gradients, everything, float(rate))
 
     def _histories(self, rows: Indices) -> sparse.csr_matrix:
