@@ -25,11 +25,14 @@ PAGE = Path(__file__).with_suffix(".md")
 MICROLENS = ["microlens-50k/MicroLens-50k_titles.csv", "microlens-50k/MicroLens-50k_pairs.tsv"]
 TWEETINGS = ["movietweetings/movies.csv", "movietweetings/ratings.csv", "--no-captions"]
 MOVIELENS = ["movielens-small", "--no-captions"]
-SHOP = "shop"  # drawn by the project itself
+SHOP, PICTURES = "shop", "shop-with-pictures"  # drawn by the project itself
 CORE = ["--core", "7,5"]
 # What each name ingests and evaluates; paths are those of the data folder.
 RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "shop-last": (SHOP, ["items.csv", "interactions.csv", "--no-captions"], ["--recipe", "history"]),
+    "shop-ablation": (
+        PICTURES, ["items.csv", "interactions.csv", "--images", "."], ["--ablation", "--users", "40"],
+    ),
     "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
     "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
     "microlens-last": ("microlens", MICROLENS, ["--protocol", "last", "--split", "users", *CORE]),
@@ -49,7 +52,7 @@ def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any
     kind, files, options = RUNS[name]
     home = work / kind
     base = [sys.executable, "-m", "msr_local", "--home", str(home)]
-    if kind == SHOP:
+    if kind in (SHOP, PICTURES):
         data = work / "drawn"
         catalogue.write(data)
     if not (home / "msr.db").exists():

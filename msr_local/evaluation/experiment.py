@@ -99,7 +99,7 @@ class Experiment:
         self.plan: Plan = protocols.plan(
             self.log, options.protocol, options.split, users=options.users, seed=options.seed
         )  # fmt: skip
-        if options.model:
+        if options.model and options.questions:
             self._refuse_leaks(whole)
 
     def _refuse_leaks(self, whole: Log) -> None:
