@@ -31,7 +31,7 @@ CORE = ["--core", "7,5"]
 RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "shop-last": (SHOP, ["items.csv", "interactions.csv", "--no-captions"], ["--recipe", "history"]),
     "shop-ablation": (
-        PICTURES, ["items.csv", "interactions.csv", "--images", "."], ["--ablation", "--users", "40"],
+        PICTURES, ["items.csv", "interactions.csv"], ["--ablation", "--users", "40"],
     ),
     "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
     "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
@@ -81,7 +81,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
         "what is fitted saw training interactions only; p is that of the paired randomisation test.",
     ]
     for name, document in found.items():
-        lines += ["", *_section(name, document)]
+        lines += ["", *(_ablation if "variants" in document else _section)(name, document)]
     return "\n".join(lines) + "\n"
 
 
@@ -93,15 +93,11 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
     if not drawn:
         held = f"{document['recalled']:.1%} hold the answer"
         among = f"what recall finds among all items ({document['candidates']}; {held})"
-    model = document.get("model")
-    by = ""
-    if model:
-        by = f"Model {model['sha256'][:12]}, adapter {model['adapter']} {(model['adapter_sha256'] or '')[:12]}. "
     lines = [
         f"## {name}",
         "",
-        f"{by}{document['users']:,} test users, fitted on {document['validation_users']:,} validation users; {among}. "
-        f"Seed {document['seed']}, {document['minutes']} minutes.",
+        f"{_model(document)}{document['users']:,} test users, fitted on {document['validation_users']:,} validation "
+        f"users; {among}. Seed {document['seed']}, {document['minutes']} minutes.",
         "",
         "```",
         *document["commands"],
@@ -122,6 +118,38 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"{pair}: {', '.join(told)}.")
     return lines
+
+
+def _ablation(name: str, document: Mapping[str, Any]) -> list[str]:
+    """The language model alone, a row for each variant of the recipe, and what it loses against the first one."""
+    shown = ["auc", "hr@5", "mrr@5"]
+    lines = [
+        f"## {name}",
+        "",
+        f"{_model(document)}The yes/no answers alone. {document['users']:,} users, {document['minutes']} minutes.",
+        "",
+        "```",
+        *document["commands"],
+        "```",
+        "",
+        "| | " + " | ".join(_SHOWN[metric] for metric in shown) + " | lost: AUC of a user | HR@5 |",
+        "| --- |" + " --- |" * (len(shown) + 2),
+    ]
+    for variant, one in document["variants"].items():
+        lost = [f"{100 * one['lost'][metric]['value']:.2f} (p {one['lost'][metric]['p']:.3f})"
+                for metric in ("auc_per_user", "hr@5")]  # fmt: skip
+        lines.append(f"| {variant} | " + " | ".join([*(_told(one[metric]) for metric in shown), *lost]) + " |")
+    return lines
+
+
+def _model(document: Mapping[str, Any]) -> str:
+    """Which weights answered, or read; empty where none did."""
+    model = document.get("model")
+    if not model:
+        return ""
+    asked = "variants" in document or "language model" in document["baselines"]
+    adapter = f", adapter {model['adapter']} {(model['adapter_sha256'] or '')[:12]}" if asked else ""
+    return f"Model {model['sha256'][:12]}{adapter}. "
 
 
 def _told(metric: Mapping[str, Any]) -> str:
