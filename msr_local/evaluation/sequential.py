@@ -14,8 +14,8 @@ from ..store.rows import Log
 Vector = npt.NDArray[np.float64]
 TITLES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
 NAMES = tuple(TITLES)
-EPOCHS = {"sasrec": 20, "gru4rec": 10}
-_LONGEST = 50
+EPOCHS = {"sasrec": 10, "gru4rec": 10}
+_LONGEST = 20  # items of a history; padding to more costs most of the time
 
 
 def missing_packages() -> list[str]:
