@@ -166,14 +166,15 @@ def main() -> None:
     arguments, more = parser.parse_known_args()
     if unknown := sorted(set(arguments.names) - set(RUNS)):
         parser.error(f"no such name: {', '.join(unknown)}")
-    made = {name: run(name, arguments.data, arguments.work, more) for name in arguments.names}
-    if arguments.print:
-        print(markdown(made))
-        return
-    RESULTS.mkdir(exist_ok=True)
-    for name, document in made.items():
-        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(page(), encoding="utf-8")
+    for name in arguments.names:
+        made = run(name, arguments.data, arguments.work, more)
+        if arguments.print:
+            print(markdown({name: made}))
+        else:
+            RESULTS.mkdir(exist_ok=True)
+            (RESULTS / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    if not arguments.print:
+        PAGE.write_text(page(), encoding="utf-8")
 
 
 def page() -> str:
