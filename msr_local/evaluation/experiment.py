@@ -126,20 +126,16 @@ class Experiment:
         began = time.perf_counter()
         options, validation, test = self.options, self.validation, self.test
         names = self._ask_baselines(validation, test)
-        fused = {}
+        fused: dict[str, fusion.Fusion] = {}
         blended = [name for name in names if name != "random"]
-        if validation.cases:
-            fused[BLEND] = self._fuse(BLEND, blended, validation, test)
+        self._fuse(BLEND, blended, fused)
         if options.model:
             self._read(validation, test)
-            if validation.cases:
-                reading = [READING if name == TOWERS else name for name in blended]
-                fused[READ] = self._fuse(READ, reading, validation, test)
+            self._fuse(READ, [READING if name == TOWERS else name for name in blended], fused)
         if options.model and options.questions:
             self._ask_model(validation, options.validation_users)
             self._ask_model(test, len(test.cases))
-            if validation.cases:
-                fused[FUSED] = self._fuse(FUSED, [READ, MODEL], validation, test)
+            self._fuse(FUSED, [READ, MODEL], fused)
         return self._document(test, fused, time.perf_counter() - began)
 
     # ---- candidates
@@ -147,24 +143,22 @@ class Experiment:
     @cached_property
     def validation(self) -> Half:
         """The users on whom the fusions are fitted."""
-        return self._half(self.plan.validation, self._recall(self.plan.known), self.plan.known, full=False)
+        return self._half(self.plan.validation, self._recall(self.plan.known), self.plan.known)
 
     @cached_property
     def test(self) -> Half:
         """The users who are asked."""
         plan = self.plan
         recall = self.validation.recall if plan.known_at_test is plan.known else self._recall(plan.known_at_test)
-        return self._half(plan.test, recall, plan.known_at_test, full=self.options.full)
+        return self._half(plan.test, recall, plan.known_at_test)
 
     def _recall(self, known: npt.NDArray[np.bool_]) -> Recall:
         return Recall(self.log.item_ids, self.log.users[known], self.log.items[known], self._texts)
 
-    def _half(self, cases: list[Case], recall: Recall, known: npt.NDArray[np.bool_], *, full: bool) -> Half:
+    def _half(self, cases: list[Case], recall: Recall, known: npt.NDArray[np.bool_]) -> Half:
         options = self.options
-        if not full:
-            kind = "hard" if options.full else options.negatives
-            count = options.candidates if options.full else options.count
-            drawn = protocols.sampled(self.log, cases, recall, kind, count, options.seed)
+        if not options.full:
+            drawn = protocols.sampled(self.log, cases, recall, options.negatives, options.count, options.seed)
             return Half(cases, recall, known, drawn, np.zeros(len(cases), bool))
         found, missed = [], []
         for case in cases:
@@ -231,16 +225,25 @@ class Experiment:
         asked = list(answers(half.cases[:count], half.recall, half.candidates[:count]))
         half.keep(MODEL, [*asked, *(np.full(len(items), np.nan) for items in half.candidates[count:])])
 
-    def _fuse(self, name: str, parts: list[str], validation: Half, test: Half) -> fusion.Fusion:
-        """Fit a fusion on the validation users of whom all parts are known, and score with it."""
+    def _fuse(self, name: str, parts: list[str], fused: dict[str, fusion.Fusion]) -> None:
+        """Fit a fusion on the validation users of whom all parts are known, score with it, and put it in `fused`.
+
+        Lists without the answer, which recall missed, have nothing to say of what tells it from the others. Where no
+        list is left, there is no such system.
+        """
+        validation = self.validation
+        if not all(part in validation.scores for part in parts):
+            return
         scores = validation.stacked(parts)
-        there = ~np.isnan(scores).any(axis=-1)
+        there = ~np.isnan(scores).any(axis=-1) & ~validation.missed[:, None]
         answers = np.zeros(there.shape)
         answers[:, 0] = 1.0
-        made = fusion.fitted(parts, scores[there], answers[there])
-        for half in (validation, test):
-            half.scores[name] = made(half.stacked(parts))
-        return made
+        if not answers[there].any():
+            self.note(f"{name.capitalize()} is left out: there is no validation user to fit it on.")
+            return
+        fused[name] = fusion.fitted(parts, scores[there], answers[there])
+        for half in (validation, self.test):
+            half.scores[name] = fused[name](half.stacked(parts))
 
     # ---- results
 

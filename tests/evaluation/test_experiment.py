@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluation_shop import FILMS
 from recipe.recipe_shop import Shop, Watched
@@ -14,6 +15,8 @@ from msr_local.errors import InputError
 from msr_local.evaluation import protocols
 from msr_local.evaluation.baselines import TOWERS
 from msr_local.evaluation.experiment import BLEND, FUSED, MODEL, READ, READING, Experiment, Options
+from msr_local.recipe import fusion
+from msr_local.recipe.candidates import Recall
 from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import runs
@@ -169,3 +172,26 @@ def exchange(shop: Shop, user: str, item: str) -> None:
         shop.workspace.execute(
             "UPDATE interactions SET item_id = ? WHERE user_id = ? AND item_id = ?", [other, user, item]
         )
+
+
+def test_a_full_ranking_is_fitted_on_lists_as_recall_makes_them(shop: Shop) -> None:
+    """Were the answer put into the lists that miss it, low recall would look like the sign of an answer."""
+    with shop.recommender(HISTORY) as recommender:
+        experiment = Experiment(recommender, replace(QUICK, full=True, candidates=8, model=False))
+        found = experiment.run()["fusion"][BLEND]
+    validation = experiment.validation
+    assert 0.2 < validation.missed.mean() < 0.9
+    scores = validation.stacked(found["scores"])[~validation.missed]
+    there = ~np.isnan(scores).any(axis=-1)
+    answers = np.zeros(there.shape)
+    answers[:, 0] = 1
+    assert fusion.fitted(found["scores"], scores[there], answers[there]).to_json() == found
+
+
+def test_where_recall_finds_nobodys_answer_there_is_no_blend(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recall, "candidates", lambda *_, **__: [])
+    notes: list[str] = []
+    with shop.recommender(HISTORY) as recommender:
+        found = Experiment(recommender, replace(QUICK, full=True, questions=False), note=notes.append).run()
+    assert found["recalled"] == 0 and BLEND not in found["baselines"] and found["fusion"] == {}
+    assert "Blend of baselines is left out: there is no validation user to fit it on." in notes
