@@ -185,7 +185,7 @@ def test_a_full_ranking_is_fitted_on_lists_as_recall_makes_them(shop: Shop) -> N
     there = ~np.isnan(scores).any(axis=-1)
     answers = np.zeros(there.shape)
     answers[:, 0] = 1
-    assert fusion.fitted(found["scores"], scores[there], answers[there]).to_json() == found
+    assert runs.finite(fusion.fitted(found["scores"], scores[there], answers[there]).to_json()) == found
 
 
 def test_where_recall_finds_nobodys_answer_there_is_no_blend(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
