@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-# Small matrices on many threads wait for each other, most of all beside an engine: one is faster here.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 import tiny_models

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sparse
+from threadpoolctl import threadpool_limits
 
 Matrix = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.integer]
@@ -65,9 +66,11 @@ def trained(
     inputs = None if vectors is None else whitened(vectors, known)
     training = _Training(users, places.astype(np.int32), len(known), None if inputs is None else inputs[known], seed)
     steps = min(_MOST_STEPS, max(_LEAST_STEPS, _EPOCHS * -(-len(training.examples) // _BATCH)))
-    for step in range(steps if len(training.examples) else 0):
-        training.step(step, steps)
-        progress(step + 1, steps)
+    # On these sizes a second thread gains nothing, and on a busy machine the two wait for each other.
+    with threadpool_limits(1, "blas"):
+        for step in range(steps if len(training.examples) else 0):
+            training.step(step, steps)
+            progress(step + 1, steps)
     return training.towers(size, known, inputs)
 
 
