@@ -27,8 +27,8 @@ FORBIDDEN = {
 }
 # Outside modules that only these files may import; a folder stands for all files in it.
 ONLY = {
-    "ctypes": ["engine/context.py", "engine/forks.py", "engine/llama.py", "engine/native.py"],
-    "llama_cpp": ["engine/context.py", "engine/forks.py", "engine/llama.py", "engine/native.py"],
+    "ctypes": ["engine/context.py", "engine/forks.py", "engine/hidden.py", "engine/llama.py", "engine/native.py"],
+    "llama_cpp": ["engine/context.py", "engine/forks.py", "engine/hidden.py", "engine/llama.py", "engine/native.py"],
     "sqlite3": ["store/", "cli/__init__.py"],  # the command line's table of errors names sqlite3.Error
     "sqlite_utils": ["store/"],
     "typer": ["cli/"],

@@ -20,8 +20,8 @@ from llama_cpp._ggml import libggml
 from ..errors import ModelError
 from .context import BATCH
 from .native import NativeLog
+from .types import LONGEST
 
-LONGEST = 256  # tokens of a text that are read
 _TEXTS = 64  # side by side, at most
 
 Vector = npt.NDArray[np.float32]
@@ -102,7 +102,10 @@ class HiddenStates:
         finally:
             llama.llama_batch_free(batch)
         if code != 0 or self._states is None or len(self._states) != total:
-            raise ModelError(f"llama.cpp gave no {self._layer.decode()} (code {code}). {self._log.last()}")
+            raise ModelError(
+                f"llama.cpp gave no {self._layer.decode()} of this model (code {code}), so its layers cannot be read. "
+                f"{self._log.last()} Next: another model, or evaluate --no-model."
+            )
         return self._states
 
     def close(self) -> None:

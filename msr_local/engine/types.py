@@ -39,6 +39,7 @@ class Image:
 
 
 Prompt = Sequence[Text | Image]
+LONGEST = 256  # tokens that are read of a text for its vector
 IMAGE_CELL = -1  # stands in a list of token ids for one cell of the context that a picture's vectors fill
 
 
@@ -156,7 +157,7 @@ class Engine(Protocol):
         """(place, what the model makes of a text, shape [D]) of each text, as they come; adapters have no part in it.
 
         The mean over its tokens of the hidden states in the middle of the model, each scaled to length sqrt(D). A text
-        is read as plain text, its first 256 tokens; it has at least one. Read the iterator before the next call.
+        is read as plain text, its first `LONGEST` tokens; it has at least one. Read the iterator before the next call.
         """
         ...
 

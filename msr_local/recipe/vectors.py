@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.hidden import LONGEST
+from ..engine.types import LONGEST
 from ..store import results
 from ..store.workspace import Workspace, fingerprint
 from ..text import printable

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msr_local.engine.hidden import LONGEST
 from msr_local.engine.process import EngineProcess
-from msr_local.engine.types import EngineConfig
+from msr_local.engine.types import LONGEST, EngineConfig
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
