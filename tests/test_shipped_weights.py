@@ -105,7 +105,7 @@ def test_ingest_captions_pictures_by_default_and_says_what_its_eyes_know(
 
 def test_summaries_follow_a_taste_that_changes(tmp_path: Path) -> None:
     """The demo's held-out shoppers and simulated ones, whom the summariser has not been trained on."""
-    histories = drift.people(tmp_path, 6, seed=3)  # no data there: invented and drawn ones only
+    histories = drift.people(tmp_path, 3, seed=3)  # no data there: invented and drawn ones only
     with EngineProcess(drift.config(ROOT / "adapters/summariser/adapter.gguf")) as engine:
         write = drift.by_engine(engine, "summary", 1.0)
         found = drift.measures([drift.chain(history, write) for history in histories])

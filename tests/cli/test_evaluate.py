@@ -39,6 +39,15 @@ def test_a_person_reads_a_table(cli: Cli, stocked: None) -> None:
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_without_questions_the_model_only_reads(cli: Cli, stocked: None) -> None:
+    done = cli("evaluate", *QUICK, "--no-questions")
+    assert done.code == 0, done.err
+    assert "blend that reads - blend of baselines:" in " ".join(done.out.split())
+    assert any(line.startswith("two towers that read ") for line in done.out.splitlines())
+    assert "language model" not in done.out and "Adapter" not in done.err
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
 def test_the_ablation_is_a_table_too(cli: Cli, stocked: None) -> None:
     done = cli("evaluate", *QUICK, "--ablation", "--users", "2")
     assert done.code == 0, done.err
