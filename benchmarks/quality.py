@@ -35,6 +35,11 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
     "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
+    "microlens-popular6-questions": (
+        "microlens", MICROLENS,
+        ["--protocol", "popular6", "--recipe", "history", "--adapter", "none", "--users", "100",
+         "--validation-users", "100"],
+    ),
     "microlens-last": ("microlens", MICROLENS, ["--protocol", "last", "--split", "users", *CORE]),
     "microlens-last-popular-negatives": (
         "microlens", MICROLENS, ["popularity", "--protocol", "last", "--split", "users", *CORE],
