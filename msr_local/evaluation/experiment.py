@@ -73,7 +73,7 @@ class Half:
     def keep(self, name: str, rows: Sequence[Vector]) -> None:
         """Keep one system's scores; what was missed has none."""
         self.scores[name] = ranking.table(rows)
-        self.scores[name][self.missed, 0] = np.nan
+        self.scores[name][self.missed, :1] = np.nan
 
     def stacked(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
         """The scores of several systems, shape [N, C, F]."""
@@ -237,7 +237,7 @@ class Experiment:
         scores = validation.stacked(parts)
         there = ~np.isnan(scores).any(axis=-1) & ~validation.missed[:, None]
         answers = np.zeros(there.shape)
-        answers[:, 0] = 1.0
+        answers[:, :1] = 1.0
         if not answers[there].any():
             self.note(f"{name.capitalize()} is left out: there is no validation user to fit it on.")
             return

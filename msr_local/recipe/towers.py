@@ -1,11 +1,12 @@
 """Two towers: a history and an item as vectors whose product says how well the one goes on with the other.
 
-The item tower reads the language model's vectors of the items' texts, so that what is alike is alike before anybody
-took it (as in Hou et al. 2022 and Yuan et al. 2023, with frozen text vectors); its twin knows items by their ids alone,
-and shows what the reading is worth. The user tower is the decayed mean of the history's items and one layer. Trained
-with a softmax over sampled items, corrected for how likely each is to be sampled (Bengio & Senécal 2008).
+An item is a vector for its id and, where there are vectors of texts from the language model, what one hidden layer
+makes of its text, so that what is alike is alike before anybody took it (as in Hou et al. 2022 and Yuan et al. 2023,
+with frozen text vectors); trained without them, by ids alone, the same network shows what the reading is worth. The user
+tower is the decayed mean of the history's items and one layer. Trained with a softmax over sampled items, corrected for
+how likely each is to be sampled (Bengio & Senécal 2008).
 
-Small enough for NumPy: a minute for a hundred thousand interactions, and nothing to install.
+Small enough for NumPy: a minute or two for a hundred thousand interactions.
 """
 
 from __future__ import annotations

@@ -195,3 +195,15 @@ def test_where_recall_finds_nobodys_answer_there_is_no_blend(shop: Shop, monkeyp
         found = Experiment(recommender, replace(QUICK, full=True, questions=False), note=notes.append).run()
     assert found["recalled"] == 0 and BLEND not in found["baselines"] and found["fusion"] == {}
     assert "Blend of baselines is left out: there is no validation user to fit it on." in notes
+
+
+def test_without_validation_users_each_system_stands_alone(shop: Shop) -> None:
+    options = replace(QUICK, split="users", users=3)
+    with shop.recommender(HISTORY) as recommender:
+        plan = Experiment(recommender, options).plan
+    for user in sorted({plan.log.user_ids[case.user] for case in plan.validation}):
+        with shop.workspace.write():
+            shop.workspace.execute("DELETE FROM interactions WHERE user_id = ?", [user])
+    found = evaluated(shop, options)
+    assert plan.validation and found["validation_users"] == 0 and found["fusion"] == {}
+    assert found["system"] == MODEL and {READING, TOWERS, "item-kNN"} <= set(found["baselines"])
