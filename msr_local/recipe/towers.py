@@ -2,7 +2,7 @@
 
 An item is a vector for its id and, where there are vectors of texts from the language model, what one hidden layer
 makes of its text, so that what is alike is alike before anybody took it (as in Hou et al. 2022 and Yuan et al. 2023,
-with frozen text vectors); trained without them, by ids alone, the same network shows what the reading is worth. The user
+with frozen text vectors); trained without them, by ids alone, the same network shows what reading is worth. The user
 tower is the decayed mean of the history's items and one layer. Trained with a softmax over sampled items, corrected for
 how likely each is to be sampled (Bengio & Senécal 2008).
 
