@@ -43,7 +43,7 @@ def evaluate(
     ] = Protocol.last,
     negatives: Annotated[int, typer.Option("--negatives", min=1, metavar="N", help="Other candidates a user.")] = 20,
     full: Annotated[
-        bool, typer.Option("--full", help="Rank what recall finds among all items; what it misses is a miss.")
+        bool, typer.Option("--full", help="Rank all items; the model is asked about the best of them.")
     ] = False,
     candidates: opt.Candidates = 100,
     users: Annotated[

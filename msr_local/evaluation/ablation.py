@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import InputError
 from ..recipe.recipes import RECIPES, Recipe
 from ..recipe.recommender import Recommender
 from ..store import runs
@@ -45,7 +46,12 @@ def variants(recipe: Recipe) -> list[Variant]:
 
 
 def ablation(experiment: Experiment, open_recommender: Callable[[Recipe], Recommender]) -> dict[str, Any]:
-    """Metrics of the language model alone for each variant, and how the recipe itself compares with it."""
+    """Metrics of the language model alone for each variant, and how the recipe itself compares with it.
+
+    Raises `InputError` where candidates are not drawn.
+    """
+    if experiment.options.full:
+        raise InputError("an ablation asks all variants about the same drawn candidates. Next: without --full.")
     half = experiment.test
     bootstrap = ranking.Bootstrap(len(half.cases), experiment.options.seed)
     found: dict[str, Any] = {}
@@ -54,7 +60,6 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe], Recomm
         with open_recommender(variant.recipe) as recommender:
             answers = Answers(recommender, experiment.log, shuffled=variant.shuffled, seed=experiment.options.seed)
             scores = ranking.table(list(answers(half.cases, half.recall, half.candidates)))
-        scores[half.missed, 0] = float("nan")
         values = ranking.per_case(scores)
         first = first or values
         found[variant.name] = {

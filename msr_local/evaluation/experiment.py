@@ -7,8 +7,8 @@ under the hash of all that made them, so an evaluation that was stopped goes on,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,19 +25,23 @@ from ..store.rows import Log
 from . import baselines, protocols, ranking
 from .answers import Answers
 from .baselines import TOWERS
+from .halves import Half, Standing, best_of
 from .metrics import calibration_error
-from .protocols import CORE, Case, Items, Plan
+from .protocols import CORE, Items, Plan
 from .splits import TEST, Split
 
 Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]
 BLEND = "blend of baselines"
+MORE = "blend with two towers"  # that know the items by their ids
 READING = "two towers that read"  # the items' texts, as vectors of the language model, beside their ids
 READ = "blend that reads"  # the same, with these in the place of the two towers that do not
 MODEL = "language model"  # its answers to the yes/no question
 FUSED = "fused"  # all of it
+_LEADERS = (READ, MORE, BLEND, READING, "item-kNN")  # who chooses what of everything the model is asked about
+_PAIRS = ((READ, BLEND), (READ, MORE), (READING, TOWERS), (FUSED, READ), (FUSED, MODEL))
 _COMPARED = ("auc_per_user", "hr@5", "mrr@5", "ndcg@5", "ndcg@10")
-_TOP = 10  # items that count as recommended, for coverage
+_LISTED = 300  # other candidates in the lists from which to learn how to rank the whole catalogue
+_LISTS = 4000  # at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +53,14 @@ class Options:
     core: tuple[int, int] | None = None  # least interactions of a user and of an item; None: the paper's for popular6
     negatives: str = "uniform"
     count: int = 20  # of the negatives
-    full: bool = False  # rank what recall finds in the whole catalogue instead
-    candidates: int = 100  # that recall finds
+    full: bool = False  # rank the whole catalogue instead
+    candidates: int = 100  # the best of it that the model is asked about
     users: int | None = None
     validation_users: int = 300  # whom the model is asked about to weigh its answers; the blend is fitted on all
     slow: bool = True  # SASRec and GRU4Rec as well
     model: bool = True  # what the language model adds
     questions: bool = True  # its answers among that; without, its vectors of the items alone
     seed: int = 0
-
-
-@dataclass(slots=True)
-class Half:
-    """The validation or the test: its cases, the candidates of each, and scores [N, C] by system."""
-
-    cases: list[Case]
-    recall: Recall
-    known: npt.NDArray[np.bool_]
-    candidates: list[Items]
-    missed: npt.NDArray[np.bool_]  # [N]: recall did not find the target
-    scores: dict[str, Matrix] = field(default_factory=dict)
-
-    def keep(self, name: str, rows: Sequence[Vector]) -> None:
-        """Keep one system's scores; what was missed has none."""
-        self.scores[name] = ranking.table(rows)
-        self.scores[name][self.missed, :1] = np.nan
-
-    def stacked(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
-        """The scores of several systems, shape [N, C, F]."""
-        return np.stack([self.scores[name] for name in names], axis=-1)
 
 
 class Experiment:
@@ -91,6 +74,7 @@ class Experiment:
     ) -> None:
         self.recommender, self.options, self.note = recommender, options, note
         self._workspace = recommender.workspace
+        self._scorers: dict[int, list[baselines.Scorer]] = {}  # by the identity of what was known
         with self._workspace.snapshot():
             whole = histories.log(self._workspace)
             self._texts = recommender.texts()
@@ -125,99 +109,126 @@ class Experiment:
         """The document that `evaluate --json` prints."""
         began = time.perf_counter()
         options, validation, test = self.options, self.validation, self.test
-        names = self._ask_baselines(validation, test)
+        halves = (validation,) if options.full else (validation, test)
+        names = [name for half in halves for name in self._score(half)]
         fused: dict[str, fusion.Fusion] = {}
-        blended = [name for name in names if name != "random"]
-        self._fuse(BLEND, blended, fused)
-        if options.model:
-            self._read(validation, test)
-            self._fuse(READ, [READING if name == TOWERS else name for name in blended], fused)
+        blended = [name for name in dict.fromkeys(names) if name not in ("random", TOWERS, READING)]
+        for name, parts in {BLEND: blended, MORE: [*blended, TOWERS], READ: [*blended, READING]}.items():
+            self._fuse(name, parts, fused, validation, *halves)
+        standings: dict[str, Standing] = {}
+        if options.full:
+            standings, test = self._rank_everything(test, fused)
         if options.model and options.questions:
+            if options.full:
+                validation = self._rank_everything(validation.first(options.validation_users), fused)[1]
             self._ask_model(validation, options.validation_users)
             self._ask_model(test, len(test.cases))
-            self._fuse(FUSED, [READ, MODEL], fused)
-        return self._document(test, fused, time.perf_counter() - began)
+            self._fuse(FUSED, [READ, MODEL], fused, validation, validation, test)
+        for name, scores in test.scores.items():
+            standings.setdefault(name, Standing.of(scores, test.candidates, drawn=not options.full))
+        return self._document(test, standings, fused, time.perf_counter() - began)
 
     # ---- candidates
 
     @cached_property
     def validation(self) -> Half:
         """The users on whom the fusions are fitted."""
-        return self._half(self.plan.validation, self._recall(self.plan.known), self.plan.known)
+        plan, options = self.plan, self.options
+        half = Half(plan.validation, self._recall(plan.known), plan.known)
+        if not options.full:
+            return half.among(self._drawn(half))
+        half = half.first(_LISTS)
+        return half.among(*protocols.listed(self.log, half.cases, half.recall, _LISTED, options.seed))
 
     @cached_property
     def test(self) -> Half:
-        """The users who are asked."""
+        """The users who are asked; where the whole catalogue is ranked, without candidates yet."""
         plan = self.plan
         recall = self.validation.recall if plan.known_at_test is plan.known else self._recall(plan.known_at_test)
-        return self._half(plan.test, recall, plan.known_at_test)
+        half = Half(plan.test, recall, plan.known_at_test)
+        return half if self.options.full else half.among(self._drawn(half))
+
+    def _drawn(self, half: Half) -> list[Items]:
+        options = self.options
+        return protocols.sampled(self.log, half.cases, half.recall, options.negatives, options.count, options.seed)
 
     def _recall(self, known: npt.NDArray[np.bool_]) -> Recall:
         return Recall(self.log.item_ids, self.log.users[known], self.log.items[known], self._texts)
 
-    def _half(self, cases: list[Case], recall: Recall, known: npt.NDArray[np.bool_]) -> Half:
-        options = self.options
-        if not options.full:
-            drawn = protocols.sampled(self.log, cases, recall, options.negatives, options.count, options.seed)
-            return Half(cases, recall, known, drawn, np.zeros(len(cases), bool))
-        found, missed = [], []
-        for case in cases:
-            ids = [self.log.item_ids[item] for item in case.history]
-            recalled = [recall.index[one.item_id] for one in recall.candidates(ids, options.candidates)]
-            missed.append(case.target not in recalled)
-            found.append(np.array([case.target, *(item for item in recalled if item != case.target)], np.int32))
-        return Half(cases, recall, known, found, np.array(missed, bool))
-
     # ---- systems
 
-    def _ask_baselines(self, *halves: Half) -> list[str]:
-        """Scores of the baselines; returns their names."""
-        made: dict[int, list[baselines.Scorer]] = {}
+    def _scorer(self, half: Half) -> baselines.Scorer:
+        """All that scores items without being asked, trained on what is known to this half."""
+        key = id(half.known)
+        if key not in self._scorers:
+            options = self.options
+            note = (lambda _: None) if self._scorers else self.note
+            made = [*baselines.scorers(self.log, half.known, half.recall, seed=options.seed, slow=options.slow,
+                                       note=note, progress=self.recommender.progress)]  # fmt: skip
+            if options.model:
+                made.append(self._reading(half.known))
+            self._scorers[key] = made
+        scorers = self._scorers[key]
+        return lambda history, items: {
+            name: scores for one in scorers for name, scores in one(history, items).items()
+        }  # fmt: skip
+
+    def _score(self, half: Half) -> list[str]:
+        """Scores of the candidates of a half; the names of who scored."""
+        scorer = self._scorer(half)
         rows: dict[str, list[Vector]] = {}
-        for half in halves:
-            if id(half.known) not in made:
-                note = (lambda _: None) if made else self.note
-                made[id(half.known)] = list(
-                    baselines.scorers(
-                        self.log,
-                        half.known,
-                        half.recall,
-                        seed=self.options.seed,
-                        slow=self.options.slow,
-                        note=note,
-                        progress=self.recommender.progress,
-                    )
-                )
-            rows = {}
-            for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
-                for scorer in made[id(half.known)]:
-                    for name, scores in scorer(case.history, items).items():
-                        rows.setdefault(name, []).append(scores)
-                self.recommender.progress("baselines", done, len(half.cases))
-            for name, found in rows.items():
-                half.keep(name, found)
+        for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
+            for name, scores in scorer(case.history, items).items():
+                rows.setdefault(name, []).append(scores)
+            self.recommender.progress("baselines", done, len(half.cases))
+        for name, found in rows.items():
+            half.keep(name, found)
         return list(rows)
 
-    def _read(self, *halves: Half) -> None:
-        """Scores of two towers that know the items' texts, as the language model's vectors, beside their ids."""
-        items = np.unique(self.log.items)
-        found = self.recommender.vectors.of([self._texts[item] for item in items])
-        vectors = np.zeros((len(self.log.item_ids), found.shape[1]), np.float32)
-        vectors[items] = found
-        made: dict[int, towers.Towers] = {}
-        for half in halves:
-            if id(half.known) not in made:
-                made[id(half.known)] = self._towers(half.known, vectors)
-            scorer = made[id(half.known)]
-            half.keep(READING, [scorer(case.history, some) for case, some in
-                                zip(half.cases, half.candidates, strict=True)])  # fmt: skip
-
-    def _towers(self, known: npt.NDArray[np.bool_], vectors: npt.NDArray[np.float32]) -> towers.Towers:
-        log = self.log
-        return towers.trained(
-            log.users[known], log.items[known], len(log.item_ids), vectors, seed=self.options.seed,
-            progress=lambda done, total: self.recommender.progress(READING, done, total),
+    def _reading(self, known: npt.NDArray[np.bool_]) -> baselines.Scorer:
+        """Two towers that know the items' texts, as the language model's vectors, beside their ids."""
+        log, progress = self.log, self.recommender.progress
+        trained = towers.trained(
+            log.users[known], log.items[known], len(log.item_ids), self._vectors, seed=self.options.seed,
+            progress=lambda done, total: progress(READING, done, total),
         )  # fmt: skip
+        return lambda history, items: {READING: trained(history, items)}
+
+    @cached_property
+    def _vectors(self) -> npt.NDArray[np.float32]:
+        """The texts of all items that may be candidates, as vectors [I, D]."""
+        size = len(self.log.item_ids)
+        items = np.arange(size) if self.options.full else np.unique(self.log.items)
+        found = self.recommender.vectors.of([self._texts[item] for item in items])
+        vectors = np.zeros((size, found.shape[1]), np.float32)
+        vectors[items] = found
+        return vectors
+
+    def _rank_everything(self, half: Half, fused: dict[str, fusion.Fusion]) -> tuple[dict[str, Standing], Half]:
+        """How each system ranks the whole catalogue, and the best candidates of the leading one as lists to ask about.
+
+        What the history holds is not ranked: it is never recommended.
+        """
+        scorer, everything = self._scorer(half), np.arange(len(self.log.item_ids), dtype=np.int32)
+        standings: dict[str, Standing] = {}
+        found, missed, kept = [], [], []
+        for done, case in enumerate(half.cases, start=1):
+            scores = scorer(case.history, everything)
+            for name, one in fused.items():
+                scores[name] = one(np.stack([scores[part] for part in one.names], axis=-1))
+            free = np.setdiff1d(everything, case.history)
+            for name, values in scores.items():
+                standings.setdefault(name, Standing()).add(values[case.target], values[free], free)
+            leader = next(name for name in _LEADERS if name in scores)
+            best = best_of(scores[leader], free, self.options.candidates)
+            missed.append(case.target not in best)
+            found.append(np.array([case.target, *(item for item in best if item != case.target)], np.int32))
+            kept.append(scores[leader][found[-1]])
+            self.recommender.progress("whole catalogue", done, len(half.cases))
+        lists = half.among(found, missed=np.array(missed, bool))
+        if kept:
+            lists.keep(leader, kept)
+        return standings, lists
 
     def _ask_model(self, half: Half, count: int) -> None:
         """z of the candidates of the first `count` cases; NaN for the others."""
@@ -225,41 +236,47 @@ class Experiment:
         asked = list(answers(half.cases[:count], half.recall, half.candidates[:count]))
         half.keep(MODEL, [*asked, *(np.full(len(items), np.nan) for items in half.candidates[count:])])
 
-    def _fuse(self, name: str, parts: list[str], fused: dict[str, fusion.Fusion]) -> None:
+    def _fuse(
+        self, name: str, parts: list[str], fused: dict[str, fusion.Fusion], validation: Half, *halves: Half
+    ) -> None:
         """Fit a fusion on the validation users of whom all parts are known, score with it, and put it in `fused`.
 
-        Lists without the answer, which recall missed, have nothing to say of what tells it from the others. Where no
-        list is left, there is no such system.
+        Lists without the answer have nothing to say of what tells it from the others. Where no list is left, there is
+        no such system.
         """
-        validation = self.validation
-        if not all(part in validation.scores for part in parts):
+        if not parts or not all(part in validation.scores for part in parts):
             return
         scores = validation.stacked(parts)
-        there = ~np.isnan(scores).any(axis=-1) & ~validation.missed[:, None]
-        answers = np.zeros(there.shape)
-        answers[:, :1] = 1.0
-        if not answers[there].any():
+        there = ~np.asarray(np.isnan(scores).any(axis=-1))
+        some = np.asarray(there[:, :1].any(axis=1))  # a miss has no score in the answer's place
+        if not some.any():
             self.note(f"{name.capitalize()} is left out: there is no validation user to fit it on.")
             return
-        fused[name] = fusion.fitted(parts, scores[there], answers[there])
-        for half in (validation, self.test):
+        if validation.offsets is not None:
+            fused[name] = fusion.listwise(parts, scores[some], validation.offsets[some])
+        else:
+            there &= some[:, None]
+            answers = np.zeros(there.shape)
+            answers[:, :1] = 1.0
+            fused[name] = fusion.fitted(parts, scores[there], answers[there])
+        for half in halves:
             half.scores[name] = fused[name](half.stacked(parts))
 
     # ---- results
 
-    def _document(self, test: Half, fused: dict[str, fusion.Fusion], seconds: float) -> dict[str, Any]:
+    def _document(
+        self, test: Half, standings: dict[str, Standing], fused: dict[str, fusion.Fusion], seconds: float
+    ) -> dict[str, Any]:
         options, plan = self.options, self.plan
         bootstrap = ranking.Bootstrap(len(test.cases), options.seed)
-        systems = {
-            name: self._metrics(scores, test, bootstrap, probable=name in fused) for name, scores in test.scores.items()
-        }
-        main = next(name for name in (FUSED, READ, MODEL, READING, BLEND, "item-kNN") if name in systems)
+        systems = {name: self._metrics(name, one, test, bootstrap, name in fused) for name, one in standings.items()}
+        main = next(name for name in (FUSED, READ, MODEL, READING, MORE, BLEND, "item-kNN") if name in systems)
         document = {
             "protocol": plan.protocol,
             "split": plan.split.to_json(),
             "users": len(test.cases),
             "validation_users": len(plan.validation),
-            "candidates": max(map(len, test.candidates)),
+            "candidates": options.candidates if options.full else max(map(len, test.candidates)),
             "negatives": None if options.full else options.negatives,
             "recalled": 1.0 - float(test.missed.mean()),
             "seed": options.seed,
@@ -267,9 +284,9 @@ class Experiment:
             "metrics": systems.pop(main),
             "baselines": systems,
             "tests": {
-                f"{one} - {other}": _compared(test.scores[one], test.scores[other], options.seed)
-                for one, other in ((main, BLEND), (READING, TOWERS), (READ, BLEND), (FUSED, READ), (FUSED, MODEL))
-                if one in test.scores and other in test.scores and one != other
+                f"{one} - {other}": _compared(standings[one], standings[other], options.seed)
+                for one, other in dict.fromkeys([(main, BLEND), *_PAIRS])
+                if one in standings and other in standings and one != other
             },
             "fusion": {name: one.to_json() for name, one in fused.items()},
             "options": asdict(options),
@@ -284,29 +301,24 @@ class Experiment:
         finite: dict[str, Any] = runs.finite(document)
         return finite
 
-    def _metrics(self, scores: Matrix, test: Half, bootstrap: ranking.Bootstrap, *, probable: bool) -> dict[str, Any]:
-        """All metrics of one system; a pooled AUC only where all candidates of all users were ranked."""
+    def _metrics(
+        self, name: str, standing: Standing, test: Half, bootstrap: ranking.Bootstrap, fitted: bool
+    ) -> dict[str, Any]:
+        """All metrics of one system; AUC only where all candidates of all users were drawn."""
         found: dict[str, Any] = {
-            name: bootstrap.mean(values).to_json() for name, values in ranking.per_case(scores).items()
+            metric: bootstrap.mean(values).to_json() for metric, values in standing.per_case().items()
         }
-        if self.options.full:
-            del found["auc_per_user"]
-        else:
+        if (scores := standing.scores) is not None:
             found["auc"] = bootstrap.pooled_auc(scores).to_json()
-        there = ~np.isnan(scores)
-        if probable:
-            answers = np.zeros(scores.shape)
-            answers[:, 0] = 1.0
-            found["calibration_error"] = {"value": calibration_error(sigmoid(scores[there]), answers[there])}
-        best = [
-            items[np.argsort(-np.nan_to_num(row[: len(items)], nan=-np.inf), kind="stable")[:_TOP]].tolist()
-            for items, row in zip(test.candidates, scores, strict=True)
-        ]
+            if fitted:
+                answers, there = np.zeros(scores.shape), ~np.isnan(scores)
+                answers[:, 0] = 1.0
+                found["calibration_error"] = {"value": calibration_error(sigmoid(scores[there]), answers[there])}
         known = int((test.recall.count > 0).sum())
-        found |= {name: {"value": value} for name, value in ranking.spread(best, test.recall.count, known).items()}
-        return found
+        spread = ranking.spread(standing.best, test.recall.count, known)
+        return found | {metric: {"value": value} for metric, value in spread.items()}
 
 
-def _compared(a: Matrix, b: Matrix, seed: int) -> dict[str, Any]:
-    ours, theirs = ranking.per_case(a), ranking.per_case(b)
-    return {name: ranking.paired(ours[name], theirs[name], seed).to_json() for name in _COMPARED}
+def _compared(a: Standing, b: Standing, seed: int) -> dict[str, Any]:
+    ours, theirs = a.per_case(), b.per_case()
+    return {name: ranking.paired(ours[name], theirs[name], seed).to_json() for name in _COMPARED if name in ours}

@@ -31,6 +31,7 @@ CORE = (7, 5)  # interactions of a user and of an item that the paper's released
 _POPULAR = 6
 _ENOUGH_USERS = 1000  # of whom a tenth is a test
 _HARD = 100  # recalled items among which hard negatives are drawn
+_SMOOTH = 3.0  # interactions that every item has more when lists are drawn
 Items = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
@@ -164,6 +165,28 @@ def sampled(log: Log, cases: Sequence[Case], recall: Recall, kind: str, count: i
             drawn = _draw(catalogue, by, taken, count, rng)
         found.append(np.array([case.target, *drawn], np.int32))
     return found
+
+
+def listed(
+    log: Log, cases: Sequence[Case], recall: Recall, count: int, seed: int
+) -> tuple[list[Items], list[npt.NDArray[np.float64]]]:
+    """Lists from which to learn how to rank the whole catalogue, each with its target first.
+
+    The others are about `count`, popular ones more often; neither what the history holds nor what else the user took is
+    among them. The second list has each candidate's log-probability to be drawn.
+    """
+    weights = recall.count + _SMOOTH
+    keys = np.log(weights / weights.sum())
+    chance = np.log(-np.expm1(count * np.log1p(-weights / weights.sum()))) if len(weights) > 1 else np.zeros(1)
+    found, offsets = [], []
+    for case in cases:
+        rng = np.random.default_rng(random.Random(f"lists {seed} {log.user_ids[case.user]}").getrandbits(64))
+        drawn = np.argsort(-(keys + rng.gumbel(size=len(keys))), kind="stable")[:count]  # without replacement
+        out = {*case.taken, *case.history.tolist(), case.target}
+        items = np.array([case.target, *(int(item) for item in drawn if int(item) not in out)], np.int32)
+        found.append(items)
+        offsets.append(chance[items])
+    return found, offsets
 
 
 def _draw(

@@ -61,11 +61,13 @@ def auc_per_user(scores: Matrix) -> Vector:
 
 def per_case(scores: Matrix) -> dict[str, Vector]:
     """Every metric that is a mean over cases, [N] each."""
-    rank = ranks(scores)
-    found = {"auc_per_user": auc_per_user(scores)}
-    for name, metric in {"hr": hit, "mrr": reciprocal, "ndcg": ndcg}.items():
-        found |= {f"{name}@{k}": metric(rank, k) for k in CUTS}
-    return found
+    return {"auc_per_user": auc_per_user(scores), **of_ranks(ranks(scores))}
+
+
+def of_ranks(rank: Vector) -> dict[str, Vector]:
+    """Those of them that only a rank is needed for, [N] each."""
+    metrics = {"hr": hit, "mrr": reciprocal, "ndcg": ndcg}
+    return {f"{name}@{k}": metric(rank, k) for name, metric in metrics.items() for k in CUTS}
 
 
 class Bootstrap:

@@ -2,16 +2,17 @@
 
 An item is a vector for its id and, where there are vectors of texts from the language model, what one hidden layer
 makes of its text, so that what is alike is alike before anybody took it (as in Hou et al. 2022 and Yuan et al. 2023,
-with frozen text vectors); trained without them, by ids alone, the same network shows what reading is worth. The user
-tower is the decayed mean of the history's items and one layer. Trained with a softmax over sampled items, corrected for
-how likely each is to be sampled (Bengio & Senécal 2008).
+with frozen text vectors). Ids are left out by lot in training, so that a text can stand for an item that nobody took
+yet (Volkovs et al. 2017). Trained without texts, by ids alone, the same network shows what reading is worth. The user
+tower is one layer of three means of the history's items: of late, the last ones, and all alike. Trained with a softmax
+over sampled items, corrected for how likely each is to be sampled (Bengio & Senécal 2008).
 
 Small enough for NumPy: a minute or two for a hundred thousand interactions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,10 +25,11 @@ Indices = npt.NDArray[np.integer]
 Weights = dict[str, Matrix]
 
 _LOOK = 20  # interactions of a history that count
-_DECAY = 0.85  # of an interaction's weight against the one after it
+_DECAYS = (0.85, 0.3, 1.0)  # of an interaction's weight against the one after it, in each mean
 _INPUT, _HIDDEN, _WIDTH = 256, 128, 64  # of the item tower
 _SMOOTH = 0.1  # of the mean variance: small directions of the vectors are not blown up
 _DROPOUT, _FORGET = 0.3, 0.1  # shares of inputs, and of a history's items, that a step does not see
+_UNKNOWN = 0.05  # share of items with a text whose id a step does not see
 _BATCH, _SAMPLED = 512, 2048
 _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 12, 200, 20_000
 _RATE, _WEIGHT_DECAY = 3e-3, 0.05
@@ -37,7 +39,7 @@ _BY_ITEM = ("ids", "bias")  # weights with a row for each item
 
 @dataclass(slots=True)
 class Towers:
-    """Trained towers over I items: `items` [I, W], `bias` [I], and the layer of the user tower [W, W]."""
+    """Trained towers over I items: `items` [I, W], `bias` [I], and the user tower's layer of three means [3, W, W]."""
 
     items: Matrix
     bias: Matrix
@@ -47,10 +49,12 @@ class Towers:
         """The scores of `items` [C] after `history` (item indices, oldest first)."""
         if not len(history):
             return np.asarray(self.bias[items], np.float64)
-        recent = history[-_LOOK:]
-        weights = (_DECAY ** np.arange(len(recent) - 1, -1, -1.0)).astype(np.float32)
-        mean = weights @ self.items[recent] / weights.sum()
-        return np.asarray(self.items[items] @ (mean + mean @ self.layer) + self.bias[items], np.float64)
+        recent = self.items[history[-_LOOK:]]
+        age = np.arange(len(recent), dtype=np.float32)[::-1]
+        weights = np.array(_DECAYS, np.float32)[:, None] ** age
+        means = weights / weights.sum(axis=1, keepdims=True) @ recent
+        person = means[0] + np.einsum("dw,dwv->v", means, self.layer)
+        return np.asarray(self.items[items] @ person + self.bias[items], np.float64)
 
 
 def trained(
@@ -108,6 +112,15 @@ class _Adam:
             self.weights[name][at] -= rate * (step + decay * self.weights[name][at])
 
 
+@dataclass(frozen=True, slots=True)
+class _Histories:
+    """The items before some rows, one row after the other as `ends` says, and their weights in each mean."""
+
+    items: Indices
+    ends: Indices
+    weights: list[Matrix]
+
+
 class _Training:
     def __init__(self, users: Indices, items: Indices, size: int, inputs: Matrix | None, seed: int) -> None:
         self._items, self._size, self._inputs = items, size, inputs
@@ -121,26 +134,33 @@ class _Training:
         normal = self._random.standard_normal
         self.weights: Weights = {
             "bias": (0.5 * np.log1p(count)).astype(np.float32),
-            "layer": (normal((_WIDTH, _WIDTH)) * 0.05).astype(np.float32),
+            "layer": (normal((len(_DECAYS), _WIDTH, _WIDTH)) * 0.05).astype(np.float32),
             "ids": (normal((size, _WIDTH)) * 0.02).astype(np.float32),
         }
         if inputs is not None:
             wide = inputs.shape[1]
             self.weights["first"] = (normal((wide, _HIDDEN)) * wide**-0.5).astype(np.float32)
             self.weights["second"] = (normal((_HIDDEN, _WIDTH)) * 0.5 * _HIDDEN**-0.5).astype(np.float32)
+            self.weights["third"] = np.zeros(_HIDDEN, np.float32)  # how popular a text makes an item
+            self.weights["bias"] -= self.weights["bias"].sum() / max(1, size)
         self._adam = _Adam(self.weights)
 
     def towers(self, size: int, known: Indices, inputs: Matrix | None) -> Towers:
-        """The towers for all `size` items; those that are not `known` have the least popular one's bias."""
+        """The towers for all `size` items.
+
+        Those that are not `known` are what their texts make of them; without texts, popular like the least popular.
+        """
         w = self.weights
-        bias = np.full(size, w["bias"].min(initial=0.0), np.float32)
-        bias[known] = w["bias"]
-        if not len(self.examples):  # nobody took two items: nothing was learned
-            return Towers(np.zeros((size, _WIDTH), np.float32), bias, w["layer"])
         items = np.zeros((size, _WIDTH), np.float32)
-        items[known] = w["ids"]
+        bias = np.full(size, w["bias"].min(initial=0.0), np.float32)
+        if not len(self.examples):  # nobody took two items: nothing was learned
+            bias[known] = w["bias"]
+            return Towers(items, bias, w["layer"])
         if inputs is not None:
-            items += np.maximum(inputs @ w["first"], 0) @ w["second"]
+            hidden = np.maximum(inputs @ w["first"], 0)
+            items, bias = hidden @ w["second"], hidden @ w["third"]
+        items[known] += w["ids"]
+        bias[known] = w["bias"] + (bias[known] if inputs is not None else 0)
         return Towers(items, bias, w["layer"])
 
     def step(self, step: int, steps: int) -> None:
@@ -148,14 +168,11 @@ class _Training:
         if len(self._left) < _BATCH:
             self._left = np.r_[self._left, self._random.permutation(self.examples)]
         rows, self._left = self._left[:_BATCH], self._left[_BATCH:]
-        history = self._histories(rows)
+        before = self._histories(rows)
         classes, correction = self._classes(self._items[rows])
-        seen = np.unique(history.indices)
-        everything = np.union1d(seen, classes)
-        history = sparse.csr_matrix(
-            (history.data, np.searchsorted(everything, history.indices), history.indptr),
-            shape=(len(rows), len(everything)),
-        )
+        everything = np.union1d(before.items, classes)
+        places, shape = np.searchsorted(everything, before.items), (len(rows), len(everything))
+        history = [sparse.csr_matrix((one, places, before.ends), shape=shape) for one in before.weights]
         gradients = self._gradients(
             history, everything, np.searchsorted(everything, classes), correction,
             np.searchsorted(classes, self._items[rows]),
@@ -163,15 +180,18 @@ class _Training:
         rate = _RATE * min(1.0, (step + 1) / (_WARM_UP * steps)) * 0.5 * (1 + np.cos(np.pi * step / steps))
         self._adam(gradients, everything, float(rate))
 
-    def _histories(self, rows: Indices) -> sparse.csr_matrix:
-        """The weights of the items before each row, a row each; some items are left out by lot."""
+    def _histories(self, rows: Indices) -> _Histories:
+        """The items before each row, and their weights in each mean; some items are left out by lot."""
         lengths = np.minimum(rows - self._starts[rows], _LOOK)
         ends = lengths.cumsum()
         age = np.repeat(ends, lengths) - np.arange(ends[-1])  # 1 for the latest
-        weights = _DECAY ** (age - 1.0) * ((self._random.random(len(age)) > _FORGET) | (age == 1))
-        weights /= np.repeat(np.add.reduceat(weights, ends - lengths), lengths)
-        items = self._items[np.repeat(rows, lengths) - age]
-        return sparse.csr_matrix((weights.astype(np.float32), items, np.r_[0, ends]), shape=(len(rows), self._size))
+        there = (self._random.random(len(age)) > _FORGET) | (age == 1)
+        weights = [decay ** (age - 1.0) * there for decay in _DECAYS]
+        sums = [np.repeat(np.add.reduceat(one, ends - lengths), lengths) for one in weights]
+        return _Histories(
+            self._items[np.repeat(rows, lengths) - age], np.r_[0, ends],
+            [np.asarray(one / whole, np.float32) for one, whole in zip(weights, sums, strict=True)],
+        )  # fmt: skip
 
     def _classes(self, targets: Indices) -> tuple[Indices, Matrix]:
         """The items of the softmax, sorted, and the log-probability of each to be among them."""
@@ -183,39 +203,48 @@ class _Training:
         return classes, np.log1p(-missed).astype(np.float32)
 
     def _gradients(
-        self, history: sparse.csr_matrix, everything: Indices, classes: Indices,
+        self, history: Sequence[sparse.csr_matrix], everything: Indices, classes: Indices,
         correction: Matrix, targets: Indices,
     ) -> Weights:  # fmt: skip
         """Of the mean cross-entropy of the targets, for every weight; `classes` are places in `everything`."""
         w = self.weights
         found: Weights = {}
         known = self._mask((len(everything), _WIDTH))
-        vectors = w["ids"][everything] * known
+        named = np.ones(len(everything), np.float32)
+        if self._inputs is not None:
+            named = (self._random.random(len(everything)) >= _UNKNOWN).astype(np.float32)
+            known *= named[:, None]
+        vectors, bias = w["ids"][everything] * known, w["bias"][everything] * named
         if self._inputs is not None:
             inputs = self._inputs[everything] * self._mask((len(everything), self._inputs.shape[1]))
             hidden = np.maximum(inputs @ w["first"], 0)
             kept = self._mask(hidden.shape)
             hidden *= kept
             vectors += hidden @ w["second"]
-        mean = history @ vectors
-        drop = self._mask(mean.shape)
-        person = (mean + mean @ w["layer"]) * drop
-        logits = person @ vectors[classes].T + (w["bias"][everything[classes]] - correction)
+            bias += hidden @ w["third"]
+        means = [mean @ vectors for mean in history]
+        drop = self._mask(means[0].shape)
+        person = (means[0] + sum(mean @ layer for mean, layer in zip(means, w["layer"], strict=True))) * drop
+        logits = person @ vectors[classes].T + (bias[classes] - correction)
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
         logits /= logits.sum(axis=1, keepdims=True)  # probabilities from here on
         logits[np.arange(len(targets)), targets] -= 1
         logits /= len(targets)
-        found["bias"] = np.zeros(len(everything), np.float32)
-        found["bias"][classes] = logits.sum(axis=0)
+        to_bias = np.zeros(len(everything), np.float32)
+        to_bias[classes] = logits.sum(axis=0)
         to_person = (logits @ vectors[classes]) * drop
-        found["layer"] = mean.T @ to_person
-        to_vectors = history.T @ (to_person + to_person @ w["layer"].T)
+        to_vectors = history[0].T @ to_person
+        for mean, layer in zip(history, w["layer"], strict=True):
+            to_vectors += mean.T @ (to_person @ layer.T)
         to_vectors[classes] += logits.T @ person
-        found["ids"] = to_vectors * known
+        found["layer"] = np.stack([mean.T @ to_person for mean in means])
+        found["ids"], found["bias"] = to_vectors * known, to_bias * named
         if self._inputs is not None:
+            found["third"] = hidden.T @ to_bias
             found["second"] = hidden.T @ to_vectors
-            found["first"] = inputs.T @ ((to_vectors @ w["second"].T) * kept * (hidden > 0))
+            to_hidden = to_vectors @ w["second"].T + np.outer(to_bias, w["third"])
+            found["first"] = inputs.T @ (to_hidden * kept * (hidden > 0))
         return found
 
     def _mask(self, shape: tuple[int, ...]) -> Matrix:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from evaluation_shop import FILMS
 from recipe.recipe_shop import Shop
 
+from msr_local.errors import InputError
 from msr_local.evaluation.ablation import ablation, variants
 from msr_local.evaluation.answers import Answers
 from msr_local.evaluation.experiment import Experiment, Options
@@ -76,3 +78,9 @@ def test_shuffled_images_are_those_of_other_candidates(shop: Shop) -> None:
     for start in (0, 5):  # each user's own candidates exchange theirs
         assert sorted(pictures[0][start : start + 5]) == sorted(pictures[1][start : start + 5])
     assert results.answer(shop.workspace, "no such key") is None
+
+
+def test_an_ablation_of_full_rankings_is_refused_before_anything_is_asked(shop: Shop) -> None:
+    with shop.recommender() as recommender, pytest.raises(InputError, match="Next: without --full"):
+        ablation(Experiment(recommender, Options(full=True)), lambda _: recommender)
+    assert shop.record.opened == 0

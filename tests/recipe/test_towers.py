@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sparse
 
 from msr_local.recipe import towers
 from msr_local.recipe.towers import trained, whitened
@@ -112,23 +113,30 @@ def test_vectors_are_whitened_by_what_is_known() -> None:
     assert spread.max() < 1.0 and spread[0] > 0.9
 
 
-@pytest.mark.parametrize("reading", [False, True])
-def test_gradients_are_those_of_the_loss(monkeypatch: pytest.MonkeyPatch, reading: bool) -> None:
+@pytest.mark.parametrize(("reading", "unknown"), [(False, 0.0), (True, 0.0), (True, 1.0)])
+def test_gradients_are_those_of_the_loss(monkeypatch: pytest.MonkeyPatch, reading: bool, unknown: float) -> None:
     """Against finite differences of the cross-entropy, in double precision and without dropout."""
     monkeypatch.setattr(towers, "_DROPOUT", 0.0)
+    monkeypatch.setattr(towers, "_UNKNOWN", unknown)
     users, items = log(12)
     training = towers._Training(users, items, GROUPS * EACH, VECTORS if reading else None, 0)
     w = training.weights
     for name in w:
         w[name] = w[name].astype(np.float64) + 0.1 * RNG.normal(size=w[name].shape)
     rows = training.examples[:9]
-    history, everything = training._histories(rows), EVERYTHING
+    before, everything = training._histories(rows), EVERYTHING
+    shape = (len(rows), len(everything))
+    history = [sparse.csr_matrix((one, before.items, before.ends), shape=shape) for one in before.weights]
     correction, targets = RNG.normal(size=len(everything)), items[rows]
 
     def loss() -> float:
-        vectors = w["ids"] + (np.maximum(VECTORS @ w["first"], 0) @ w["second"] if reading else 0)
-        mean = history @ vectors
-        logits = (mean + mean @ w["layer"]) @ vectors.T + w["bias"] - correction
+        vectors, bias = (1 - unknown) * w["ids"], (1 - unknown) * w["bias"]
+        if reading:
+            hidden = np.maximum(VECTORS @ w["first"], 0)
+            vectors, bias = vectors + hidden @ w["second"], bias + hidden @ w["third"]
+        means = [one @ vectors for one in history]
+        person = means[0] + sum(mean @ layer for mean, layer in zip(means, w["layer"], strict=True))
+        logits = person @ vectors.T + bias - correction
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(rows)), targets]))
 
     found = training._gradients(history, everything, everything, correction, targets)
@@ -143,3 +151,29 @@ def test_gradients_are_those_of_the_loss(monkeypatch: pytest.MonkeyPatch, readin
                 sides.append(loss())
             weight[there] = kept
             assert found[name][there] == pytest.approx((sides[0] - sides[1]) / (2 * step), abs=2e-6)
+
+
+def test_the_last_item_counts_apart_from_the_others() -> None:
+    """One thing always follows another: where it is the last, what comes next is known, and not where it was first."""
+    rng = np.random.default_rng(5)
+    users, items = [], []
+    for user in range(400):
+        pair = int(rng.integers(10))
+        others = (rng.choice(40, 4, replace=False) + 20).tolist()
+        users += [user] * 6
+        items += [*others, pair, pair + 10]
+    made = trained(np.array(users, np.int32), np.array(items, np.int32), 60)
+    everything = np.arange(60)
+    for pair in range(10):
+        last, first = (made(np.array(history), everything) for history in ([20, 21, 22, pair], [pair, 20, 21, 22]))
+        assert last.argmax() == pair + 10
+        assert last[pair + 10] - last.mean() > 1.5 * (first[pair + 10] - first.mean())
+
+
+def test_a_kind_of_text_that_many_take_makes_a_new_item_popular() -> None:
+    """Nobody knows the new ones, and no history tells of them: only their texts do."""
+    users, items = log(without=frozenset({0, EACH}))
+    often = np.r_[users, 1000 + np.repeat(np.arange(400), 2)], np.r_[items, RNG.integers(1, EACH, 800)]
+    made = trained(*often, GROUPS * EACH, VECTORS)
+    liked, other = made(np.array([], np.int32), np.array([0, EACH]))
+    assert liked > other
