@@ -97,7 +97,7 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
     among = f"{document['candidates'] - 1} {drawn} negatives"
     if not drawn:
         held = f"{document['recalled']:.1%} hold the answer"
-        among = f"what recall finds among all items ({document['candidates']}; {held})"
+        among = f"all items ranked (of the best {document['candidates']}, {held})"
     lines = [
         f"## {name}",
         "",
@@ -153,7 +153,7 @@ def _model(document: Mapping[str, Any]) -> str:
     if not model:
         return ""
     asked = "variants" in document or "language model" in document["baselines"]
-    adapter = f", adapter {model['adapter']} {(model['adapter_sha256'] or '')[:12]}" if asked else ""
+    adapter = f", adapter {model['adapter'] or 'none'} {(model['adapter_sha256'] or '')[:12]}".rstrip() if asked else ""
     return f"Model {model['sha256'][:12]}{adapter}. "
 
 

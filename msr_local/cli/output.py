@@ -34,6 +34,7 @@ _STAGES = {
     "SASRec": "Training SASRec",
     "GRU4Rec": "Training GRU4Rec",
     "baselines": "Asking the baselines",
+    "whole catalogue": "Ranking all items",
     "evaluation": "Asking the model",
 }
 

@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
 
 from ..errors import InputError
 from ..recipe.candidates import Recall
@@ -176,12 +177,15 @@ def listed(
     among them. The second list has each candidate's log-probability to be drawn.
     """
     weights = recall.count + _SMOOTH
-    keys = np.log(weights / weights.sum())
-    chance = np.log(-np.expm1(count * np.log1p(-weights / weights.sum()))) if len(weights) > 1 else np.zeros(1)
+    chance = np.zeros(len(weights))
+    if count < len(weights):
+        # Each item arrives after an exponential time of its weight; by this time, `count` have arrived on average.
+        end = brentq(lambda time: -np.expm1(-weights * time).sum() - count, 0.0, 1e9)
+        chance = np.log(-np.expm1(-weights * end))
     found, offsets = [], []
     for case in cases:
         rng = np.random.default_rng(random.Random(f"lists {seed} {log.user_ids[case.user]}").getrandbits(64))
-        drawn = np.argsort(-(keys + rng.gumbel(size=len(keys))), kind="stable")[:count]  # without replacement
+        drawn = np.argsort(rng.exponential(size=len(weights)) / weights, kind="stable")[:count]
         out = {*case.taken, *case.history.tolist(), case.target}
         items = np.array([case.target, *(int(item) for item in drawn if int(item) not in out)], np.int32)
         found.append(items)

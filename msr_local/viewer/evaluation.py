@@ -25,7 +25,7 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
         table.add_row(name, *cells, style="bold" if name == document["system"] else "")
     if document["negatives"] is None:
         held = f"{document['recalled']:.1%} hold the answer"
-        against = f"all items, of which recall offers {document['candidates']} ({held})"
+        against = f"all items ranked; of the best {document['candidates']}, {held}"
     else:
         against = f"{document['candidates'] - 1} {document['negatives']} negatives"
     way = {"users": "users held back", "order": "each user's last items held back", "time": "a later time held back"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msr_local.errors import InputError
-from msr_local.evaluation.protocols import Case, Plan, core, plan, sampled
+from msr_local.evaluation.protocols import Case, Plan, core, listed, plan, sampled
 from msr_local.recipe.candidates import Recall
 from msr_local.store.rows import Log
 
@@ -161,3 +161,36 @@ def test_popularity_negatives_are_popular() -> None:
     cases = [case for case in found.test if not case.taken & {0, 1, 2}]
     drawn = Counter(item for one in sampled(made, cases, recall, "popularity", 2, 0) for item in one[1:].tolist())
     assert sum(drawn[item] for item in (0, 1, 2)) / drawn.total() > 0.5
+
+
+@given(logs(), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_lists_hold_the_target_first_and_nothing_the_user_took(made: Log, count: int) -> None:
+    asked = planned(made, "last", "order")
+    if asked is None:
+        return
+    recall = Recall(made.item_ids, made.users[asked.known], made.items[asked.known], [""] * len(made.item_ids))
+    for case, items, chance in zip(asked.test, *listed(made, asked.test, recall, count, 0), strict=True):
+        assert items[0] == case.target and len(items) == len(chance) <= count + 1
+        assert len(set(items.tolist())) == len(items) and not set(items[1:].tolist()) & case.taken
+        assert (chance <= 0).all() and np.isfinite(chance).all()
+
+
+def test_the_offsets_of_lists_are_how_often_an_item_is_drawn() -> None:
+    everybody = [[*range(n % 12 + 1), 20 + n] for n in range(3000)]
+    made = log(everybody)
+    recall = Recall(made.item_ids, made.users, made.items, [""] * len(made.item_ids))
+    cases = [Case(user, np.array([2999 + 20], np.int32), 2998 + 20, 0, frozenset()) for user in range(3000)]
+    drawn, offsets = listed(made, cases, recall, 60, 0)
+    often = Counter(int(item) for items in drawn for item in items[1:])
+    chance = {
+        int(item): one
+        for items, some in zip(drawn, offsets, strict=True)
+        for item, one in zip(items, some, strict=True)
+    }
+    for item in range(12):  # the popular ones
+        assert often[item] / 3000 == pytest.approx(np.exp(chance[item]), abs=0.03)
+    rare = [item for item in chance if 100 < item < 2900]
+    assert sum(often[item] for item in rare) / 3000 == pytest.approx(
+        sum(np.exp(chance[item]) for item in rare), rel=0.1
+    )
