@@ -314,8 +314,8 @@ class Experiment:
                 answers, there = np.zeros(scores.shape), ~np.isnan(scores)
                 answers[:, 0] = 1.0
                 found["calibration_error"] = {"value": calibration_error(sigmoid(scores[there]), answers[there])}
-        known = int((test.recall.count > 0).sum())
-        spread = ranking.spread(standing.best, test.recall.count, known)
+        count = test.recall.count
+        spread = ranking.spread(standing.best, count, len(count) if self.options.full else int((count > 0).sum()))
         return found | {metric: {"value": value} for metric, value in spread.items()}
 
 
