@@ -96,8 +96,7 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
     drawn = document["negatives"]
     among = f"{document['candidates'] - 1} {drawn} negatives"
     if not drawn:
-        held = f"{document['recalled']:.1%} hold the answer"
-        among = f"all items ranked (of the best {document['candidates']}, {held})"
+        among = f"all items ranked ({document['recalled']:.1%} took one of the best {document['candidates']})"
     lines = [
         f"## {name}",
         "",

@@ -24,8 +24,8 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
         cells = [_interval(systems[name][metric]) for metric in shown]
         table.add_row(name, *cells, style="bold" if name == document["system"] else "")
     if document["negatives"] is None:
-        held = f"{document['recalled']:.1%} hold the answer"
-        against = f"all items ranked; of the best {document['candidates']}, {held}"
+        best = f"{document['recalled']:.1%} took one of the best {document['candidates']}"
+        against = f"all items ranked ({best})"
     else:
         against = f"{document['candidates'] - 1} {document['negatives']} negatives"
     way = {"users": "users held back", "order": "each user's last items held back", "time": "a later time held back"}
