@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..recipe import fusion, towers
-from ..recipe.candidates import Recall
+from ..recipe.candidates import Recall, best
 from ..recipe.logistic import sigmoid
 from ..recipe.recommender import Recommender
 from ..store import histories, runs
@@ -25,7 +25,7 @@ from ..store.rows import Log
 from . import baselines, protocols, ranking
 from .answers import Answers
 from .baselines import TOWERS
-from .halves import Half, Standing, best_of
+from .halves import Half, Standing
 from .metrics import calibration_error
 from .protocols import CORE, Items, Plan
 from .splits import TEST, Split
@@ -220,9 +220,9 @@ class Experiment:
             for name, values in scores.items():
                 standings.setdefault(name, Standing()).add(values[case.target], values[free], free)
             leader = next(name for name in _LEADERS if name in scores)
-            best = best_of(scores[leader], free, self.options.candidates)
-            missed.append(case.target not in best)
-            found.append(np.array([case.target, *(item for item in best if item != case.target)], np.int32))
+            top = best(scores[leader], free, self.options.candidates)
+            missed.append(case.target not in top)
+            found.append(np.array([case.target, *(item for item in top if item != case.target)], np.int32))
             kept.append(scores[leader][found[-1]])
             self.recommender.progress("whole catalogue", done, len(half.cases))
         lists = half.among(found, missed=np.array(missed, bool))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..recipe.candidates import Recall
+from ..recipe.candidates import Recall, best
 from . import ranking
 from .protocols import Case, Items
 
@@ -65,22 +65,17 @@ class Standing:
     @classmethod
     def of(cls, scores: Matrix, candidates: Sequence[Items], *, drawn: bool) -> Standing:
         """By the scores [N, C] of candidates; whether these were drawn, so that a share of pairs means something."""
-        best = [
+        shown = [
             items[np.argsort(-np.nan_to_num(row[: len(items)], nan=-np.inf), kind="stable")[:_TOP]].tolist()
             for items, row in zip(candidates, scores, strict=True)
         ]
-        return cls(ranking.ranks(scores).tolist(), best, scores if drawn else None)
+        return cls(ranking.ranks(scores).tolist(), shown, scores if drawn else None)
 
     def add(self, taken: float, values: Vector, items: Items) -> None:
         """One more case: the scores of `items`, the item taken among them, and its own."""
         self.ranks.append(1.0 + float((values > taken).sum()) + 0.5 * float((values == taken).sum() - 1))
-        self.best.append(items[best_of(values, np.arange(len(items)), _TOP)].tolist())
+        self.best.append(items[best(values, np.arange(len(items)), _TOP)].tolist())
 
     def per_case(self) -> dict[str, Vector]:
         """Every metric that is a mean over cases, [N] each."""
         return ranking.of_ranks(np.array(self.ranks)) if self.scores is None else ranking.per_case(self.scores)
-
-
-def best_of(values: Vector, free: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.integer]:
-    """The `count` items of `free` with the highest values, equal ones in their order."""
-    return free[np.argsort(-values[free], kind="stable")[:count]]

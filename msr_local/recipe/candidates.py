@@ -101,7 +101,7 @@ class Recall:
         scores = self._score(history)
         free = np.ones(len(self.item_ids), bool)
         free[[self.index[i] for i in {*history, *exclude} if i in self.index]] = False
-        return self._describe(scores, _best(scores.recall, np.flatnonzero(free), count))
+        return self._describe(scores, best(scores.recall, np.flatnonzero(free), count))
 
     def described(self, history: Sequence[str], items: npt.NDArray[np.int32]) -> list[Candidate]:
         """What recall says of the items with these indices, whether they would be recalled or not."""
@@ -220,7 +220,7 @@ class Recall:
         return np.asarray(self._text @ profile)
 
 
-def _best(values: Vector, free: npt.NDArray[np.int_], count: int) -> npt.NDArray[np.int_]:
+def best(values: Vector, free: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.integer]:
     """The `count` indices among `free` with the highest values, equal ones in their order; no sort of all."""
     if 0 < count < len(free):
         least = np.partition(values[free], len(free) - count)[len(free) - count]

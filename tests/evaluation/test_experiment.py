@@ -164,10 +164,10 @@ def test_of_an_adapter_from_elsewhere_nothing_is_known(shop: Shop) -> None:
     assert notes == ["Adapter tuned was trained in another workspace: what it saw there is not known here."]
 
 
-@pytest.mark.parametrize("split", ["order", "users"])
-def test_nothing_that_is_fitted_depends_on_the_answers(shop: Shop, split: str) -> None:
+@pytest.mark.parametrize(("split", "full"), [("order", False), ("users", False), ("order", True), ("users", True)])
+def test_nothing_that_is_fitted_depends_on_the_answers(shop: Shop, split: str, full: bool) -> None:
     """The answers are exchanged for others: every score of the items of before stays what it was."""
-    options = replace(QUICK, split=split, model=False)
+    options = replace(QUICK, split=split, full=full, model=False)
     states = []
     for _ in range(2):
         with shop.recommender(HISTORY) as recommender:
