@@ -46,7 +46,8 @@ def main() -> None:
 
 def measure(workspace: Workspace, count: int, rng: random.Random, adapter: str) -> tuple[np.ndarray, np.ndarray]:
     """Log-odds and recall, each of shape [users, 1 + NEGATIVES], the held-out item first."""
-    ids, users, items = histories.interaction_arrays(workspace)
+    log = histories.log(workspace)
+    ids, users, items = log.item_ids, log.users, log.items
     last = np.r_[users[1:] != users[:-1], True]
     held_out = last & (np.bincount(users)[users] >= 6)
     recall = Recall(ids, users[~held_out], items[~held_out], histories.texts(workspace))

@@ -35,6 +35,12 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
     "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
+    "microlens-popular6-sequential": ("microlens", MICROLENS, ["--protocol", "popular6", "--no-questions"]),
+    "microlens-popular6-tuned": (
+        "microlens", MICROLENS,
+        ["--protocol", "popular6", "--recipe", "history", "--adapter", "microlens", "--users", "300",
+         "--validation-users", "200", "--fast"],
+    ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
         ["--protocol", "popular6", "--recipe", "history", "--adapter", "none", "--users", "100",

@@ -36,6 +36,7 @@ class Scorer:
     recipe: dict[str, Any]  # that it was tuned and calibrated for
     run_id: str  # that made it, here or in another workspace
     split: dict[str, Any]  # what its training held back
+    learned_recall: bool = False  # whether `recall_weight` is that of a recall which was learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,7 @@ def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str 
         sha256=entry["sha256"],
         max_length=manifest.settings["max_length"],
         recall_weight=manifest.fusion["recall"],
+        learned_recall=bool(manifest.fusion.get("learned", False)),
         calibration=(fitted["a"], fitted["b"]) if fitted else None,
         recipe=manifest.recipe,
         run_id=manifest.run_id,

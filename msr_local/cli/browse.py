@@ -49,7 +49,7 @@ def status(
     as_json: opt.Json = False,
 ) -> None:
     """Say what the workspace holds and what is still to do."""
-    from ..store import histories
+    from ..store import histories, results
     from ..weights import answering
 
     session: opt.Session = context.obj
@@ -59,10 +59,14 @@ def status(
             session.output.result(rows, lambda: _table(rows, right=("line",)), as_json=as_json)
             return
         counts = histories.counts(workspace)
+        learned = results.learned_recall_facts(workspace) or {"used": False}
         document: dict[str, Any] = {
             "home": str(workspace.home),
             "model": workspace.setting("model") or "embedded",
             "adapter": " as ".join(answering(workspace) or ()) or None,
+            "recall": f"learned from {learned['interactions']:,} interactions"
+            if learned and learned["used"]
+            else "hand-set weights",
             **counts,
             "todo": {
                 "captions": counts["images"] - min(counts["captions"], counts["images"]),

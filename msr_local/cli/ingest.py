@@ -26,6 +26,8 @@ _NARROW = (
     "For other pictures: --no-captions here and --recipe no-image later, or msr-local models use --model FILE "
     "--mmproj FILE."
 )
+_UNLEARNED = "Recall goes by hand-set weights. Next, to fit it to these histories (minutes): the same with --learn."
+_GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
@@ -54,6 +56,9 @@ def ingest(
     captions: Annotated[bool, typer.Option(help="Caption pictures, where a vision model is configured.")] = True,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="Caption at most N pictures now.")] = None,
     summaries: Annotated[bool, typer.Option(help="Summarise all users ahead of time.")] = False,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Learn from the histories how to recall (minutes; finetune does it too).")
+    ] = False,
     block_size: opt.BlockSize = None,
     history: opt.History = None,
     direct: opt.Direct = False,
@@ -91,7 +96,7 @@ def ingest(
         if wanted and not sees(workspace, model, mmproj):
             session.output.note(_BLIND)
             wanted = False
-        if wanted or summaries:
+        if wanted or summaries or learn:
             recommender = session.recommender(
                 workspace, progress, adapter=NONE, model=model, mmproj=mmproj, threads=threads, context=context_size,
                 detail=image_detail, block_size=block_size, window=history, direct=direct,
@@ -101,6 +106,10 @@ def ingest(
                     document["captions"] = _caption(session, recommender, done.images, limit)
                 if summaries:
                     document["summaries"] = _summarise(recommender, progress)
+                if learn:
+                    document["recall"] = _learn(session, recommender)
+        if not learn and _would_learn(workspace):
+            session.output.note(_UNLEARNED)
     session.output.result(document, lambda: _table(done, document), as_json=as_json)
     if done.rejected:
         raise typer.Exit(REJECTED)
@@ -131,6 +140,35 @@ def _summarise(recommender: Recommender, progress: Any) -> int:
     for done, _ in enumerate(recommender.preferences.chains(people), start=1):
         progress("users", done, len(everyone))
     return len(everyone)
+
+
+def _learn(session: opt.Session, recommender: Recommender) -> dict[str, Any] | None:
+    from ..training import recall
+
+    facts = recall.learn(recommender)
+    if facts is None:
+        session.output.note(
+            f"Recall keeps its hand-set weights: fewer than {recall.LEAST} users have something to learn from."
+        )
+        return None
+    ways = facts["ndcg@10"]
+    session.output.note(
+        f"NDCG@10 of recall alone, for {facts['measured_users']:,} users that it was not learned from: "
+        f"{ways['learned']:.1%} learned, {ways['hand_set']:.1%} with hand-set weights, which "
+        f"{'it replaces' if facts['used'] else 'stay'}."
+    )
+    return facts
+
+
+def _would_learn(workspace: Workspace) -> bool:
+    """Whether there is enough to learn recall from, and more than it was learned from."""
+    from ..store import histories, results
+    from ..training import recall
+
+    facts = results.learned_recall_facts(workspace)
+    if facts and histories.counts(workspace)["interactions"] < _GREW * facts["interactions"]:
+        return False
+    return histories.active_users(workspace) >= recall.LEAST
 
 
 def _tell_rejects(session: opt.Session, workspace: Workspace, done: Ingested) -> None:

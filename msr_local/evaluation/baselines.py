@@ -26,7 +26,6 @@ Scorer = Callable[[History, Items], dict[str, Vector]]  # {name: scores of the i
 TOWERS = "two towers"  # whose items are ids and nothing else
 _EASE_L2 = 150.0
 _EASE_ITEMS = 20_000  # whose dense matrix is 1.6 GB
-_RECENT = {"recent popularity": 0.1, "latest popularity": 0.01}  # shares of the known interactions
 
 
 def scorers(
@@ -41,13 +40,7 @@ def scorers(
     random = np.random.default_rng(seed)
     yield lambda history, items: {"random": random.random(len(items))}
     yield recall.features
-    if known.any() and not np.isnan(log.times[known]).any():
-        recent = {}
-        for name, share in _RECENT.items():
-            late = known & (log.times >= np.quantile(log.times[known], 1 - share))
-            recent[name] = np.log1p(np.bincount(log.items[late], minlength=size))
-        yield lambda history, items: {name: counts[items] for name, counts in recent.items()}
-    else:
+    if not recall.dated:
         note("Recent popularity is left out: there are no times.")
     if size <= _EASE_ITEMS:
         yield ease(recall.tables.by_user)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..recipe import fusion, towers
 from ..recipe.candidates import Recall, best
+from ..recipe.learned import READING, RECALLED
 from ..recipe.logistic import sigmoid
 from ..recipe.recommender import Recommender
 from ..store import histories, runs
@@ -33,12 +34,12 @@ from .splits import TEST, Split
 Vector = npt.NDArray[np.float64]
 BLEND = "blend of baselines"
 MORE = "blend with two towers"  # that know the items by their ids
-READING = "two towers that read"  # the items' texts, as vectors of the language model, beside their ids
-READ = "blend that reads"  # the same, with these in the place of the two towers that do not
+LEARNED = "learned recall"  # what `recommend` ranks with before it asks: without EASE, whose matrix is dense
+READ = "blend that reads"  # the same, with towers that read in the place of those that do not
 MODEL = "language model"  # its answers to the yes/no question
 FUSED = "fused"  # all of it
 _LEADERS = (READ, MORE, BLEND, READING, "item-kNN")  # who chooses what of everything the model is asked about
-_PAIRS = ((READ, BLEND), (READ, MORE), (READING, TOWERS), (FUSED, READ), (FUSED, MODEL))
+_PAIRS = ((READ, BLEND), (READ, MORE), (READING, TOWERS), (LEARNED, BLEND), (FUSED, READ), (FUSED, MODEL))
 _COMPARED = ("auc_per_user", "hr@5", "mrr@5", "ndcg@5", "ndcg@10")
 _LISTED = 300  # other candidates in the lists from which to learn how to rank the whole catalogue
 _LISTS = 4000  # at most
@@ -113,7 +114,9 @@ class Experiment:
         names = [name for half in halves for name in self._score(half)]
         fused: dict[str, fusion.Fusion] = {}
         blended = [name for name in dict.fromkeys(names) if name not in ("random", TOWERS, READING)]
-        for name, parts in {BLEND: blended, MORE: [*blended, TOWERS], READ: [*blended, READING]}.items():
+        recalled = [name for name in RECALLED if name in names]
+        weighed = {BLEND: blended, MORE: [*blended, TOWERS], READ: [*blended, READING], LEARNED: recalled}
+        for name, parts in weighed.items():
             self._fuse(name, parts, fused, validation, *halves)
         standings: dict[str, Standing] = {}
         if options.full:
@@ -153,7 +156,7 @@ class Experiment:
         return protocols.sampled(self.log, half.cases, half.recall, options.negatives, options.count, options.seed)
 
     def _recall(self, known: npt.NDArray[np.bool_]) -> Recall:
-        return Recall(self.log.item_ids, self.log.users[known], self.log.items[known], self._texts)
+        return Recall.of_log(self.log, self._texts, known)
 
     # ---- systems
 

@@ -16,13 +16,20 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sparse
 
+from ..store.rows import Log
+
+if TYPE_CHECKING:
+    from .learned import Learned
+
 Vector = npt.NDArray[np.float64]
 
+LATE = {"recent popularity": 0.1, "latest popularity": 0.01}  # shares of the interactions, the last ones
 WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
 _WINDOW = 3
 _DECAY = 0.85  # weight of an interaction against the one after it
@@ -30,6 +37,7 @@ _RECENT = 50  # interactions looked at
 _PEOPLE = 4096  # looked at of those who took an item; of more, as many by a fixed lot
 _WITNESSES = 2  # people who must have taken two items for the one to be called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
+_NOBODY = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,18 @@ class Tables:
     by_item: sparse.csc_matrix  # the same by item
     follows: sparse.csr_matrix  # how often one item followed another, shape [I, I]
     text: sparse.csr_matrix  # TF-IDF, shape [I, words]
+    late: sparse.csr_matrix  # how often an item was taken in each of the `LATE` last parts, shape [2, I]
 
 
 class Recall:
     """Cheap scores over a catalogue of I items.
 
-    `users` and `items` are the flat interaction log, each of shape [N], by user and in time order;
-    `texts` has I entries.
+    `users` and `items` are the flat interaction log, each of shape [N], by user and in time order, and `times` their
+    moments, if they have any; `texts` has I entries. What was `learned` from histories, if anything, ranks instead of
+    the hand-set weights.
     """
+
+    learned: Learned | None = None
 
     def __init__(
         self,
@@ -76,11 +88,19 @@ class Recall:
         users: npt.NDArray[np.int32],
         items: npt.NDArray[np.int32],
         texts: Sequence[str],
+        times: Vector | None = None,
     ) -> None:
         shape = (int(users.max()) + 1 if len(users) else 0, len(item_ids))
         taken = sparse.csr_matrix((np.ones(len(users)), (users, items)), shape=shape)
         taken.data[:] = 1.0  # a repeat is no second user
-        self._set(item_ids, Tables(taken, taken.tocsc(), _transitions(users, items, shape[1]), _tf_idf(texts)))
+        follows, late = _transitions(users, items, shape[1]), _late(items, times, shape[1])
+        self._set(item_ids, Tables(taken, taken.tocsc(), follows, _tf_idf(texts), late))
+
+    @classmethod
+    def of_log(cls, log: Log, texts: Sequence[str], known: npt.NDArray[np.bool_] | None = None) -> Recall:
+        """A recall of a log, or of the `known` interactions of it (mask of shape [N])."""
+        some = np.ones(len(log.items), bool) if known is None else known
+        return cls(log.item_ids, log.users[some], log.items[some], texts, log.times[some])
 
     @classmethod
     def of(cls, item_ids: Sequence[str], tables: Tables) -> Recall:
@@ -105,7 +125,7 @@ class Recall:
 
     def described(self, history: Sequence[str], items: npt.NDArray[np.int32]) -> list[Candidate]:
         """What recall says of the items with these indices, whether they would be recalled or not."""
-        return self._describe(self._score(history), items)
+        return self._describe(self._score(history, items), items)
 
     def candidate(self, history: Sequence[str], item_id: str) -> Candidate:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
@@ -115,7 +135,8 @@ class Recall:
     def features(self, history: npt.NDArray[np.int32], items: npt.NDArray[np.int32]) -> dict[str, Vector]:
         """What each source says of `items` [C] alone, unscaled, after a history of item indices, oldest first.
 
-        Beside the sums over the history that recall is made of, the best single match of item-kNN and text.
+        Beside the sums over the history that recall is made of, the best single match of item-kNN and text; and where
+        there are times, popularity of late.
         """
         recent = [int(item) for item in history[-_RECENT:]]
         weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
@@ -132,7 +153,13 @@ class Recall:
             "Markov": damped @ self._follows[recent][:, items].toarray() / np.sqrt(self.count[items] + 3.0),
             "text": weights @ alike,
             "best text": np.r_[alike, nothing].max(axis=0),
+            **(dict(zip(LATE, np.log1p(self.tables.late[:, items].toarray()), strict=True)) if self.dated else {}),
         }
+
+    @property
+    def dated(self) -> bool:
+        """Whether the interactions have times."""
+        return bool(self.tables.late.nnz)
 
     def _sources(self, recent: list[int], pairs: sparse.csr_matrix) -> dict[str, Vector]:
         weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
@@ -143,13 +170,18 @@ class Recall:
             "text": self._text_similarity(recent, weights),
         }
 
-    def _score(self, history: Sequence[str]) -> _Scores:
-        recent = [self.index[i] for i in history if i in self.index][-_RECENT:]
+    def _score(self, history: Sequence[str], also: npt.NDArray[np.integer] = _NOBODY) -> _Scores:
+        """All items, or where something was learned, those of its shortlist and `also`; the others have nothing."""
+        known = [self.index[i] for i in history if i in self.index]
+        recent = known[-_RECENT:]
         pairs = self._co_occurrence(recent)
         scaled = {name: _scaled(values) for name, values in self._sources(recent, pairs).items()}
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
-        return _Scores(recent, pairs, parts, sum(parts.values(), np.zeros(len(self.item_ids))))
+        recall = sum(parts.values(), np.zeros(len(self.item_ids)))
+        if self.learned is not None:
+            recall, parts = self.learned(np.array(known, np.int32), recall, self.features, also)
+        return _Scores(recent, pairs, parts, recall)
 
     def _describe(self, scores: _Scores, chosen: npt.NDArray[np.integer]) -> list[Candidate]:
         """The candidates with these item indices."""
@@ -237,6 +269,15 @@ def _transitions(users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], siz
         before, after = items[:-distance][same], items[distance:][same]
         total = total + sparse.csr_matrix((np.full(len(before), 1.0 / distance), (before, after)), shape=(size, size))
     return total
+
+
+def _late(items: npt.NDArray[np.int32], times: Vector | None, size: int) -> sparse.csr_matrix:
+    """How often each item was taken in the `LATE` last parts of the log, shape [2, I]; zeros without times."""
+    counts = np.zeros((len(LATE), size))
+    if times is not None and len(times) and not np.isnan(times).any():
+        for row, share in zip(counts, LATE.values(), strict=True):
+            row += np.bincount(items[times >= np.quantile(times, 1 - share)], minlength=size)
+    return sparse.csr_matrix(counts)
 
 
 def _tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:

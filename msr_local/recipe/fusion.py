@@ -34,11 +34,21 @@ class Fusion:
 
     def __call__(self, scores: Scores) -> Scores:
         """The fused log-odds of scores [..., F], shape [...]."""
-        flat = [weight for shape in SHAPES for weight in self.weights[shape]]
-        return np.asarray(_shaped(scores) @ np.array(flat) + self.intercept)
+        return np.asarray(self.parts(scores).sum(axis=-1) + self.intercept)
+
+    def parts(self, scores: Scores) -> Scores:
+        """What each score gives of the fused log-odds, less the intercept, shape [..., F]."""
+        weights = np.array([self.weights[shape] for shape in SHAPES])
+        return np.asarray((_shaped(scores).reshape(*scores.shape[:-1], *weights.shape) * weights).sum(axis=-2))
 
     def to_json(self) -> dict[str, Any]:
         return {"scores": list(self.names), "weights": self.weights, "intercept": self.intercept}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Fusion:
+        """What `to_json` wrote."""
+        weights = {shape: tuple(document["weights"][shape]) for shape in SHAPES}
+        return cls(tuple(document["scores"]), weights, document["intercept"])
 
 
 def fitted(names: Sequence[str], scores: Scores, answers: npt.NDArray[np.float64], ridge: float = 1e-3) -> Fusion:

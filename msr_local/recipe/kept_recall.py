@@ -22,7 +22,7 @@ from numpy.lib.format import open_memmap
 
 from .candidates import Recall, Tables
 
-FORMAT = 1  # another number where the tables, or how they are made, change
+FORMAT = 2  # another number where the tables, or how they are made, change
 WORTH = 200_000  # interactions from which on; fewer are read in a moment
 _ABANDONED = 3600.0  # seconds after which an unfinished set is nobody's
 _ITEMS = "items.json"

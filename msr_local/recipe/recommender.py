@@ -20,7 +20,7 @@ from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
 from ..weights import Weights
-from . import kept_recall, scoring, views
+from . import kept_recall, learned, scoring, views
 from .asking import ROOMS, Asker, Progress
 from .candidates import Candidate, Recall
 from .captions import LONGEST_EDGE, Captions, picture
@@ -69,7 +69,7 @@ class Recommender:
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress
-        self._recall: tuple[str, Recall] | None = None
+        self._recall: tuple[tuple[str, str | None], Recall] | None = None
         states = workspace.home / "prefixes" / weights.states_id[:16]
         config, scoring = (replace(one, states=states) for one in (weights.config, weights.scoring_config))
         self.asker = Asker(config, workspace.home / "prompts", open_engine)
@@ -88,19 +88,21 @@ class Recommender:
     @property
     def recall(self) -> Recall:
         """The collaborative scores over the whole workspace as it is now."""
-        if self._recall is None or self._recall[0] != self._revision():
+        made_of = (self.revision(), results.learned_recall_key(self.workspace))
+        if self._recall is None or self._recall[0] != made_of:
             folder = self.workspace.home / "recall"
             with self.workspace.snapshot():
-                revision = self._revision()
+                made_of = revision, _ = (self.revision(), results.learned_recall_key(self.workspace))
                 kept = kept_recall.load(folder, revision)
-                recall = kept or Recall(*histories.interaction_arrays(self.workspace), self.texts())
+                recall = kept or Recall.of_log(histories.log(self.workspace), self.texts())
+                recall.learned = learned.load(self.workspace, recall.item_ids)
             if kept is None:
                 kept_recall.save(folder, revision, recall)
-            self._recall = (revision, recall)
+            self._recall = (made_of, recall)
         return self._recall[1]
 
-    def _revision(self) -> str:
-        """Hash of all that recall is made of."""
+    def revision(self) -> str:
+        """Hash of all that the tables of recall are made of."""
         captions = self.captions.settings if self.recipe.caption else ""
         return fingerprint("recall", kept_recall.FORMAT, histories.revision(self.workspace), captions)
 
@@ -171,7 +173,9 @@ class Recommender:
 
     def _ranked(self, asked: Sequence[Asked], scores: Mapping[str, Score]) -> list[tuple[float, Asked]]:
         """(fused score, question), best first."""
-        weight = self.weights.scorer.recall_weight if self.weights.scorer else scoring.RECALL_WEIGHT
+        weight, scorer = scoring.RECALL_WEIGHT, self.weights.scorer
+        if scorer and scorer.learned_recall == (self.recall.learned is not None):
+            weight = scorer.recall_weight
         fused = (
             (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one) for one in asked
         )

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .rows import Interaction, Item, Log
 from .workspace import Workspace
@@ -77,6 +76,15 @@ def users(workspace: Workspace, limit: int | None = None) -> list[dict[str, Any]
     return [dict(zip(("user", "interactions", "first", "last"), row, strict=True)) for row in rows]
 
 
+def active_users(workspace: Workspace, least: int = 3) -> int:
+    """How many users have at least so many interactions."""
+    return int(
+        workspace.one(
+            "SELECT count(*) FROM (SELECT 1 FROM interactions GROUP BY user_id HAVING count(*) >= ?)", [least]
+        )
+    )
+
+
 def search_items(workspace: Workspace, words: str | None, limit: int | None = None) -> list[dict[str, Any]]:
     """Items whose title, attributes or caption hold all `words` (all items without words), the most taken first."""
     count = "(SELECT count(*) FROM interactions WHERE interactions.item_id = i.item_id)"
@@ -108,28 +116,12 @@ def similar_users(workspace: Workspace, user_id: str, limit: int = 3) -> list[st
     return [user for (user,) in rows]
 
 
-def interaction_arrays(
-    workspace: Workspace,
-) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """(item ids, user index, item index): all interactions, by user and in time order, as flat arrays."""
-    item_ids = [i for (i,) in workspace.execute("SELECT item_id FROM items ORDER BY rowid")]
-    position = {item_id: index for index, item_id in enumerate(item_ids)}
-    users: dict[str, int] = {}
-    who, what = array("i"), array("i")  # millions of rows: no tuple for each
-    for user_id, item_id in workspace.execute(
-        "SELECT user_id, item_id FROM interactions ORDER BY user_id, timestamp, id"
-    ):
-        who.append(users.setdefault(user_id, len(users)))
-        what.append(position[item_id])
-    return item_ids, np.array(who, np.int32), np.array(what, np.int32)
-
-
 def log(workspace: Workspace) -> Log:
-    """All interactions with their times, in the order of `interaction_arrays`."""
+    """All interactions as flat arrays, by user and in time order; items in the order of their arrival."""
     item_ids = [i for (i,) in workspace.execute("SELECT item_id FROM items ORDER BY rowid")]
     position = {item_id: index for index, item_id in enumerate(item_ids)}
     user_ids: dict[str, int] = {}
-    users, taken, times = [], [], []
+    users, taken, times = array("i"), array("i"), array("d")  # millions of rows: no tuple for each
     for user_id, item_id, timestamp in workspace.execute(
         "SELECT user_id, item_id, timestamp FROM interactions ORDER BY user_id, timestamp, id"
     ):
@@ -146,7 +138,7 @@ def revision(workspace: Workspace) -> tuple[str, int | None]:
 
 
 def texts(workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """Title, attribute values and caption ({item id: caption}) of every item, in the order of `interaction_arrays`."""
+    """Title, attribute values and caption ({item id: caption}) of every item, in the order of `log`."""
     rows = workspace.execute("SELECT item_id, title, attributes FROM items ORDER BY rowid")
     return [
         " ".join(part for part in [title, *_flat(json.loads(attributes)), captions.get(item_id)] if part)

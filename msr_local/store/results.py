@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .rows import Item, Preference, Score
+from .rows import Item, LearnedRow, Preference, Score
 from .workspace import Workspace, now
 
 _ASKED = 500  # keys in one statement
@@ -125,6 +126,38 @@ def save_vectors(workspace: Workspace, found: Mapping[str, npt.NDArray[np.float3
         workspace.db.conn.executemany(
             "INSERT OR REPLACE INTO vectors (key, vector, created) VALUES (?, ?, ?)",
             [(key, vector.astype("<f2").tobytes(), now()) for key, vector in found.items()],
+        )
+
+
+def learned_recall_key(workspace: Workspace) -> str | None:
+    """Hash of all that the learned recall was made of; None where nothing was learned."""
+    key: str | None = workspace.one("SELECT key FROM learned_recall")
+    return key
+
+
+def learned_recall_facts(workspace: Workspace) -> dict[str, Any] | None:
+    """What recall was learned from and how good it is; None where nothing was learned."""
+    facts = workspace.one("SELECT facts FROM learned_recall")
+    found: dict[str, Any] | None = facts and json.loads(facts)
+    return found
+
+
+def learned_recall(workspace: Workspace) -> LearnedRow | None:
+    """What was learned about ranking, if anything."""
+    row = workspace.execute("SELECT key, fusion, facts, item_ids, towers FROM learned_recall").fetchone()
+    if row is None:
+        return None
+    key, fusion, facts, item_ids, towers = row
+    return LearnedRow(key, json.loads(fusion), json.loads(facts), json.loads(item_ids), towers)
+
+
+def save_learned_recall(workspace: Workspace, row: LearnedRow) -> None:
+    """Keep what was learned, in the place of what was learned before."""
+    with workspace.write():
+        workspace.execute(
+            "INSERT OR REPLACE INTO learned_recall (id, key, fusion, facts, item_ids, towers, created)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?)",
+            [row.key, *map(json.dumps, (row.fusion, row.facts, row.item_ids)), row.towers, now()],
         )
 
 

@@ -54,6 +54,17 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedRow:
+    """What was learned about ranking, as it is kept: `towers` is NumPy's .npz, the others are JSON."""
+
+    key: str
+    fusion: dict[str, Any]
+    facts: dict[str, Any]
+    item_ids: list[str]
+    towers: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """All interactions as flat arrays of shape [N], by user and in time order; indices into the lists of ids."""
 

@@ -246,3 +246,22 @@ def m008_answers(db: Any) -> None:
 def m009_vectors(db: Any) -> None:
     """Texts as the language model's vectors, as little-endian halves, under the hash of all that made them."""
     _run(db, "CREATE TABLE vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL, created TEXT NOT NULL)")
+
+
+@migrations()
+def m010_learned_recall(db: Any) -> None:
+    """What was learned about ranking from the histories, one row: the last time."""
+    _run(
+        db,
+        """
+        CREATE TABLE learned_recall (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            key TEXT NOT NULL,  -- hash of all that it was made of
+            fusion TEXT NOT NULL,  -- a JSON object: the weights of all scores
+            facts TEXT NOT NULL,  -- a JSON object: from what it was learned, how good it is, whether it is used
+            item_ids TEXT NOT NULL,  -- a JSON array
+            towers BLOB NOT NULL,  -- NumPy's .npz: vectors of these items, biases, layer
+            created TEXT NOT NULL
+        )
+        """,
+    )

@@ -35,7 +35,7 @@ from ..recipe.recommender import Recommender
 from ..store import runs
 from ..store.workspace import Workspace
 from ..weights import Weights, embedded_weights
-from . import registry
+from . import recall, registry
 from .backends import Backend, choose_backend, config_of, load_trainable
 from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
@@ -87,10 +87,11 @@ def prepare(
     recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
 
     def progress(stage: str, done: int, total: int) -> None:
-        if stage.endswith("questions"):  # not each summary within
+        if stage.endswith("questions") or stage.startswith(("recall", "item vectors")):  # not each summary within
             listener.progress(stage, done, total)
 
     with Recommender(workspace, weights, recipe, progress=progress) as recommender:
+        recall.learn(recommender)
         made = questions(recommender, settings)
         # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
         blank = "" if made.train[0].suffix[-1][1][-1:].isspace() else " "
@@ -300,7 +301,7 @@ class Finetuning:
         place = [made.validation.index(row) for row in gate_rows]
         reference = np.array(json.loads((self.folder / REFERENCE).read_text(encoding="utf-8")))
         answers = np.array([float(row.answer == YES) for row in made.validation])
-        recall = np.array([row.recall for row in made.validation])
+        recalled = np.array([row.recall for row in made.validation])
         scaling = platt(z["after"], answers)
         found = {
             "parity": {
@@ -310,7 +311,7 @@ class Finetuning:
             "coverage": coverage,
             "seconds": seconds,
             "calibration": scaling.to_json() if scaling else None,
-            "recall_weight": recall_weight(z["after"], recall, answers),
+            "recall_weight": recall_weight(z["after"], recalled, answers),
             "questions": made.facts(),
         }
         found = runs.finite(found)
@@ -373,7 +374,7 @@ class Finetuning:
             metrics={key: found[key] for key in keys},
             parity=found["parity"],
             calibration=found["calibration"],
-            fusion={"recall": found["recall_weight"]},
+            fusion={"recall": found["recall_weight"], "learned": made.learned_recall},
         )
 
     @contextlib.contextmanager

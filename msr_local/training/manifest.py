@@ -36,7 +36,7 @@ class Manifest:
     metrics: dict[str, Any]  # "before" and "after" training: {"auc": {"value", "ci95": [low, high]}, …}
     parity: dict[str, Any]
     calibration: dict[str, float] | None  # p = sigmoid(a z + b)
-    fusion: dict[str, float]  # {"recall": its weight beside the log-odds}
+    fusion: dict[str, Any]  # {"recall": its weight beside the log-odds, "learned": whether recall was learned}
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:

@@ -22,12 +22,14 @@ from ..errors import InputError
 from ..evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.asking import ROOMS
 from ..recipe.candidates import Recall
+from ..recipe.learned import Learned
 from ..recipe.recommender import Recommender
-from ..store import histories
+from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
 from ..store.workspace import fingerprint
 from . import rows
 from .points import Point, negatives, points, slices
+from .recall import LEAST, fitted, held_back
 from .rows import NO, YES, Row
 from .settings import Settings
 
@@ -43,6 +45,7 @@ class Questions:
     validation: list[Row]
     split: Split
     folder: Path
+    learned_recall: bool = False  # whether the validation rows have learned recall
 
     def facts(self) -> dict[str, Any]:
         """Counts and token lengths, for people."""
@@ -68,6 +71,10 @@ def _content(log: Log, items: list[Item], *, looks: bool) -> str:
     return digest.hexdigest()
 
 
+def _part(log: Log, some: Any) -> Log:
+    return Log(log.item_ids, log.user_ids, log.users[some], log.items[some], log.times[some])
+
+
 def _count(part: list[Row]) -> dict[str, int]:
     yes = sum(row.answer == YES for row in part)
     return {"rows": len(part), "yes": yes, "no": len(part) - yes, "users": len({row.user for row in part})}
@@ -87,13 +94,15 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     except ValueError as error:
         raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
     state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
-    asked = [recommender.settings, recommender.preferences.settings]
+    known = part == TRAIN
+    facts = results.learned_recall_facts(workspace)
+    learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST
+    asked = [recommender.settings, recommender.preferences.settings, *(["learned recall"] if learns else [])]
     shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
     key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key
     folder.mkdir(parents=True, exist_ok=True)
-    maker = _Maker(recommender, settings, log, texts, cut, folder)
-    known = part == TRAIN
+    maker = _Maker(recommender, settings, log, texts, cut, folder, learns=learns)
     # At least a block comes before a target: a question without history teaches nothing.
     first, each = min(recommender.recipe.block_size, _FIRST), 1 + settings.ratio
     chosen = {
@@ -120,17 +129,18 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
                 f"the {name} users have taken every item there is, so nothing is left for a no. "
                 "Next: ingest the whole catalogue."
             )
-    return Questions(made["train"], made["validation"], cut, folder)
+    return Questions(made["train"], made["validation"], cut, folder, learns)
 
 
 class _Maker:
     """Writes one set, question by question."""
 
     def __init__(
-        self, recommender: Recommender, settings: Settings, log: Log, texts: list[str], cut: Split, folder: Path
-    ) -> None:
+        self, recommender: Recommender, settings: Settings, log: Log, texts: list[str], cut: Split, folder: Path,
+        *, learns: bool,
+    ) -> None:  # fmt: skip
         self.recommender, self.settings, self.log, self.texts = recommender, settings, log, texts
-        self.cut, self.folder = cut, folder
+        self.cut, self.folder, self.learns = cut, folder, learns
 
     def make(self, name: str, chosen: list[Point], known: Any) -> list[Row]:
         """The rows of `name`, a yes and its noes for each of `chosen`."""
@@ -167,10 +177,17 @@ class _Maker:
             missing = [point for point in group if (self.log.user_ids[point.user], point.at) not in done]
             if not missing:
                 continue
-            recall = Recall(self.log.item_ids, self.log.users[before], self.log.items[before], self.texts)
+            recall = Recall.of_log(self.log, self.texts, before)
+            if self.learns and not training:
+                recall.learned = self._learned(before)
             self._summarise(missing)
             for point in sorted(missing, key=lambda point: (point.user, point.at)):
                 yield self._rows(point, recall, known)
+
+    def _learned(self, known: Any) -> Learned:
+        """What `recommend` would rank with, had it been learned from the `known` interactions alone."""
+        vectors = self.recommender.vectors.of(self.texts)
+        return fitted(_part(self.log, known), self.texts, vectors, self.recommender.progress)[0]
 
     def _rows(self, point: Point, recall: Recall, known: Any) -> list[Row]:
         user = self.log.user_ids[point.user]

@@ -70,7 +70,7 @@ def test_every_change_is_seen(workspace: Workspace, shelf: Path, models: Path, t
             ingest(workspace, tmp_path / "items.csv", tmp_path / "log.csv")
         seen.add(histories.revision(workspace))
         assert len(seen) == number
-        fresh = Recall(*histories.interaction_arrays(workspace), histories.texts(workspace))
+        fresh = Recall.of_log(histories.log(workspace), histories.texts(workspace))
         history = ["i1", "i2", "i3"]
         assert opened(workspace, models).candidates(history, 99) == fresh.candidates(history, 99)
     ingest(workspace, tmp_path / "items.csv", tmp_path / "log.csv")

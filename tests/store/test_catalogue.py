@@ -62,7 +62,7 @@ def test_an_item_with_another_value_in_the_file_is_updated_in_place(workspace, c
     first, second = histories.search_items(workspace, None)
     assert {name: first[name] for name in old} == old | change
     assert second["title"] == "Y"
-    assert histories.interaction_arrays(workspace)[0] == ["x", "y"]
+    assert histories.log(workspace).item_ids == ["x", "y"]
     assert len(histories.history(workspace, "u")) == 1
 
 

@@ -118,10 +118,11 @@ def test_search_results_come_with_everything_and_most_interactions_first(stocked
     ]
 
 
-def test_interaction_arrays_are_by_user_and_in_time_order(stocked):
+def test_the_log_is_by_user_and_in_time_order(stocked):
     rows = [("v", "a", T2), ("u", "c", T2), ("v", "b", T1), ("u", "a", T2), ("u", "a", T1), ("w", "b", T1, 1.0)]
     add_interactions(stocked, STEPS, steps(*rows), min_rating=3)
-    item_ids, users, items = histories.interaction_arrays(stocked)
+    log = histories.log(stocked)
+    item_ids, users, items = log.item_ids, log.users, log.items
     assert item_ids == ["a", "b", "c"]
     assert users.tolist() == [0, 0, 0, 1, 1]
     assert [item_ids[i] for i in items] == ["a", "c", "a", "b", "a"]
@@ -129,15 +130,16 @@ def test_interaction_arrays_are_by_user_and_in_time_order(stocked):
     assert users.flags.c_contiguous and items.flags.c_contiguous
 
 
-def test_interaction_arrays_of_an_empty_workspace_are_empty(workspace):
-    item_ids, users, items = histories.interaction_arrays(workspace)
+def test_the_log_of_an_empty_workspace_are_empty(workspace):
+    log = histories.log(workspace)
+    item_ids, users, items = log.item_ids, log.users, log.items
     assert (item_ids, users.shape, items.shape) == ([], (0,), (0,))
 
 
 def test_texts_stand_in_the_order_of_the_arrays(workspace):
     rows = [("z", "Zoë", {"genres": ["Drama", "War"], "year": "1999"}), ("a", "Ada"), ("m", "Max", {"n": 7})]
     add_items(workspace, ITEMS, catalogue(*rows))
-    assert histories.interaction_arrays(workspace)[0] == ["z", "a", "m"]
+    assert histories.log(workspace).item_ids == ["z", "a", "m"]
     assert histories.texts(workspace) == ["Zoë Drama War 1999", "Ada", "Max 7"]
 
 

@@ -1,0 +1,138 @@
+"""Learning recall from a workspace's histories: towers that read, and weights for all of its scores.
+
+Some interactions are held back, one a user: with times, the first new one after a moment, as it will be when a
+recommendation is asked for; without, each user's last. What ranks them best is learned, and used if it ranks those of
+users that it was not learned from better than the hand-set weights do. The towers are then trained again, on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..evaluation import protocols
+from ..evaluation.halves import Half
+from ..evaluation.protocols import Case, Mask
+from ..recipe import fusion, learned, towers
+from ..recipe.asking import Progress
+from ..recipe.candidates import Recall
+from ..recipe.learned import READING, Learned
+from ..recipe.recommender import Recommender
+from ..store import histories, results
+from ..store.rows import Log
+from ..store.workspace import fingerprint
+
+LEAST = 200  # users to learn from: fewer say little about two dozen weights
+_FORMAT = 1  # another number where what is learned, or how, changes
+_MOST = 2000  # users to learn from
+_LISTED = 300  # other items in each user's list
+_MEASURED = 400  # users on whom the gain is measured
+_TOP = 10
+_SEED = 0
+Vectors = npt.NDArray[np.float32]
+
+
+def learn(recommender: Recommender) -> dict[str, Any] | None:
+    """Learn recall from the workspace as it is and keep it; the facts about it, None where there are too few users.
+
+    `facts["used"]` says whether it was better, so that it ranks from now on. Nothing is learned twice from the same
+    histories, texts and model.
+    """
+    workspace = recommender.workspace
+    with workspace.snapshot():
+        key = fingerprint("learned", _FORMAT, recommender.revision(), recommender.weights.text_id)
+        if results.learned_recall_key(workspace) == key:
+            return results.learned_recall_facts(workspace)
+        log, texts = histories.log(workspace), recommender.texts()
+    if len(held_back(log)[0]) < LEAST:
+        return None
+    vectors = recommender.vectors.of(texts)
+    made, facts = fitted(log, texts, vectors, recommender.progress)
+    if facts["used"]:
+        whole = _towers(log, vectors, np.ones(len(log.items), bool), recommender.progress)
+        made = Learned(whole, made.fusion)
+    learned.save(workspace, key, made, log.item_ids, facts)
+    return facts
+
+
+def fitted(
+    log: Log, texts: Sequence[str], vectors: Vectors, progress: Progress = lambda stage, done, total: None
+) -> tuple[Learned, dict[str, Any]]:
+    """What was learned from the interactions that were not held back, and facts about it: NDCG@10 of both ways.
+
+    `vectors` [I, D] are those of the `texts`. At least two users must be held back from (`held_back`).
+    """
+    cases, known, kind = held_back(log)
+    recall = Recall.of_log(log, texts, known)
+    trained = _towers(log, vectors, known, progress)
+    half = Half(cases, recall, known)
+    half = half.among(*protocols.listed(log, cases, recall, _LISTED, _SEED))
+    rows: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for done, (case, items) in enumerate(zip(cases, half.candidates, strict=True), start=1):
+        scores = recall.features(case.history, items) | {READING: trained(case.history, items)}
+        for name, one in scores.items():
+            rows.setdefault(name, []).append(one)
+        progress("recall: scores", done, len(cases))
+    for name, found in rows.items():
+        half.keep(name, found)
+    assert half.offsets is not None
+    names, scores_of_all, offsets = tuple(rows), half.stacked(tuple(rows)), half.offsets
+
+    def weights(some: npt.NDArray[np.bool_]) -> Learned:
+        return Learned(trained, fusion.listwise(names, scores_of_all[some], offsets[some]))
+
+    odd = np.arange(len(cases)) % 2 == 1
+    measured: dict[str, list[float]] = {"hand_set": [], "learned": []}
+    for those in (odd, ~odd):
+        other = weights(~those)
+        asked = [case for case, one in zip(cases, those, strict=True) if one][: _MEASURED // 2]
+        for case in asked:
+            for way, ranking in (("hand_set", None), ("learned", other)):
+                recall.learned = ranking
+                measured[way].append(_ndcg(recall, case))
+            progress("recall: gain", len(measured["learned"]), min(len(cases), _MEASURED))
+    ndcg = {way: float(np.mean(found)) for way, found in measured.items()}
+    facts = {
+        "held_back": kind,
+        "interactions": len(log.items),
+        "users": len(cases),
+        "measured_users": len(measured["learned"]),
+        "ndcg@10": ndcg,
+        "used": ndcg["learned"] > ndcg["hand_set"],
+    }
+    return weights(np.ones(len(cases), bool)), facts
+
+
+def held_back(log: Log) -> tuple[list[Case], Mask, str]:
+    """The cases to learn from, what may be known to whoever ranks them (mask [N]), and the way: "time" or "order"."""
+    for protocol, kind in (("temporal", "time"), ("last", "order")):
+        try:
+            plan = protocols.plan(log, protocol, kind, users=_MOST, seed=_SEED)
+        except InputError:  # there are no times, or nobody is left to ask
+            continue
+        if kind == "order" or len(plan.test) >= LEAST:
+            known = plan.known_at_test
+            if kind == "order":  # nobody else's last interaction need be missed
+                known = np.ones(len(log.items), bool)
+                known[[case.row for case in plan.test]] = False
+            return plan.test, known, kind
+    return [], np.ones(len(log.items), bool), ""
+
+
+def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towers.Towers:
+    return towers.trained(
+        log.users[known], log.items[known], len(log.item_ids), vectors, seed=_SEED,
+        progress=lambda done, total: progress("recall: " + READING, done, total),
+    )  # fmt: skip
+
+
+def _ndcg(recall: Recall, case: Case) -> float:
+    """NDCG@10 of one case among all items: what was taken is the only good one."""
+    history = [recall.item_ids[item] for item in case.history]
+    ranked = [one.item_id for one in recall.candidates(history, _TOP)]
+    target = recall.item_ids[case.target]
+    return 1.0 / float(np.log2(2 + ranked.index(target))) if target in ranked else 0.0

@@ -1,0 +1,130 @@
+"""Learned recall: what it gives an item, whatever the history; kept and read back; as fits the items of today."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recipe_shop import Record, Shop, Watched
+
+from msr_local.recipe import learned
+from msr_local.recipe.candidates import Recall
+from msr_local.recipe.fusion import SHAPES, Fusion
+from msr_local.recipe.learned import RECALLED, SOURCES, Learned
+from msr_local.recipe.recipes import Recipe
+from msr_local.recipe.recommender import Recommender
+from msr_local.recipe.towers import Towers
+from msr_local.store.workspace import Workspace
+from msr_local.weights import Scorer
+
+SIZE = 40
+
+
+def made(seed: int, size: int = SIZE) -> Recall:
+    """A recall over a random log, with towers and weights by lot."""
+    lot = np.random.default_rng(seed)
+    users = np.sort(lot.integers(0, 30, 150)).astype(np.int32)
+    items = lot.integers(0, size, 150).astype(np.int32)
+    recall = Recall(
+        [f"i{n}" for n in range(size)], users, items, [f"film {n % 7}" for n in range(size)], lot.random(150) * 1e9
+    )
+    towers = Towers(*(lot.normal(size=shape).astype(np.float32) for shape in ((size, 8), (size,), (3, 8, 8))))
+    weights = {shape: tuple(lot.normal(size=len(RECALLED)).tolist()) for shape in SHAPES}
+    recall.learned = Learned(towers, Fusion(RECALLED, weights, 0.0))
+    return recall
+
+
+histories = st.lists(st.sampled_from([*(f"i{n}" for n in range(SIZE)), "unknown"]), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5), histories, st.integers(1, SIZE))
+def test_recall_is_one_for_the_best_and_the_shares_sum_to_one(seed: int, history: list[str], count: int) -> None:
+    recall = made(seed)
+    found = recall.candidates(history, count)
+    assert len(found) == min(count, SIZE - len({*history} - {"unknown"}))
+    assert found[0].recall == 1.0
+    for one, after in zip(found, [*found[1:], found[-1]], strict=True):
+        assert 0.0 <= after.recall <= one.recall
+        assert set(one.shares) == set(SOURCES) and all(share >= 0 for share in one.shares.values())
+        assert sum(one.shares.values()) == pytest.approx(1)
+        assert recall.candidate(history, one.item_id) == one  # whoever else is asked about
+
+
+def test_a_nat_of_log_odds_is_a_sixteenth_of_recall() -> None:
+    recall = made(0)
+    assert recall.learned is not None
+    history = np.array([3, 9], np.int32)
+    found = recall.candidates(["i3", "i9"], SIZE)
+    items = np.array([recall.index[one.item_id] for one in found], np.int32)
+    scores = recall.features(history, items) | {learned.READING: recall.learned.towers(history, items)}
+    log_odds = recall.learned.fusion(np.stack([scores[name] for name in RECALLED], axis=-1))
+    assert [one.recall for one in found] == pytest.approx(np.clip(1 - (log_odds.max() - log_odds) / 16, 0, 1))
+
+
+def test_only_a_shortlist_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = made(1).candidates(["i5"], SIZE)
+    monkeypatch.setattr(learned, "_SHORT", 4)
+    recall = made(1)
+    short = recall.candidates(["i5"], SIZE)
+    weighed = [one for one in short if one.recall > 0]
+    assert 4 <= len(weighed) <= 8 and len(short) == SIZE - 1
+    # An item that is not on it can be asked about, and says the same as without a shortlist, up to where the top is.
+    other = next(one.item_id for one in whole if one.item_id not in {one.item_id for one in weighed})
+    assert 0.0 <= recall.candidate(["i5"], other).recall <= 1.0
+
+
+def test_without_items_or_history() -> None:
+    assert made(2).candidates([f"i{n}" for n in range(SIZE)], 5) == []
+    assert len(made(2).candidates([], 5)) == 5
+
+
+def test_kept_and_read_back_it_ranks_the_same(workspace: Workspace) -> None:
+    recall = made(3)
+    assert recall.learned is not None and learned.load(workspace, recall.item_ids) is None
+    learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True})
+    first = {one.item_id: one.recall for one in recall.candidates(["i1", "i2"], SIZE)}
+    recall.learned = learned.load(workspace, recall.item_ids)
+    again = {one.item_id: one.recall for one in recall.candidates(["i1", "i2"], SIZE)}
+    assert again == pytest.approx(first, abs=2e-3)  # vectors are kept as halves
+    learned.save(workspace, "k2", recall.learned, recall.item_ids, {"used": False})  # type: ignore[arg-type]
+    assert learned.load(workspace, recall.item_ids) is None
+
+
+def test_items_in_another_order_keep_their_vectors_and_new_ones_are_the_least_taken() -> None:
+    recall = made(4)
+    assert recall.learned is not None
+    ids = ["new", *reversed(recall.item_ids)]
+    moved = recall.learned.of(ids, recall.item_ids)
+    assert (moved.towers.items[1:] == recall.learned.towers.items[::-1]).all()
+    assert not moved.towers.items[0].any() and moved.towers.bias[0] == recall.learned.towers.bias.min()
+    assert recall.learned.of(recall.item_ids, recall.item_ids) is recall.learned
+
+
+@pytest.mark.parametrize(("tuned_for", "there", "weight"), [(False, False, 3.0), (True, True, 3.0), (False, True, 16.0),
+                                                            (True, False, 16.0)])  # fmt: skip
+def test_a_tuned_weight_of_recall_is_used_with_the_recall_that_it_was_fitted_for(
+    recipe_shop: Shop, tuned_for: bool, there: bool, weight: float
+) -> None:
+    recipe_shop.stock("a", "b", "c", "d")
+    recipe_shop.take("ada", "a", "b")
+    recipe = Recipe(summary=False, caption=False, image=False)
+    scorer = Scorer(
+        "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, 3.0, None, recipe.to_json(), "r1", {}, tuned_for
+    )
+    if there:
+        weights = {shape: (0.1,) * len(RECALLED) for shape in SHAPES}
+        one = Learned(Towers(*(np.ones(shape, np.float32) for shape in ((4, 8), (4,), (3, 8, 8)))),
+                      Fusion(RECALLED, weights, 0.0))  # fmt: skip
+        learned.save(recipe_shop.workspace, "k", one, ["a", "b", "c", "d"], {"used": True})
+    with Recommender(
+        recipe_shop.workspace, replace(recipe_shop.weights, scorer=scorer), recipe,
+        open_engine=lambda _: Watched(recipe_shop.engine, Record()),
+    ) as made:  # fmt: skip
+        for item in made.recommend("ada").items:
+            recall = made.recall.candidate(["a", "b"], item.item_id).recall
+            assert item.score == pytest.approx(item.log_odds + weight * recall)
