@@ -55,6 +55,13 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "movielens-last": ("movielens", MOVIELENS, ["--protocol", "last", "--split", "order", "--full"]),
     "movielens-popular-negatives": ("movielens", MOVIELENS, ["popularity", "--protocol", "last", "--split", "order"]),
 }  # fmt: skip
+# What `finetune` makes for a name before it is evaluated: an adapter called like the workspace.
+TUNED = {
+    "microlens-popular6-tuned": [
+        "--split", "users", "--negatives", "hard", "--ratio", "4", "--rows", "2500", "--validation-rows", "250",
+        "--epochs", "1", "--loss", "ranking", "--recipe", "history", "--max-length", "512",
+    ],
+}  # fmt: skip
 _SHOWN = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
 
 
@@ -71,11 +78,15 @@ def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any
         made = subprocess.run([*base, "ingest", *ingest], stdout=sys.stderr, check=False)
         if made.returncode not in (0, 3):  # 3: some rows were rejected, and kept
             raise SystemExit(made.returncode)
+    tuning = ["finetune", "--name", kind, *TUNED[name]] if name in TUNED else []
+    if tuning and not (home / "adapters" / kind).exists():
+        subprocess.run([*base, *tuning], stdout=sys.stderr, check=True)
     began = time.monotonic()
     done = subprocess.run([*base, "evaluate", *options, *more, "--json"], stdout=subprocess.PIPE, check=True)
     document: dict[str, Any] = json.loads(done.stdout)
     document["commands"] = [
         " ".join(["msr-local ingest", *(f"DATA/{one}" if not one.startswith("--") else one for one in files)]),
+        *([" ".join(["msr-local", *tuning])] if tuning else []),
         " ".join(["msr-local evaluate", *options, *more]),
     ]
     document["minutes"] = round((time.monotonic() - began) / 60, 1)

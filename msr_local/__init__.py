@@ -14,6 +14,7 @@ __all__ = [
     "choose",
     "explain",
     "ingest",
+    "learn",
 ]
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .recipe.recipes import RECIPES, Recipe
     from .recipe.recommender import Recommender
     from .store.workspace import Workspace
+    from .training.recall import learn
     from .weights import Weights, choose
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "choose": "weights",
     "explain": "recipe.explanations",
     "ingest": "catalogue.ingest",
+    "learn": "training.recall",
 }
 
 

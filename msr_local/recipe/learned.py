@@ -93,7 +93,7 @@ class Learned:
 def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[str], facts: dict[str, Any]) -> None:
     """Keep what was learned about these items, in the place of what was learned before.
 
-    `facts["used"]` says whether recall is to rank by it.
+    `facts` are to say by "used" whether recall is to rank by it.
     """
     file = io.BytesIO()
     towers = learned.towers

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .rows import Item, LearnedRow, Preference, Score
 from .workspace import Workspace, now
 
+LEARNED = 1  # the format of what is learned about ranking: another number where that, or how, changes
 _ASKED = 500  # keys in one statement
 
 
@@ -131,20 +132,22 @@ def save_vectors(workspace: Workspace, found: Mapping[str, npt.NDArray[np.float3
 
 def learned_recall_key(workspace: Workspace) -> str | None:
     """Hash of all that the learned recall was made of; None where nothing was learned."""
-    key: str | None = workspace.one("SELECT key FROM learned_recall")
+    key: str | None = workspace.one("SELECT key FROM learned_recall WHERE format = ?", [LEARNED])
     return key
 
 
 def learned_recall_facts(workspace: Workspace) -> dict[str, Any] | None:
     """What recall was learned from and how good it is; None where nothing was learned."""
-    facts = workspace.one("SELECT facts FROM learned_recall")
+    facts = workspace.one("SELECT facts FROM learned_recall WHERE format = ?", [LEARNED])
     found: dict[str, Any] | None = facts and json.loads(facts)
     return found
 
 
 def learned_recall(workspace: Workspace) -> LearnedRow | None:
     """What was learned about ranking, if anything."""
-    row = workspace.execute("SELECT key, fusion, facts, item_ids, towers FROM learned_recall").fetchone()
+    row = workspace.execute(
+        "SELECT key, fusion, facts, item_ids, towers FROM learned_recall WHERE format = ?", [LEARNED]
+    ).fetchone()
     if row is None:
         return None
     key, fusion, facts, item_ids, towers = row
@@ -155,9 +158,9 @@ def save_learned_recall(workspace: Workspace, row: LearnedRow) -> None:
     """Keep what was learned, in the place of what was learned before."""
     with workspace.write():
         workspace.execute(
-            "INSERT OR REPLACE INTO learned_recall (id, key, fusion, facts, item_ids, towers, created)"
-            " VALUES (1, ?, ?, ?, ?, ?, ?)",
-            [row.key, *map(json.dumps, (row.fusion, row.facts, row.item_ids)), row.towers, now()],
+            "INSERT OR REPLACE INTO learned_recall (id, format, key, fusion, facts, item_ids, towers, created)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            [LEARNED, row.key, *map(json.dumps, (row.fusion, row.facts, row.item_ids)), row.towers, now()],
         )
 
 

@@ -256,6 +256,7 @@ def m010_learned_recall(db: Any) -> None:
         """
         CREATE TABLE learned_recall (
             id INTEGER PRIMARY KEY CHECK (id = 1),
+            format INTEGER NOT NULL,  -- another number where what is learned, or how, changes
             key TEXT NOT NULL,  -- hash of all that it was made of
             fusion TEXT NOT NULL,  -- a JSON object: the weights of all scores
             facts TEXT NOT NULL,  -- a JSON object: from what it was learned, how good it is, whether it is used

@@ -27,7 +27,6 @@ from ..store.rows import Log
 from ..store.workspace import fingerprint
 
 LEAST = 200  # users to learn from: fewer say little about two dozen weights
-_FORMAT = 1  # another number where what is learned, or how, changes
 _MOST = 2000  # users to learn from
 _LISTED = 300  # other items in each user's list
 _MEASURED = 400  # users on whom the gain is measured
@@ -44,7 +43,7 @@ def learn(recommender: Recommender) -> dict[str, Any] | None:
     """
     workspace = recommender.workspace
     with workspace.snapshot():
-        key = fingerprint("learned", _FORMAT, recommender.revision(), recommender.weights.text_id)
+        key = fingerprint("learned", results.LEARNED, recommender.revision(), recommender.weights.text_id)
         if results.learned_recall_key(workspace) == key:
             return results.learned_recall_facts(workspace)
         log, texts = histories.log(workspace), recommender.texts()

@@ -18,6 +18,7 @@ from msr_local.recipe.learned import RECALLED, SOURCES, Learned
 from msr_local.recipe.recipes import Recipe
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipe.towers import Towers
+from msr_local.store import results
 from msr_local.store.workspace import Workspace
 from msr_local.weights import Scorer
 
@@ -93,6 +94,15 @@ def test_kept_and_read_back_it_ranks_the_same(workspace: Workspace) -> None:
     assert again == pytest.approx(first, abs=2e-3)  # vectors are kept as halves
     learned.save(workspace, "k2", recall.learned, recall.item_ids, {"used": False})  # type: ignore[arg-type]
     assert learned.load(workspace, recall.item_ids) is None
+
+
+def test_what_another_release_learned_is_not_used(workspace: Workspace) -> None:
+    recall = made(3)
+    assert recall.learned is not None
+    learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True})
+    workspace.execute("UPDATE learned_recall SET format = format + 1")
+    assert learned.load(workspace, recall.item_ids) is None
+    assert results.learned_recall_facts(workspace) is None and results.learned_recall_key(workspace) is None
 
 
 def test_items_in_another_order_keep_their_vectors_and_new_ones_are_the_least_taken() -> None:
