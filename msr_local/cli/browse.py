@@ -59,15 +59,13 @@ def status(
             session.output.result(rows, lambda: _table(rows, right=("line",)), as_json=as_json)
             return
         counts = histories.counts(workspace)
-        facts = results.learned_recall_facts(workspace)
-        learned = facts if facts and facts["used"] else None
+        learned = results.learned_recall_facts(workspace)
+        by = f"learned from {learned['interactions']:,} interactions" if learned and learned["used"] else "hand-set"
         document: dict[str, Any] = {
             "home": str(workspace.home),
             "model": workspace.setting("model") or "embedded",
             "adapter": " as ".join(answering(workspace) or ()) or None,
-            "recall": "hand-set weights"
-            if learned is None
-            else f"learned from {learned['interactions']:,} interactions",
+            "recall": by,
             **counts,
             "todo": {
                 "captions": counts["images"] - min(counts["captions"], counts["images"]),

@@ -196,7 +196,7 @@ def test_ingest_learns_on_demand(cli: Callable[..., Ran], tmp_path: Path, models
     plain = cli("ingest", *paths, "--json")
     assert plain.code == 0 and "recall" not in json.loads(plain.out)
     assert "--learn" in plain.err
-    assert json.loads(cli("status", "--json").out)["recall"] == "hand-set weights"
+    assert json.loads(cli("status", "--json").out)["recall"] == "hand-set"
     done = cli("ingest", *paths, "--learn", "--model", models / "text.gguf", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["recall"]["used"] is True
