@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -155,10 +156,11 @@ def test_help_is_fast_and_light() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     spans = []
-    for _ in range(3):
-        start = time.perf_counter()
+    for _ in range(3):  # CPU time: whoever else is busy does not count
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert shell("--help").returncode == 0
-        spans.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spans.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spans) < 0.4
 
 
