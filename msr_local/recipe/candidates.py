@@ -37,6 +37,7 @@ _RECENT = 50  # interactions looked at
 _PEOPLE = 4096  # looked at of those who took an item; of more, as many by a fixed lot
 _WITNESSES = 2  # people who must have taken two items for the one to be called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
+WEIGHED = 1000  # items by the hand-set weights, and as many by the towers, among which a learned recall chooses
 _NOBODY = np.zeros(0, np.int32)
 
 
@@ -118,7 +119,8 @@ class Recall:
 
     def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
         """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
-        scores = self._score(history)
+        # More than are weighed otherwise: then all are.
+        scores = self._score(history, np.arange(len(self.item_ids)) if count > WEIGHED else _NOBODY)
         free = np.ones(len(self.item_ids), bool)
         free[[self.index[i] for i in {*history, *exclude} if i in self.index]] = False
         return self._describe(scores, best(scores.recall, np.flatnonzero(free), count))

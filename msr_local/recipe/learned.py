@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..store import results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace
-from .candidates import LATE, best
+from .candidates import LATE, WEIGHED, best
 from .fusion import Fusion
 from .scoring import RECALL_WEIGHT
 from .towers import Towers
@@ -35,7 +35,6 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
     "towers": (READING,),
 }
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
-_SHORT = 1000  # items by the hand-set weights, and as many by the towers
 _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untuned model's fused score is z + log-odds
 
 
@@ -57,7 +56,7 @@ class Learned:
         everything = np.arange(len(by_hand), dtype=np.int32)
         free = np.setdiff1d(everything, history)
         read = self.towers(history, everything)
-        short = np.union1d(best(by_hand, free, _SHORT), best(read, free, _SHORT))
+        short = np.union1d(best(by_hand, free, WEIGHED), best(read, free, WEIGHED))
         places = np.union1d(short, also).astype(np.int32)
         scores = features(history, places) | {READING: read[places]}
         nothing = np.zeros(len(places))  # of a log that had times and has none now

@@ -8,6 +8,7 @@ users that it was not learned from better than the hand-set weights do. The towe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -70,40 +71,27 @@ def fitted(
     trained = _towers(log, vectors, known, progress)
     half = Half(cases, recall, known)
     half = half.among(*protocols.listed(log, cases, recall, _LISTED, _SEED))
-    rows: dict[str, list[npt.NDArray[np.float64]]] = {}
-    for done, (case, items) in enumerate(zip(cases, half.candidates, strict=True), start=1):
-        scores = recall.features(case.history, items) | {READING: trained(case.history, items)}
-        for name, one in scores.items():
-            rows.setdefault(name, []).append(one)
-        progress("recall: scores", done, len(cases))
-    for name, found in rows.items():
-        half.keep(name, found)
-    assert half.offsets is not None
-    names, scores_of_all, offsets = tuple(rows), half.stacked(tuple(rows)), half.offsets
+    _score(half, trained, progress)
 
-    def weights(some: npt.NDArray[np.bool_]) -> Learned:
-        return Learned(trained, fusion.listwise(names, scores_of_all[some], offsets[some]))
+    def weighed(some: npt.NDArray[np.bool_]) -> Learned:
+        names = tuple(half.scores)
+        return Learned(trained, fusion.listwise(names, half.stacked(names)[some], np.asarray(half.offsets)[some]))
 
-    odd = np.arange(len(cases)) % 2 == 1
-    measured: dict[str, list[float]] = {"hand_set": [], "learned": []}
+    by_hand, by_learned, odd = [], [], np.arange(len(cases)) % 2 == 1
     for those in (odd, ~odd):
-        other = weights(~those)
-        asked = [case for case, one in zip(cases, those, strict=True) if one][: _MEASURED // 2]
-        for case in asked:
-            for way, ranking in (("hand_set", None), ("learned", other)):
-                recall.learned = ranking
-                measured[way].append(_ndcg(recall, case))
-            progress("recall: gain", len(measured["learned"]), min(len(cases), _MEASURED))
-    ndcg = {way: float(np.mean(found)) for way, found in measured.items()}
+        other, some = weighed(~those), list(compress(cases, those))[: _MEASURED // 2]
+        by_hand += _ndcg(recall, None, some)
+        by_learned += _ndcg(recall, other, some)
+    ndcg = {"hand_set": float(np.mean(by_hand)), "learned": float(np.mean(by_learned))}
     facts = {
         "held_back": kind,
         "interactions": len(log.items),
         "users": len(cases),
-        "measured_users": len(measured["learned"]),
+        "measured_users": len(by_learned),
         "ndcg@10": ndcg,
         "used": ndcg["learned"] > ndcg["hand_set"],
     }
-    return weights(np.ones(len(cases), bool)), facts
+    return weighed(np.ones(len(cases), bool)), facts
 
 
 def held_back(log: Log) -> tuple[list[Case], Mask, str]:
@@ -129,9 +117,24 @@ def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towe
     )  # fmt: skip
 
 
-def _ndcg(recall: Recall, case: Case) -> float:
-    """NDCG@10 of one case among all items: what was taken is the only good one."""
-    history = [recall.item_ids[item] for item in case.history]
-    ranked = [one.item_id for one in recall.candidates(history, _TOP)]
-    target = recall.item_ids[case.target]
-    return 1.0 / float(np.log2(2 + ranked.index(target))) if target in ranked else 0.0
+def _score(half: Half, trained: towers.Towers, progress: Progress) -> None:
+    """Put all scores of recall into the half, and the towers'."""
+    rows: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
+        scores = half.recall.features(case.history, items) | {READING: trained(case.history, items)}
+        for name, one in scores.items():
+            rows.setdefault(name, []).append(one)
+        progress("recall: scores", done, len(half.cases))
+    for name, found in rows.items():
+        half.keep(name, found)
+
+
+def _ndcg(recall: Recall, way: Learned | None, cases: Sequence[Case]) -> list[float]:
+    """NDCG@10 of each case among all items, recalled this way: what was taken is the only good one."""
+    recall.learned = way
+    found = []
+    for case in cases:
+        ranked = [one.item_id for one in recall.candidates([recall.item_ids[item] for item in case.history], _TOP)]
+        target = recall.item_ids[case.target]
+        found.append(1.0 / float(np.log2(2 + ranked.index(target))) if target in ranked else 0.0)
+    return found

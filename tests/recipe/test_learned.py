@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipe_shop import Record, Shop, Watched
 
-from msr_local.recipe import learned
+from msr_local.recipe import candidates, learned
 from msr_local.recipe.candidates import Recall
 from msr_local.recipe.fusion import SHAPES, Fusion
 from msr_local.recipe.learned import RECALLED, SOURCES, Learned
@@ -67,16 +67,19 @@ def test_a_nat_of_log_odds_is_a_sixteenth_of_recall() -> None:
     assert [one.recall for one in found] == pytest.approx(np.clip(1 - (log_odds.max() - log_odds) / 16, 0, 1))
 
 
-def test_only_a_shortlist_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_shortlist_is_weighed_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made(1).candidates(["i5"], SIZE)
-    monkeypatch.setattr(learned, "_SHORT", 4)
+    for module in (learned, candidates):
+        monkeypatch.setattr(module, "WEIGHED", 4)
     recall = made(1)
-    short = recall.candidates(["i5"], SIZE)
-    weighed = [one for one in short if one.recall > 0]
-    assert 4 <= len(weighed) <= 8 and len(short) == SIZE - 1
-    # An item that is not on it can be asked about, and says the same as without a shortlist, up to where the top is.
-    other = next(one.item_id for one in whole if one.item_id not in {one.item_id for one in weighed})
-    assert 0.0 <= recall.candidate(["i5"], other).recall <= 1.0
+    short = recall.candidates(["i5"], 4)
+    assert len(short) == 4 and short[0].recall == 1.0
+    # Whether it is on the list or not, an item can be asked about, and the ranking goes on as far as one asks.
+    for one in short:
+        assert recall.candidate(["i5"], one.item_id) == one
+    more = recall.candidates(["i5"], SIZE)
+    assert len(more) == SIZE - 1 and more[-1].recall <= more[4].recall
+    assert {one.item_id for one in more[:9]} & {one.item_id for one in whole[:9]}
 
 
 def test_without_items_or_history() -> None:
