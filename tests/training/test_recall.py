@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,20 +57,39 @@ def log_of(steps: list[tuple[str, str, int]], *, times: bool = True) -> Log:
     )  # fmt: skip
 
 
-@pytest.fixture
-def fashionable(workspace: Workspace, tmp_path: Path) -> Workspace:
-    ingest(workspace, *files(tmp_path, fashion()))
-    return workspace
-
-
-def test_what_is_learned_ranks_better_and_is_used(fashionable: Workspace, models: Path) -> None:
-    with Recommender(fashionable, choose(fashionable, models / "text.gguf")) as made:
-        seen = ["i50", "i52", "i55"]
-        before = made.recall.candidates(seen, 10)
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory, models: Path) -> tuple[Path, Path, dict[str, Any]]:
+    """A workspace before and after it learned, and the facts of that."""
+    folder = tmp_path_factory.mktemp("school")
+    with Workspace(folder / "before") as workspace:
+        ingest(workspace, *files(folder, fashion()))
+    shutil.copytree(folder / "before", folder / "after")
+    with (
+        Workspace(folder / "after") as workspace,
+        Recommender(workspace, choose(workspace, models / "text.gguf")) as made,
+    ):
         facts = recall.learn(made)
-        assert facts is not None and facts["used"] and facts["interactions"] == PEOPLE * STEPS
-        assert facts["ndcg@10"]["learned"] > 1.2 * facts["ndcg@10"]["hand_set"] > 0
-        after = made.recall.candidates(seen, 10)
+    assert facts is not None
+    return folder / "before", folder / "after", facts
+
+
+@pytest.fixture
+def taught(school: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace that has learned."""
+    shutil.copytree(school[1], tmp_path / "taught")
+    with Workspace(tmp_path / "taught") as workspace:
+        yield workspace
+
+
+def test_what_is_learned_ranks_better_and_is_used(school: tuple[Path, Path, dict[str, Any]], models: Path) -> None:
+    *homes, facts = school
+    found = []
+    for home in homes:
+        with Workspace(home) as workspace, Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
+            found.append(made.recall.candidates(["i50", "i52", "i55"], 10))
+    before, after = found
+    assert facts["used"] and facts["interactions"] == PEOPLE * STEPS
+    assert facts["ndcg@10"]["learned"] > 1.2 * facts["ndcg@10"]["hand_set"] > 0
     assert [one.item_id for one in after] != [one.item_id for one in before]
     assert "towers" in after[0].shares and after[0].recall == 1.0
     # What comes now is what people go on to: later films than most.
@@ -76,31 +97,26 @@ def test_what_is_learned_ranks_better_and_is_used(fashionable: Workspace, models
     assert min(days) > FILMS / 2
 
 
-def test_it_is_there_for_the_next_command_and_learned_once(fashionable: Workspace, models: Path) -> None:
-    weights = choose(fashionable, models / "text.gguf")
-    with Recommender(fashionable, weights) as made:
-        facts, first = recall.learn(made), made.recall.candidates(["i9"], 20)
+def test_the_same_is_learned_once(taught: Workspace, school: tuple[Path, Path, dict[str, Any]], models: Path) -> None:
     stages: list[str] = []
-    with Recommender(fashionable, weights, progress=lambda stage, *_: stages.append(stage)) as made:
-        assert made.recall.candidates(["i9"], 20) == first
-        assert recall.learn(made) == facts
+    weights = choose(taught, models / "text.gguf")
+    with Recommender(taught, weights, progress=lambda stage, *_: stages.append(stage)) as made:
+        assert recall.learn(made) == school[2]
     assert not any(stage.startswith("recall") for stage in stages)
 
 
 def test_new_interactions_and_items_are_ranked_by_what_was_learned_before(
-    fashionable: Workspace, models: Path, tmp_path: Path
+    taught: Workspace, models: Path, tmp_path: Path
 ) -> None:
-    weights = choose(fashionable, models / "text.gguf")
-    with Recommender(fashionable, weights) as made:
-        recall.learn(made)
+    weights = choose(taught, models / "text.gguf")
     items, log = files(tmp_path, [*fashion(), ("new", "i3", 2_000_000_000)])
     with items.open("a") as file:
         file.write("late,A late film of cats\n")
-    ingest(fashionable, items, log)
-    with Recommender(fashionable, weights) as made:
+    ingest(taught, items, log)
+    with Recommender(taught, weights) as made:
         found = {one.item_id: one for one in made.recall.candidates(["i3"], 99)}
         assert "late" in found and set(found) == {f"i{n}" for n in range(FILMS) if n != 3} | {"late"}
-        assert results.learned_recall_key(fashionable) is not None
+        assert results.learned_recall_key(taught) is not None
         again = recall.learn(made)
         assert again is not None and again["interactions"] == PEOPLE * STEPS + 1
 
@@ -159,7 +175,7 @@ def test_an_answer_that_leaks_is_caught() -> None:
 
 
 def test_fitting_twice_gives_the_same() -> None:
-    log = log_of(fashion(), times=False)
+    log = log_of(fashion(people=40), times=False)
     (first, facts), (second, again) = (recall.fitted(log, TEXTS, VECTORS) for _ in "12")
     assert facts == again and first.fusion == second.fusion
     assert (first.towers.items == second.towers.items).all()
