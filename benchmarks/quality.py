@@ -58,8 +58,8 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
 # What `finetune` makes for a name before it is evaluated: an adapter called like the workspace.
 TUNED = {
     "microlens-popular6-tuned": [
-        "--split", "users", "--negatives", "hard", "--ratio", "4", "--rows", "2500", "--validation-rows", "250",
-        "--epochs", "1", "--loss", "ranking", "--recipe", "history", "--max-length", "512",
+        "--split", "users", "--ratio", "3", "--rows", "2000", "--validation-rows", "200", "--epochs", "1",
+        "--loss", "ranking", "--recipe", "history", "--max-length", "512",
     ],
 }  # fmt: skip
 _SHOWN = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}

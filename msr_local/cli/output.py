@@ -34,6 +34,8 @@ _STAGES = {
     "SASRec": "Training SASRec",
     "GRU4Rec": "Training GRU4Rec",
     "baselines": "Asking the baselines",
+    "recall scores": "Scoring lists to learn from",
+    "recall gain": "Measuring recall",
     "whole catalogue": "Ranking all items",
     "evaluation": "Asking the model",
 }

@@ -30,6 +30,7 @@ from ..engine.types import EngineConfig, Text
 from ..engine.unpacked import to_compute_with
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
+from ..recipe.learned import READING
 from ..recipe.recipes import RECIPES
 from ..recipe.recommender import Recommender
 from ..store import runs
@@ -49,6 +50,7 @@ from .settings import Settings
 
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
+_SHOWN = ("item vectors", READING, "recall scores", "recall gain")
 CHANGEABLE = ("quantisation", "max_delta", "min_correlation")  # in a run that goes on: training is not touched
 
 
@@ -87,7 +89,7 @@ def prepare(
     recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
 
     def progress(stage: str, done: int, total: int) -> None:
-        if stage.endswith("questions") or stage.startswith(("recall", "item vectors")):  # not each summary within
+        if stage.endswith("questions") or stage in _SHOWN:  # not each summary within
             listener.progress(stage, done, total)
 
     with Recommender(workspace, weights, recipe, progress=progress) as recommender:

@@ -17,7 +17,7 @@ from ..store.rows import Log
 _SPAN = 15  # interactions of one user in which several questions share most of their summaries
 _TOGETHER = 6  # questions in a span
 _SLICES = 8  # moments at which the collaborative evidence of training questions is taken
-_HARD = 100  # recalled items among which a hard negative is drawn
+HARD = 100  # recalled items among which a hard negative is drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def negatives(
     that recall would offer.
     """
     if kind == "hard":
-        recalled = [one.item_id for one in recall.candidates(history, _HARD, exclude=taken)]
+        recalled = [one.item_id for one in recall.candidates(history, HARD, exclude=taken)]
         return rng.sample(recalled, min(count, len(recalled)))
     weights = np.cumsum(recall.count + 1e-9).tolist() if kind == "popularity" else None
     draws = rng.choices(recall.item_ids, cum_weights=weights, k=20 * count)

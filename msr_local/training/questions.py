@@ -28,12 +28,13 @@ from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
 from ..store.workspace import fingerprint
 from . import rows
-from .points import Point, negatives, points, slices
+from .points import HARD, Point, negatives, points, slices
 from .recall import LEAST, fitted, held_back
 from .rows import NO, YES, Row
 from .settings import Settings
 
 _LEAST = 8  # questions, yes and no, below which nothing can be learned or measured
+_SPARE = 8  # times the points that are wanted, of which recall offers enough
 _FIRST = 3  # interactions before the first question about a user, or one block where that is less
 
 
@@ -97,7 +98,9 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     known = part == TRAIN
     facts = results.learned_recall_facts(workspace)
     learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST
-    asked = [recommender.settings, recommender.preferences.settings, *(["learned recall"] if learns else [])]
+    hard = settings.negatives == "hard"
+    asked = [recommender.settings, recommender.preferences.settings, *(["learned recall"] if learns else []),
+             *(["offered"] if hard else [])]  # fmt: skip
     shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
     key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key
@@ -105,25 +108,29 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     maker = _Maker(recommender, settings, log, texts, cut, folder, learns=learns)
     # At least a block comes before a target: a question without history teaches nothing.
     first, each = min(recommender.recipe.block_size, _FIRST), 1 + settings.ratio
+    wanted = {"train": max(1, settings.rows // each), "validation": max(1, settings.validation_rows // each)}
     chosen = {
-        name: points(log, part == which, max(1, count // each), first, settings.seed)
-        for name, which, count in (
-            ("train", TRAIN, settings.rows), ("validation", VALIDATION, settings.validation_rows)
-        )
-    }  # fmt: skip
+        name: points(log, part == which, wanted[name] * (_SPARE if hard else 1), first, settings.seed)
+        for name, which in (("train", TRAIN), ("validation", VALIDATION))
+    }
     for name, found in chosen.items():  # before any of them is asked
-        if len(found) * each < _LEAST:
+        if (count := min(len(found), wanted[name]) * each) < _LEAST:
             raise InputError(
-                f"{len(found) * each} {name} questions can be asked of {len(log.users):,} interactions "
+                f"{count} {name} questions can be asked of {len(log.users):,} interactions "
                 f"({int((part == TEST).sum()):,} are held back for tests): too few. "
                 "Next: ingest more interactions, or a smaller --block-size."
             )
     try:
         with FileLock(folder / "lock", timeout=0):
-            made = {name: maker.make(name, found, known) for name, found in chosen.items()}
+            made = {name: maker.make(name, found, wanted[name], known) for name, found in chosen.items()}
     except Timeout:
         raise InputError("another process is making these very questions. Next: wait for it.") from None
     for name, rows_made in made.items():
+        if hard and len(rows_made) < _LEAST:
+            raise InputError(
+                f"recall would have offered only {sum(row.answer == YES for row in rows_made)} of the items that the "
+                f"{name} users took next: too few for hard questions. Next: --negatives popularity."
+            )
         if len({row.answer for row in rows_made}) < 2:
             raise InputError(
                 f"the {name} users have taken every item there is, so nothing is left for a no. "
@@ -142,17 +149,18 @@ class _Maker:
         self.recommender, self.settings, self.log, self.texts = recommender, settings, log, texts
         self.cut, self.folder, self.learns = cut, folder, learns
 
-    def make(self, name: str, chosen: list[Point], known: Any) -> list[Row]:
-        """The rows of `name`, a yes and its noes for each of `chosen`."""
+    def make(self, name: str, chosen: list[Point], wanted: int, known: Any) -> list[Row]:
+        """The rows of `name`, a yes and its noes for each of `chosen`; of those that recall offers, for `wanted`."""
         whole, part = self.folder / f"{name}.jsonl", self.folder / f"{name}.part"
         if whole.exists():
             return rows.read(whole)
         done = self._go_on(part)
         with part.open("a", encoding="utf-8") as file:
-            for number, found in enumerate(self._ask(chosen, known, done, training=name == "train"), start=len(done)):
+            asked = self._ask(chosen, wanted, known, done, training=name == "train")
+            for number, found in enumerate(asked, start=len(done)):
                 file.write("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in found))
                 file.flush()
-                self.recommender.progress(f"{name} questions", number + 1, len(chosen))
+                self.recommender.progress(f"{name} questions", number + 1, min(wanted, len(chosen)))
         part.replace(whole)
         return rows.read(whole)
 
@@ -171,15 +179,22 @@ class _Maker:
         return set(groups)
 
     def _ask(
-        self, chosen: list[Point], known: Any, done: set[tuple[str, int]], *, training: bool
+        self, chosen: list[Point], wanted: int, known: Any, done: set[tuple[str, int]], *, training: bool
     ) -> Iterator[list[Row]]:
+        turn, passed, so_far = {point: number for number, point in enumerate(chosen)}, 0, 0
         for before, group in slices(self.log, known, chosen, self.cut, training=training):
+            passed += len(group)
             missing = [point for point in group if (self.log.user_ids[point.user], point.at) not in done]
             if not missing:
                 continue
             recall = Recall.of_log(self.log, self.texts, before)
             if self.learns and not training:
                 recall.learned = self._learned(before)
+            if self.settings.negatives == "hard":
+                quota = passed * wanted // len(chosen) - so_far  # with what earlier groups could not give
+                offered = self._offered(sorted(group, key=turn.__getitem__), recall, known, quota)
+                so_far += len(offered)
+                missing = [point for point in missing if point in offered]
             self._summarise(missing)
             for point in sorted(missing, key=lambda point: (point.user, point.at)):
                 yield self._rows(point, recall, known)
@@ -189,18 +204,41 @@ class _Maker:
         vectors = self.recommender.vectors.of(self.texts)
         return fitted(_part(self.log, known), self.texts, vectors, self.recommender.progress)[0]
 
+    def _offered(self, group: list[Point], recall: Recall, known: Any, quota: int) -> set[Point]:
+        """The first `quota` points whose item recall would have offered.
+
+        Of others no recommendation asks, and to set them against noes that recall likes would teach to distrust it.
+        """
+        found: set[Point] = set()
+        for point in group:
+            if len(found) >= quota:
+                break
+            *seen, target = self._until(point)
+            taken = self._taken(point, known) - {target}
+            if target in {one.item_id for one in recall.candidates(seen, HARD, exclude=taken)}:
+                found.add(point)
+        return found
+
+    def _until(self, point: Point) -> list[str]:
+        """The user's items up to the one asked about."""
+        return [self.log.item_ids[i] for i in self.log.items[self.log.users == point.user][: point.at + 1]]
+
+    def _taken(self, point: Point, known: Any) -> set[str]:
+        """What the user took up to the point, and in the time of training: never a no."""
+        own = self.log.users == point.user
+        # What is taken after the cut is not to be seen, not even by never being a "no".
+        mine = own if self.cut.kind == "users" else known & own
+        return {*self._until(point), *(self.log.item_ids[i] for i in self.log.items[mine])}
+
     def _rows(self, point: Point, recall: Recall, known: Any) -> list[Row]:
         user = self.log.user_ids[point.user]
         everything = histories.history(self.recommender.workspace, user)
-        own = self.log.users == point.user
-        there = [self.log.item_ids[i] for i in self.log.items[own][: point.at + 1]]
+        there = self._until(point)
         if [step.item.item_id for step in everything[: point.at + 1]] != there:
             raise InputError("the workspace has changed while questions were made of it. Next: the same command again.")
         history, (*seen, target) = everything[: point.at], there
         summary = self._summary(user, history)
-        # What the user takes after the cut is not to be seen, not even by never being a "no".
-        mine = own if self.cut.kind == "users" else known & own
-        taken = {*seen, target, *(self.log.item_ids[i] for i in self.log.items[mine])}
+        taken = self._taken(point, known)
         rng = random.Random(f"{self.settings.seed} {user} {point.at}")
         others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)
         asked = [(target, YES), *((item_id, NO) for item_id in others)]

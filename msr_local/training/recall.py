@@ -82,6 +82,7 @@ def fitted(
         other, some = weighed(~those), list(compress(cases, those))[: _MEASURED // 2]
         by_hand += _ndcg(recall, None, some)
         by_learned += _ndcg(recall, other, some)
+        progress("recall gain", len(by_learned), min(len(cases), _MEASURED))
     ndcg = {"hand_set": float(np.mean(by_hand)), "learned": float(np.mean(by_learned))}
     facts = {
         "held_back": kind,
@@ -113,7 +114,7 @@ def held_back(log: Log) -> tuple[list[Case], Mask, str]:
 def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towers.Towers:
     return towers.trained(
         log.users[known], log.items[known], len(log.item_ids), vectors, seed=_SEED,
-        progress=lambda done, total: progress("recall: " + READING, done, total),
+        progress=lambda done, total: progress(READING, done, total),
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def _score(half: Half, trained: towers.Towers, progress: Progress) -> None:
         scores = half.recall.features(case.history, items) | {READING: trained(case.history, items)}
         for name, one in scores.items():
             rows.setdefault(name, []).append(one)
-        progress("recall: scores", done, len(half.cases))
+        progress("recall scores", done, len(half.cases))
     for name, found in rows.items():
         half.keep(name, found)
 
