@@ -31,12 +31,12 @@ class Scorer:
     file: Path  # that the engine loads
     sha256: str  # of the adapter's file
     max_length: int  # tokens of a question, as in training
-    recall_weight: float  # of recall beside the log-odds in the fused score
+    recall_weight: float  # of recall with hand-set weights, beside the log-odds in the fused score
     calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
     recipe: dict[str, Any]  # that it was tuned and calibrated for
     run_id: str  # that made it, here or in another workspace
     split: dict[str, Any]  # what its training held back
-    learned_recall: bool = False  # whether `recall_weight` is that of a recall which was learned
+    learned_weight: float | None = None  # the same of a learned recall; None: was not fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str 
         sha256=entry["sha256"],
         max_length=manifest.settings["max_length"],
         recall_weight=manifest.fusion["recall"],
-        learned_recall=bool(manifest.fusion.get("learned", False)),
+        learned_weight=manifest.fusion.get("learned"),
         calibration=(fitted["a"], fitted["b"]) if fitted else None,
         recipe=manifest.recipe,
         run_id=manifest.run_id,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import cores
+
+cores.take_one()  # before anything is imported that counts cores
+
+# ruff: noqa: E402
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +19,6 @@ from samples import Ran
 from msr_local.cli import run
 from msr_local.engine.types import EngineConfig
 from msr_local.store.workspace import Workspace
-
-if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    # A core for each worker: engines and torch take as many threads as they may use, and would wait for each other.
-    _cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {_cores[int(os.environ["PYTEST_XDIST_WORKER"][2:]) % len(_cores)]})
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -26,8 +26,7 @@ _NARROW = (
     "For other pictures: --no-captions here and --recipe no-image later, or msr-local models use --model FILE "
     "--mmproj FILE."
 )
-_UNLEARNED = "Recall goes by hand-set weights. Next, to fit it to these histories (minutes): the same with --learn."
-_GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
+_UNLEARNED = "Recall is not fitted to these histories. Next, to learn it (minutes): the same with --learn."
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
@@ -76,6 +75,7 @@ def ingest(
     Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
+    from ..training.recall import worth_learning
     from ..training.registry import NONE
     from ..weights import sees
 
@@ -108,7 +108,7 @@ def ingest(
                     document["summaries"] = _summarise(recommender, progress)
                 if learn:
                     document["recall"] = _learn(session, recommender)
-        if not learn and _would_learn(workspace):
+        if not learn and worth_learning(workspace):
             session.output.note(_UNLEARNED)
     session.output.result(document, lambda: _table(done, document), as_json=as_json)
     if done.rejected:
@@ -142,33 +142,12 @@ def _summarise(recommender: Recommender, progress: Any) -> int:
     return len(everyone)
 
 
-def _learn(session: opt.Session, recommender: Recommender) -> dict[str, Any] | None:
+def _learn(session: opt.Session, recommender: Recommender) -> dict[str, Any]:
     from ..training import recall
 
     facts = recall.learn(recommender)
-    if facts is None:
-        session.output.note(
-            f"Recall keeps its hand-set weights: fewer than {recall.LEAST} users have something to learn from."
-        )
-        return None
-    ways = facts["ndcg@10"]
-    session.output.note(
-        f"NDCG@10 of recall alone, for {facts['measured_users']:,} users that it was not learned from: "
-        f"{ways['learned']:.1%} learned, {ways['hand_set']:.1%} with hand-set weights, which "
-        f"{'it replaces' if facts['used'] else 'stay'}."
-    )
+    session.output.note(recall.told(facts))
     return facts
-
-
-def _would_learn(workspace: Workspace) -> bool:
-    """Whether there is enough to learn recall from, and more than it was learned from."""
-    from ..store import histories, results
-    from ..training import recall
-
-    facts = results.learned_recall_facts(workspace)
-    if facts and histories.counts(workspace)["interactions"] < _GREW * facts["interactions"]:
-        return False
-    return histories.active_users(workspace) >= recall.LEAST
 
 
 def _tell_rejects(session: opt.Session, workspace: Workspace, done: Ingested) -> None:

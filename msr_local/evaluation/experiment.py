@@ -1,7 +1,8 @@
 """One evaluation: the recommender, its parts and the baselines on the same candidates of the same users.
 
-The path is that of `recommend`: the same recall, the same question, the same engine. Answers are kept in the workspace
-under the hash of all that made them, so an evaluation that was stopped goes on, and one that is run again asks nothing.
+The path is that of `recommend`: the same scores of recall, the same question, the same engine; what recall can learn is
+learned anew from what may be known. Answers are kept in the workspace under the hash of all that made them, so an
+evaluation that was stopped goes on, and one that is run again asks nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from .splits import TEST, Split
 Vector = npt.NDArray[np.float64]
 BLEND = "blend of baselines"
 MORE = "blend with two towers"  # that know the items by their ids
-LEARNED = "learned recall"  # what `recommend` ranks with before it asks: without EASE, whose matrix is dense
 READ = "blend that reads"  # the same, with towers that read in the place of those that do not
+LEARNED = "learned recall"  # what `recommend` can learn to rank with: without EASE, whose matrix is dense
 MODEL = "language model"  # its answers to the yes/no question
 FUSED = "fused"  # all of it
 _LEADERS = (READ, MORE, BLEND, READING, "item-kNN")  # who chooses what of everything the model is asked about
@@ -114,7 +115,7 @@ class Experiment:
         names = [name for half in halves for name in self._score(half)]
         fused: dict[str, fusion.Fusion] = {}
         blended = [name for name in dict.fromkeys(names) if name not in ("random", TOWERS, READING)]
-        recalled = [name for name in RECALLED if name in names]
+        recalled = [name for name in RECALLED if name in names] if READING in names else []
         weighed = {BLEND: blended, MORE: [*blended, TOWERS], READ: [*blended, READING], LEARNED: recalled}
         for name, parts in weighed.items():
             self._fuse(name, parts, fused, validation, *halves)

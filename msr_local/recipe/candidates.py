@@ -38,7 +38,7 @@ _PEOPLE = 4096  # looked at of those who took an item; of more, as many by a fix
 _WITNESSES = 2  # people who must have taken two items for the one to be called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
 WEIGHED = 1000  # items by the hand-set weights, and as many by the towers, among which a learned recall chooses
-_NOBODY = np.zeros(0, np.int32)
+_NO_ITEMS = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class _Scores:
     recent: list[int]  # item indices
     pairs: sparse.csr_matrix  # co-occurrence of each of `recent` with every item
     parts: dict[str, Vector]  # weighted score of each source, shape [I]
-    recall: Vector  # their sum, shape [I]
+    recall: Vector  # their sum, shape [I]; of a learned recall it goes on under 0, and is -inf where not weighed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,9 @@ class Recall:
 
     def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
         """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
-        # More than are weighed otherwise: then all are.
-        scores = self._score(history, np.arange(len(self.item_ids)) if count > WEIGHED else _NOBODY)
+        # A learned recall ranks a shortlist, or everything where that might not be enough.
+        enough = count + len(exclude) <= WEIGHED
+        scores = self._score(history, _NO_ITEMS if enough else np.arange(len(self.item_ids)))
         free = np.ones(len(self.item_ids), bool)
         free[[self.index[i] for i in {*history, *exclude} if i in self.index]] = False
         return self._describe(scores, best(scores.recall, np.flatnonzero(free), count))
@@ -172,7 +173,7 @@ class Recall:
             "text": self._text_similarity(recent, weights),
         }
 
-    def _score(self, history: Sequence[str], also: npt.NDArray[np.integer] = _NOBODY) -> _Scores:
+    def _score(self, history: Sequence[str], also: npt.NDArray[np.integer] = _NO_ITEMS) -> _Scores:
         """All items, or where something was learned, those of its shortlist and `also`; the others have nothing."""
         known = [self.index[i] for i in history if i in self.index]
         recent = known[-_RECENT:]
@@ -181,7 +182,7 @@ class Recall:
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
         recall = sum(parts.values(), np.zeros(len(self.item_ids)))
-        if self.learned is not None:
+        if self.learned is not None and known:  # who has no history was not learned from
             recall, parts = self.learned(np.array(known, np.int32), recall, self.features, also)
         return _Scores(recent, pairs, parts, recall)
 
@@ -196,7 +197,7 @@ class Recall:
             companions, both, known = chosen, np.zeros(len(chosen)), np.zeros(len(chosen), bool)
         described = []
         for i, companion, together, tied in zip(chosen, companions, both, known, strict=True):
-            recall = float(scores.recall[i])
+            recall = max(0.0, float(scores.recall[i]))
             shares = {
                 name: float(part[i] / recall) if recall else 1.0 / len(scores.parts)
                 for name, part in scores.parts.items()

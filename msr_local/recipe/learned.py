@@ -48,10 +48,10 @@ class Learned:
     def __call__(
         self, history: npt.NDArray[np.int32], by_hand: Vector, features: Features, also: Indices
     ) -> tuple[Vector, dict[str, Vector]]:
-        """Recall of the shortlist and of the items `also`, and the part that each source gave, [I] each; else 0.
+        """Recall of the shortlist and of the items `also`, else -inf, and the part that each source gave, [I] each.
 
-        Recall is 1 for the best of the shortlist and a sixteenth less for each nat of log-odds below it. A source gives
-        by what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
+        Recall is 1 for the best of the shortlist and a sixteenth less for each nat of log-odds below it, also under 0.
+        A source gives by what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
         """
         everything = np.arange(len(by_hand), dtype=np.int32)
         free = np.setdiff1d(everything, history)
@@ -64,13 +64,13 @@ class Learned:
         listed = np.isin(places, short)
         total = given.sum(axis=-1)
         top = total[listed].max(initial=-np.inf) if listed.any() else total.max(initial=0.0)
-        recall = np.clip(1.0 - (top - total) / _SCALE, 0.0, 1.0)
+        recall = np.minimum(1.0 - (top - total) / _SCALE, 1.0)
         middle = given[listed].mean(axis=0) if listed.any() else 0.0
         lifts = np.stack([self._of(given - middle, names) for names in SOURCES.values()])
         lifts = np.where(lifts.sum(axis=0) > 0, lifts, 1.0)
-        found = np.zeros((1 + len(SOURCES), len(by_hand)))
-        found[0, places], found[1:, places] = recall, recall * lifts / lifts.sum(axis=0)
-        return found[0], dict(zip(SOURCES, found[1:], strict=True))
+        order, parts = np.full(len(by_hand), -np.inf), np.zeros((len(SOURCES), len(by_hand)))
+        order[places], parts[:, places] = recall, np.maximum(recall, 0.0) * lifts / lifts.sum(axis=0)
+        return order, dict(zip(SOURCES, parts, strict=True))
 
     def _of(self, given: Vector, names: Sequence[str]) -> Vector:
         mine = [place for place, name in enumerate(self.fusion.names) if name in names]

@@ -135,15 +135,16 @@ class Recommender:
         clock = [time.perf_counter()]
         history = self.history(user_id)
         seen = [step.item.item_id for step in history]
-        disliked = histories.low_rated(self.workspace, user_id)
-        recalled = self.recall.candidates(seen, max(k, candidates), exclude=disliked)
+        disliked, recall = histories.low_rated(self.workspace, user_id), self.recall
+        recalled = recall.candidates(seen, max(k, candidates), exclude=disliked)
         clock.append(time.perf_counter())
         summary = self.summary(user_id, history)
         clock.append(time.perf_counter())
         asked = [self.ask(candidate, summary, history) for candidate in recalled]
-        scores, pictures = self._cascade(user_id, asked, max(k, look))
+        weight = self._weight(recall)
+        scores, pictures = self._cascade(user_id, asked, max(k, look), weight)
         clock.append(time.perf_counter())
-        ranked = self._ranked([one for one in asked if one.item.item_id in scores], scores)
+        ranked = _ranked([one for one in asked if one.item.item_id in scores], scores, weight)
         ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
         results.save_ranking(self.workspace, user_id, self.settings, ranking)
         names = ("recall_s", "summary_s", "score_s")
@@ -160,26 +161,26 @@ class Recommender:
             pictures=pictures,
         )
 
-    def _cascade(self, user_id: str, asked: Sequence[Asked], look: int) -> tuple[dict[str, Score], dict[str, int]]:
+    def _cascade(
+        self, user_id: str, asked: Sequence[Asked], look: int, weight: float
+    ) -> tuple[dict[str, Score], dict[str, int]]:
         """Scores of all questions, or of the `look` best if more have pictures; and how many pictures were seen."""
         pictured = [one for one in asked if one.evidence.image_sha256]
         if len(pictured) <= look:
             return self.scores(user_id, asked), {"looked_at": len(pictured), "skipped": 0}
         scores = self.scores(user_id, [one for one in asked if not one.evidence.image_sha256])
         scores |= self.scores(user_id, [one.blind for one in pictured], without="image")
-        best = [one for _, one in self._ranked(asked, scores)[:look]]
+        best = [one for _, one in _ranked(asked, scores, weight)[:look]]
         seen = sum(bool(one.evidence.image_sha256) for one in best)
         return self.scores(user_id, best), {"looked_at": seen, "skipped": len(pictured) - seen}
 
-    def _ranked(self, asked: Sequence[Asked], scores: Mapping[str, Score]) -> list[tuple[float, Asked]]:
-        """(fused score, question), best first."""
-        weight, scorer = scoring.RECALL_WEIGHT, self.weights.scorer
-        if scorer and scorer.learned_recall == (self.recall.learned is not None):
-            weight = scorer.recall_weight
-        fused = (
-            (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one) for one in asked
-        )
-        return sorted(fused, key=lambda pair: (-pair[0], pair[1].item.item_id))
+    def _weight(self, recall: Recall) -> float:
+        """The weight of recall in the fused score: what was fitted for this one, if anything."""
+        scorer = self.weights.scorer
+        if scorer is None:
+            return scoring.RECALL_WEIGHT
+        fitted = scorer.recall_weight if recall.learned is None else scorer.learned_weight
+        return scoring.RECALL_WEIGHT if fitted is None else fitted
 
     def _model(self, scores: dict[str, Score]) -> dict[str, object]:
         coverage = sorted(score.coverage for score in scores.values())
@@ -286,6 +287,14 @@ class Recommender:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ranked(asked: Sequence[Asked], scores: Mapping[str, Score], weight: float) -> list[tuple[float, Asked]]:
+    """(fused score, question), best first."""
+    fused = (
+        (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one) for one in asked
+    )
+    return sorted(fused, key=lambda pair: (-pair[0], pair[1].item.item_id))
 
 
 def _recommendation(rank: int, score: float, asked: Asked, answer: Score) -> views.Recommendation:

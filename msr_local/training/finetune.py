@@ -42,7 +42,7 @@ from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
 from .convert import written_whole
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge, save_lora, to_gguf
-from .gate import GATE_ROWS, agreement, engine_log_odds, measures, recall_weight, refusals
+from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
 from .manifest import Manifest
 from .questions import Questions, questions
 from .rows import NO, YES, Row
@@ -50,7 +50,7 @@ from .settings import Settings
 
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
-_SHOWN = ("item vectors", READING, "recall scores", "recall gain")
+_SHOWN = ("item vectors", READING, "recall scores", "recall gain", "moments that recall foresaw")
 CHANGEABLE = ("quantisation", "max_delta", "min_correlation")  # in a run that goes on: training is not touched
 
 
@@ -76,9 +76,12 @@ def require_training_packages() -> None:
 
 
 def prepare(
-    workspace: Workspace, settings: Settings, tools: Callable[[], Path], listener: Listener
+    workspace: Workspace, settings: Settings, tools: Callable[[], Path], listener: Listener, *, learns: bool = False
 ) -> tuple[Base, Questions, Answers, dict[str, str]]:
-    """The base model, the training and validation sets, the answers' tokens, and the hashes of the prompts."""
+    """The base model, the training and validation sets, the answers' tokens, and the hashes of the prompts.
+
+    `learns` asks to learn recall first, where that is worth it.
+    """
     base = resolve(settings.base, tools, note=listener.note)
     if base.name == EMBEDDED:  # captions and summaries as `recommend` has them
         weights = embedded_weights(workspace, threads=settings.threads)
@@ -93,8 +96,12 @@ def prepare(
             listener.progress(stage, done, total)
 
     with Recommender(workspace, weights, recipe, progress=progress) as recommender:
-        recall.learn(recommender)
-        made = questions(recommender, settings)
+
+        def learn() -> None:
+            if learns and recall.worth_learning(workspace):
+                listener.note(recall.told(recall.learn(recommender)))
+
+        made = questions(recommender, settings, learn)
         # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
         blank = "" if made.train[0].suffix[-1][1][-1:].isspace() else " "
         engine, facts = recommender.judge.engine, recommender.judge.facts
@@ -167,7 +174,9 @@ class Finetuning:
             self._lock.release()
 
     def _run(self) -> Manifest:
-        base, made, answers, prompts = prepare(self.workspace, self.settings, self.tools, self.listener)
+        base, made, answers, prompts = prepare(
+            self.workspace, self.settings, self.tools, self.listener, learns=True
+        )  # fmt: skip
         self._keep_to(made)
         runs.update_run(self.workspace, self.run_id, stage="training", split=made.split.to_json())
         cuda = _cuda()
@@ -280,7 +289,8 @@ class Finetuning:
         kept = self.folder / f"gate.{self.settings.quantisation}.json"
         if kept.exists():
             found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-            return found
+            if "fusion" in found:  # else an older release measured
+                return found
         import numpy as np
 
         # As `recommend` would load it: a small quantised model is computed with in F16.
@@ -303,7 +313,6 @@ class Finetuning:
         place = [made.validation.index(row) for row in gate_rows]
         reference = np.array(json.loads((self.folder / REFERENCE).read_text(encoding="utf-8")))
         answers = np.array([float(row.answer == YES) for row in made.validation])
-        recalled = np.array([row.recall for row in made.validation])
         scaling = platt(z["after"], answers)
         found = {
             "parity": {
@@ -313,7 +322,7 @@ class Finetuning:
             "coverage": coverage,
             "seconds": seconds,
             "calibration": scaling.to_json() if scaling else None,
-            "recall_weight": recall_weight(z["after"], recalled, answers),
+            "fusion": fusion(made.validation, z["after"]),
             "questions": made.facts(),
         }
         found = runs.finite(found)
@@ -376,7 +385,7 @@ class Finetuning:
             metrics={key: found[key] for key in keys},
             parity=found["parity"],
             calibration=found["calibration"],
-            fusion={"recall": found["recall_weight"], "learned": made.learned_recall},
+            fusion=found["fusion"],
         )
 
     @contextlib.contextmanager

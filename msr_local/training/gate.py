@@ -71,7 +71,7 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
     What is fitted (calibration, fusion) is measured on the half of the users that it was not fitted on.
     """
     answers = np.array([float(row.answer == YES) for row in rows])
-    recall = np.array([row.recall for row in rows])
+    recall = recalled(rows)
     groups = [row.group for row in rows]
     halves = _halves(groups)
     p_plain = Platt(1.0, 0.0)(after)
@@ -94,6 +94,19 @@ def recall_weight(z: Vector, recall: Vector, answers: Vector) -> float:
     """The weight of recall beside z that foretells the answers best; the untuned one where z tells nothing."""
     on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
     return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL)) if on_z > 1e-6 else RECALL_WEIGHT
+
+
+def recalled(rows: Sequence[Row]) -> Vector:
+    """What recall thought of each row, shape [N]: where it was learned, the learned one."""
+    return np.array([row.recall if row.learned is None else row.learned for row in rows])
+
+
+def fusion(rows: Sequence[Row], z: Vector) -> dict[str, float | None]:
+    """The weight of recall beside z [N], of the hand-set one and of a learned one; None where nothing was learned."""
+    answers = np.array([float(row.answer == YES) for row in rows])
+    by_hand = recall_weight(z, np.array([row.recall for row in rows]), answers)
+    learned = recall_weight(z, recalled(rows), answers) if rows and rows[0].learned is not None else None
+    return {"recall": by_hand, "learned": learned}
 
 
 def _halves(groups: Sequence[str]) -> npt.NDArray[np.bool_]:

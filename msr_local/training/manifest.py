@@ -36,7 +36,7 @@ class Manifest:
     metrics: dict[str, Any]  # "before" and "after" training: {"auc": {"value", "ci95": [low, high]}, …}
     parity: dict[str, Any]
     calibration: dict[str, float] | None  # p = sigmoid(a z + b)
-    fusion: dict[str, Any]  # {"recall": its weight beside the log-odds, "learned": whether recall was learned}
+    fusion: dict[str, Any]  # weights beside the log-odds: "recall" with hand-set weights, "learned" recall
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -92,7 +92,8 @@ class Manifest:
             _value(values["prompts"], template, str, where, "prompts.")
         for key in ("a", "b") if values["calibration"] is not None else ():
             _value(values["calibration"], key, (int, float), where, "calibration.")
-        _value(values["fusion"], "recall", (int, float), where, "fusion.")
+        for key in ("recall", "learned") if values["fusion"].get("learned") is not None else ("recall",):
+            _value(values["fusion"], key, (int, float), where, "fusion.")
         _value(values["settings"], "max_length", int, where, "settings.")
         return cls(**values)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,13 @@ from ..errors import InputError
 from ..evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.asking import ROOMS
 from ..recipe.candidates import Recall
-from ..recipe.learned import Learned
 from ..recipe.recommender import Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
 from ..store.workspace import fingerprint
 from . import rows
 from .points import HARD, Point, negatives, points, slices
-from .recall import LEAST, fitted, held_back
+from .recall import LEAST, held_back, learned_from
 from .rows import NO, YES, Row
 from .settings import Settings
 
@@ -46,7 +45,6 @@ class Questions:
     validation: list[Row]
     split: Split
     folder: Path
-    learned_recall: bool = False  # whether the validation rows have learned recall
 
     def facts(self) -> dict[str, Any]:
         """Counts and token lengths, for people."""
@@ -81,9 +79,10 @@ def _count(part: list[Row]) -> dict[str, int]:
     return {"rows": len(part), "yes": yes, "no": len(part) - yes, "users": len({row.user for row in part})}
 
 
-def questions(recommender: Recommender, settings: Settings) -> Questions:
+def questions(recommender: Recommender, settings: Settings, learn: Callable[[], object] = lambda: None) -> Questions:
     """The sets for `settings`, from the workspace's folder or made now; each question is kept as it is made.
 
+    `learn` may change what the workspace has learned about recall; it is called once it is sure that there is enough.
     Raises `InputError` when the workspace holds too little to train and validate on.
     """
     workspace = recommender.workspace
@@ -95,17 +94,7 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
     except ValueError as error:
         raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
     state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
-    known = part == TRAIN
-    facts = results.learned_recall_facts(workspace)
-    learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST
-    hard = settings.negatives == "hard"
-    asked = [recommender.settings, recommender.preferences.settings, *(["learned recall"] if learns else []),
-             *(["offered"] if hard else [])]  # fmt: skip
-    shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
-    key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
-    folder = workspace.home / "training" / "sets" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    maker = _Maker(recommender, settings, log, texts, cut, folder, learns=learns)
+    known, hard = part == TRAIN, settings.negatives == "hard"
     # At least a block comes before a target: a question without history teaches nothing.
     first, each = min(recommender.recipe.block_size, _FIRST), 1 + settings.ratio
     wanted = {"train": max(1, settings.rows // each), "validation": max(1, settings.validation_rows // each)}
@@ -120,23 +109,33 @@ def questions(recommender: Recommender, settings: Settings) -> Questions:
                 f"({int((part == TEST).sum()):,} are held back for tests): too few. "
                 "Next: ingest more interactions, or a smaller --block-size."
             )
+    learn()
+    facts = results.learned_recall_facts(workspace)
+    learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST // 2
+    asked = [recommender.settings, recommender.preferences.settings]
+    asked += [f"learned recall {results.LEARNED}"] * learns + ["offered"] * hard
+    shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
+    key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
+    folder = workspace.home / "training" / "sets" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    maker = _Maker(recommender, settings, log, texts, cut, folder, learns=learns)
     try:
         with FileLock(folder / "lock", timeout=0):
             made = {name: maker.make(name, found, wanted[name], known) for name, found in chosen.items()}
     except Timeout:
         raise InputError("another process is making these very questions. Next: wait for it.") from None
     for name, rows_made in made.items():
-        if hard and len(rows_made) < _LEAST:
+        if hard and (offered := sum(row.answer == YES for row in rows_made)) * each < _LEAST:
             raise InputError(
-                f"recall would have offered only {sum(row.answer == YES for row in rows_made)} of the items that the "
-                f"{name} users took next: too few for hard questions. Next: --negatives popularity."
+                f"recall would have offered only {offered} of the items that the {name} users took next: too few for "
+                "hard questions. Next: --negatives popularity."
             )
         if len({row.answer for row in rows_made}) < 2:
             raise InputError(
                 f"the {name} users have taken every item there is, so nothing is left for a no. "
                 "Next: ingest the whole catalogue."
             )
-    return Questions(made["train"], made["validation"], cut, folder, learns)
+    return Questions(made["train"], made["validation"], cut, folder)
 
 
 class _Maker:
@@ -186,10 +185,10 @@ class _Maker:
             passed += len(group)
             missing = [point for point in group if (self.log.user_ids[point.user], point.at) not in done]
             if not missing:
+                so_far += len(group)  # where it counts: all of the group were offered
                 continue
             recall = Recall.of_log(self.log, self.texts, before)
-            if self.learns and not training:
-                recall.learned = self._learned(before)
+            learned = self._learned(before, recall) if self.learns and not training else None
             if self.settings.negatives == "hard":
                 quota = passed * wanted // len(chosen) - so_far  # with what earlier groups could not give
                 offered = self._offered(sorted(group, key=turn.__getitem__), recall, known, quota)
@@ -197,12 +196,13 @@ class _Maker:
                 missing = [point for point in missing if point in offered]
             self._summarise(missing)
             for point in sorted(missing, key=lambda point: (point.user, point.at)):
-                yield self._rows(point, recall, known)
+                yield self._rows(point, recall, learned, known)
 
-    def _learned(self, known: Any) -> Learned:
+    def _learned(self, known: Any, recall: Recall) -> Recall:
         """What `recommend` would rank with, had it been learned from the `known` interactions alone."""
-        vectors = self.recommender.vectors.of(self.texts)
-        return fitted(_part(self.log, known), self.texts, vectors, self.recommender.progress)[0]
+        taught, vectors = Recall.of(recall.item_ids, recall.tables), self.recommender.vectors.of(self.texts)
+        taught.learned = learned_from(_part(self.log, known), self.texts, vectors, self.recommender.progress)[0]
+        return taught
 
     def _offered(self, group: list[Point], recall: Recall, known: Any, quota: int) -> set[Point]:
         """The first `quota` points whose item recall would have offered.
@@ -210,9 +210,10 @@ class _Maker:
         Of others no recommendation asks, and to set them against noes that recall likes would teach to distrust it.
         """
         found: set[Point] = set()
-        for point in group:
+        for number, point in enumerate(group):
             if len(found) >= quota:
                 break
+            self.recommender.progress("moments that recall foresaw", number, len(group))
             *seen, target = self._until(point)
             taken = self._taken(point, known) - {target}
             if target in {one.item_id for one in recall.candidates(seen, HARD, exclude=taken)}:
@@ -230,7 +231,7 @@ class _Maker:
         mine = own if self.cut.kind == "users" else known & own
         return {*self._until(point), *(self.log.item_ids[i] for i in self.log.items[mine])}
 
-    def _rows(self, point: Point, recall: Recall, known: Any) -> list[Row]:
+    def _rows(self, point: Point, recall: Recall, learned: Recall | None, known: Any) -> list[Row]:
         user = self.log.user_ids[point.user]
         everything = histories.history(self.recommender.workspace, user)
         there = self._until(point)
@@ -242,7 +243,10 @@ class _Maker:
         rng = random.Random(f"{self.settings.seed} {user} {point.at}")
         others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)
         asked = [(target, YES), *((item_id, NO) for item_id in others)]
-        return [self._row(user, point.at, item_id, answer, summary, history, seen, recall) for item_id, answer in asked]
+        made = [self._row(user, point.at, item_id, answer, summary, history, seen, recall) for item_id, answer in asked]
+        if learned is None:
+            return made
+        return [replace(row, learned=learned.candidate(seen, row.item_id).recall) for row in made]
 
     def _summarise(self, chosen: list[Point]) -> None:
         """Write the summaries that the questions at these points need, side by side."""

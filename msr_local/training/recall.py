@@ -1,13 +1,15 @@
 """Learning recall from a workspace's histories: towers that read, and weights for all of its scores.
 
-Some interactions are held back, one a user: with times, the first new one after a moment, as it will be when a
-recommendation is asked for; without, each user's last. What ranks them best is learned, and used if it ranks those of
-users that it was not learned from better than the hand-set weights do. The towers are then trained again, on all.
+Some interactions are held back, one a user. Where there are times, and users enough who go on after the last tenth has
+begun: the first new one of each from that moment on, as it will be when a recommendation is asked for. Else each user's
+last; then popularity of late is left out, since for most of them it is popularity to come. What ranks these best is
+learned, and used if it ranks those of users that its weights were not fitted on better than the hand-set weights do.
+The towers are then trained again, on all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -20,14 +22,15 @@ from ..evaluation.halves import Half
 from ..evaluation.protocols import Case, Mask
 from ..recipe import fusion, learned, towers
 from ..recipe.asking import Progress
-from ..recipe.candidates import Recall
+from ..recipe.candidates import LATE, Recall
 from ..recipe.learned import READING, Learned
 from ..recipe.recommender import Recommender
 from ..store import histories, results
-from ..store.rows import Log
-from ..store.workspace import fingerprint
+from ..store.rows import LearnedRow, Log
+from ..store.workspace import Workspace, fingerprint
 
 LEAST = 200  # users to learn from: fewer say little about two dozen weights
+_GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
 _MOST = 2000  # users to learn from
 _LISTED = 300  # other items in each user's list
 _MEASURED = 400  # users on whom the gain is measured
@@ -36,27 +39,57 @@ _SEED = 0
 Vectors = npt.NDArray[np.float32]
 
 
-def learn(recommender: Recommender) -> dict[str, Any] | None:
-    """Learn recall from the workspace as it is and keep it; the facts about it, None where there are too few users.
+def worth_learning(workspace: Workspace) -> bool:
+    """Whether there is enough to learn recall from, and far more than what it was learned from last."""
+    facts = results.learned_recall_facts(workspace)
+    if facts and histories.counts(workspace)["interactions"] < _GREW * facts["interactions"]:
+        return False
+    return histories.active_users(workspace) >= LEAST
 
-    `facts["used"]` says whether it was better, so that it ranks from now on. Nothing is learned twice from the same
-    histories, texts and model.
+
+def learn(recommender: Recommender) -> dict[str, Any]:
+    """Learn recall from the workspace as it is and keep it; the facts about it.
+
+    `facts["used"]` says whether it was better than the hand-set weights, so that it ranks from now on; of too few users
+    (`LEAST`) nothing is learned. Nothing is learned twice from the same histories, texts and model.
     """
     workspace = recommender.workspace
     with workspace.snapshot():
         key = fingerprint("learned", results.LEARNED, recommender.revision(), recommender.weights.text_id)
-        if results.learned_recall_key(workspace) == key:
-            return results.learned_recall_facts(workspace)
+        kept = results.learned_recall_facts(workspace)
+        if kept and results.learned_recall_key(workspace) == key:
+            return kept
         log, texts = histories.log(workspace), recommender.texts()
-    if len(held_back(log)[0]) < LEAST:
-        return None
-    vectors = recommender.vectors.of(texts)
-    made, facts = fitted(log, texts, vectors, recommender.progress)
-    if facts["used"]:
-        whole = _towers(log, vectors, np.ones(len(log.items), bool), recommender.progress)
-        made = Learned(whole, made.fusion)
+    users = len(held_back(log)[0])
+    if users < LEAST:
+        facts = {"interactions": len(log.items), "users": users, "used": False}
+        results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
+        return facts
+    made, facts = learned_from(log, texts, recommender.vectors.of(texts), recommender.progress)
     learned.save(workspace, key, made, log.item_ids, facts)
     return facts
+
+
+def told(facts: Mapping[str, Any]) -> str:
+    """The facts in a sentence."""
+    if "ndcg@10" not in facts:
+        return f"Recall goes by hand-set weights: {facts['users']:,} users to learn from are too few (of {LEAST})."
+    ways = facts["ndcg@10"]
+    return (
+        f"NDCG@10 of recall alone, for {facts['measured_users']:,} users that its weights were not fitted on: "
+        f"{ways['learned']:.1%} learned, {ways['hand_set']:.1%} with hand-set weights, which "
+        f"{'it replaces' if facts['used'] else 'stay'}."
+    )
+
+
+def learned_from(
+    log: Log, texts: Sequence[str], vectors: Vectors, progress: Progress = lambda stage, done, total: None
+) -> tuple[Learned, dict[str, Any]]:
+    """What can be learned from a log, the towers from all of it, and the facts as of `fitted`."""
+    made, facts = fitted(log, texts, vectors, progress)
+    if facts["used"]:
+        made = Learned(_towers(log, vectors, np.ones(len(log.items), bool), progress), made.fusion)
+    return made, facts
 
 
 def fitted(
@@ -71,7 +104,7 @@ def fitted(
     trained = _towers(log, vectors, known, progress)
     half = Half(cases, recall, known)
     half = half.among(*protocols.listed(log, cases, recall, _LISTED, _SEED))
-    _score(half, trained, progress)
+    _score(half, trained, kind, progress)
 
     def weighed(some: npt.NDArray[np.bool_]) -> Learned:
         names = tuple(half.scores)
@@ -118,13 +151,14 @@ def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towe
     )  # fmt: skip
 
 
-def _score(half: Half, trained: towers.Towers, progress: Progress) -> None:
+def _score(half: Half, trained: towers.Towers, kind: str, progress: Progress) -> None:
     """Put all scores of recall into the half, and the towers'."""
     rows: dict[str, list[npt.NDArray[np.float64]]] = {}
     for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
         scores = half.recall.features(case.history, items) | {READING: trained(case.history, items)}
         for name, one in scores.items():
-            rows.setdefault(name, []).append(one)
+            if kind == "time" or name not in LATE:
+                rows.setdefault(name, []).append(one)
         progress("recall scores", done, len(half.cases))
     for name, found in rows.items():
         half.keep(name, found)

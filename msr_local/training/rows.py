@@ -33,6 +33,7 @@ class Row:
     image_sha256: str = ""
     dropped: int = 0  # titles that the history lost to fit
     cut: bool = False  # whether descriptions were shortened as well
+    learned: float | None = None  # what a learned recall thought of it, of validation rows
 
     @property
     def group(self) -> str:

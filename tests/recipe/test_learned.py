@@ -48,10 +48,10 @@ def test_recall_is_one_for_the_best_and_the_shares_sum_to_one(seed: int, history
     recall = made(seed)
     found = recall.candidates(history, count)
     assert len(found) == min(count, SIZE - len({*history} - {"unknown"}))
-    assert found[0].recall == 1.0
+    assert found[0].recall == 1.0 or not {*history} - {"unknown"}  # who has no history was not learned from
     for one, after in zip(found, [*found[1:], found[-1]], strict=True):
         assert 0.0 <= after.recall <= one.recall
-        assert set(one.shares) == set(SOURCES) and all(share >= 0 for share in one.shares.values())
+        assert {*one.shares} <= {*SOURCES} and all(share >= 0 for share in one.shares.values())
         assert sum(one.shares.values()) == pytest.approx(1)
         assert recall.candidate(history, one.item_id) == one  # whoever else is asked about
 
@@ -84,7 +84,23 @@ def test_only_a_shortlist_is_weighed_unless_more_are_asked_for(monkeypatch: pyte
 
 def test_without_items_or_history() -> None:
     assert made(2).candidates([f"i{n}" for n in range(SIZE)], 5) == []
-    assert len(made(2).candidates([], 5)) == 5
+    new = made(2)
+    somebody = new.candidates([], 5)
+    new.learned = None
+    assert somebody == new.candidates([], 5)
+
+
+def test_far_below_the_best_the_order_goes_on() -> None:
+    recall = made(0)
+    assert recall.learned is not None
+    steep = {
+        shape: tuple(100 * weight for weight in weights) for shape, weights in recall.learned.fusion.weights.items()
+    }
+    gentle = [one.item_id for one in recall.candidates(["i3"], SIZE)]
+    recall.learned = Learned(recall.learned.towers, Fusion(RECALLED, steep, 0.0))
+    found = recall.candidates(["i3"], SIZE)
+    assert [one.item_id for one in found] == gentle
+    assert sum(one.recall == 0.0 for one in found) > 10
 
 
 def test_kept_and_read_back_it_ranks_the_same(workspace: Workspace) -> None:
@@ -118,16 +134,18 @@ def test_items_in_another_order_keep_their_vectors_and_new_ones_are_the_least_ta
     assert recall.learned.of(recall.item_ids, recall.item_ids) is recall.learned
 
 
-@pytest.mark.parametrize(("tuned_for", "there", "weight"), [(False, False, 3.0), (True, True, 3.0), (False, True, 16.0),
-                                                            (True, False, 16.0)])  # fmt: skip
-def test_a_tuned_weight_of_recall_is_used_with_the_recall_that_it_was_fitted_for(
-    recipe_shop: Shop, tuned_for: bool, there: bool, weight: float
+@pytest.mark.parametrize(
+    ("tuned", "there", "weight"),
+    [((3.0, 5.0), False, 3.0), ((3.0, 5.0), True, 5.0), ((3.0, None), False, 3.0), ((3.0, None), True, 16.0)],
+)
+def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
+    recipe_shop: Shop, tuned: tuple[float, float | None], there: bool, weight: float
 ) -> None:
     recipe_shop.stock("a", "b", "c", "d")
     recipe_shop.take("ada", "a", "b")
     recipe = Recipe(summary=False, caption=False, image=False)
     scorer = Scorer(
-        "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, 3.0, None, recipe.to_json(), "r1", {}, tuned_for
+        "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, tuned[0], None, recipe.to_json(), "r1", {}, tuned[1]
     )
     if there:
         weights = {shape: (0.1,) * len(RECALLED) for shape in SHAPES}

@@ -130,7 +130,7 @@ def test_the_log_is_by_user_and_in_time_order(stocked):
     assert users.flags.c_contiguous and items.flags.c_contiguous
 
 
-def test_the_log_of_an_empty_workspace_are_empty(workspace):
+def test_the_log_of_an_empty_workspace_is_empty(workspace):
     log = histories.log(workspace)
     item_ids, users, items = log.item_ids, log.users, log.items
     assert (item_ids, users.shape, items.shape) == ([], (0,), (0,))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from msr_local.recipe.scoring import RECALL_WEIGHT
-from msr_local.training.gate import agreement, measures, recall_weight, refusals
+from msr_local.training.gate import agreement, fusion, measures, recall_weight, recalled, refusals
 from msr_local.training.rows import NO, YES, Row
 
 
@@ -61,6 +62,23 @@ def test_recall_gets_the_weight_that_foretells_best() -> None:
     assert recall_weight(z, recall, answers) == pytest.approx(6.0, rel=0.15)
     assert recall_weight(-z, recall, answers) == RECALL_WEIGHT  # a model that tells the opposite
     assert recall_weight(z, -recall, answers) == 0.0
+
+
+def test_a_learned_recall_has_a_weight_of_its_own() -> None:
+    rng = np.random.default_rng(3)
+    z, learned = rng.normal(size=4000), rng.random(4000)
+    answers = (rng.random(4000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * learned - 1.5)))).astype(float)
+    by_hand = rows(answers.tolist())  # whose recall is by lot
+    both = [replace(row, learned=float(one)) for row, one in zip(by_hand, learned, strict=True)]
+    assert recalled(by_hand).tolist() == [row.recall for row in by_hand]
+    assert recalled(both).tolist() == learned.tolist()
+    assert fusion(by_hand, z)["learned"] is None
+    found = fusion(both, z)
+    assert found["recall"] == fusion(by_hand, z)["recall"] < 1.0
+    assert found["learned"] == pytest.approx(6.0, rel=0.25)
+    assert (
+        measures(both, z, z, z)["recall"]["auc"]["value"] > 0.7 > measures(by_hand, z, z, z)["recall"]["auc"]["value"]
+    )
 
 
 def test_an_overconfident_model_is_calibrated_on_users_it_was_not_fitted_on() -> None:

@@ -324,6 +324,19 @@ def test_an_interrupted_set_goes_on_and_ends_as_if_nothing_had_happened(
     assert sorted([*first, *second]) == sorted(elsewhere.record.take())  # written side by side: in another order
 
 
+@pytest.mark.parametrize("number", [3, 9, 15])
+def test_interrupted_hard_questions_are_about_the_same_moments(
+    world: World, elsewhere: World, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(module, "HARD", 8)  # of some moments, not of all
+    few = replace(FEW, negatives="hard")
+    with pytest.raises(KeyboardInterrupt):
+        world.ask(few, recipe=BRIEF, progress=stop_at("train questions", number))
+    made, whole = world.ask(few, recipe=BRIEF), elsewhere.ask(few, recipe=BRIEF)
+    assert data(made, "train") == data(whole, "train")
+    assert len(made.train) <= few.rows
+
+
 @pytest.mark.parametrize("patience", [0, 1, 5, 20])
 def test_an_interrupt_inside_a_summary_loses_that_summary_only(world: World, elsewhere: World, patience: int) -> None:
     world.record.patience = patience

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from samples import Ran
 
 from msr_local.catalogue.ingest import ingest
 from msr_local.evaluation.splits import TRAIN, split
-from msr_local.recipe.candidates import Recall
+from msr_local.recipe.candidates import LATE, Recall
 from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import histories, results
@@ -69,7 +70,6 @@ def school(tmp_path_factory: pytest.TempPathFactory, models: Path) -> tuple[Path
         Recommender(workspace, choose(workspace, models / "text.gguf")) as made,
     ):
         facts = recall.learn(made)
-    assert facts is not None
     return folder / "before", folder / "after", facts
 
 
@@ -118,14 +118,16 @@ def test_new_interactions_and_items_are_ranked_by_what_was_learned_before(
         assert "late" in found and set(found) == {f"i{n}" for n in range(FILMS) if n != 3} | {"late"}
         assert results.learned_recall_key(taught) is not None
         again = recall.learn(made)
-        assert again is not None and again["interactions"] == PEOPLE * STEPS + 1
+        assert again["interactions"] == PEOPLE * STEPS + 1
 
 
 def test_few_users_teach_nothing(workspace: Workspace, tmp_path: Path, models: Path) -> None:
     ingest(workspace, *files(tmp_path, fashion(people=recall.LEAST - 1)))
     with Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
-        assert recall.learn(made) is None
-    assert results.learned_recall_facts(workspace) is None
+        facts = recall.learn(made)
+        assert facts == results.learned_recall_facts(workspace)
+        assert not facts["used"] and facts["users"] < recall.LEAST and made.recall.learned is None
+    assert not recall.worth_learning(workspace)
 
 
 def test_what_is_no_better_is_not_used(workspace: Workspace, tmp_path: Path, models: Path) -> None:
@@ -138,7 +140,7 @@ def test_what_is_no_better_is_not_used(workspace: Workspace, tmp_path: Path, mod
     with Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
         before = made.recall.candidates(["i9", "i10"], 20)
         facts = recall.learn(made)
-        assert facts is not None and facts["ndcg@10"]["hand_set"] == 1.0 and not facts["used"]
+        assert facts["ndcg@10"]["hand_set"] == 1.0 and not facts["used"]
         assert made.recall.candidates(["i9", "i10"], 20) == before
 
 
@@ -197,12 +199,11 @@ def test_validation_questions_know_what_was_learned_from_the_training_part_alone
         known = split(log, "order")[1] == TRAIN
         part = Log(log.item_ids, log.user_ids, log.users[known], log.items[known], log.times[known])
         alone = Recall.of_log(log, texts, known)
-        alone.learned = recall.fitted(part, texts, made.vectors.of(texts))[0]
-    assert facts is not None and facts["used"]
-    assert (before.learned_recall, after.learned_recall) == (False, True) and before.folder != after.folder
+        alone.learned = recall.learned_from(part, texts, made.vectors.of(texts))[0]
+    assert facts["used"] and before.folder != after.folder
     assert after.train == before.train
-    told = [row.recall for row in after.validation]
-    assert told != [row.recall for row in before.validation]
+    assert [replace(row, learned=None) for row in after.validation] == before.validation
+    told = [row.learned for row in after.validation]
     seen = {user: [log.item_ids[i] for i in log.items[log.users == n]] for n, user in enumerate(log.user_ids)}
     assert told == [alone.candidate(seen[row.user][: row.at], row.item_id).recall for row in after.validation]
 
@@ -224,9 +225,22 @@ def test_ingest_learns_on_demand(cli: Callable[..., Ran], tmp_path: Path, models
     assert "--learn" not in third.err
 
 
+def test_fewer_users_than_before_unlearn(taught: Workspace, models: Path) -> None:
+    taught.execute("DELETE FROM interactions WHERE user_id > 'u150'")
+    with Recommender(taught, choose(taught, models / "text.gguf")) as made:
+        assert made.recall.learned is not None
+        assert not recall.learn(made)["used"] and made.recall.learned is None
+
+
+def test_popularity_of_late_is_no_part_of_what_is_learned_from_last_interactions() -> None:
+    """For most of them it is popularity to come."""
+    made, facts = recall.fitted(log_of(fashion(people=40)), TEXTS, VECTORS)
+    assert facts["held_back"] == "order" and not {*LATE} & {*made.fusion.names}
+
+
 def test_ingest_says_where_there_is_too_little(cli: Callable[..., Ran], tmp_path: Path, models: Path) -> None:
     paths = files(tmp_path, fashion(people=20))
     done = cli("ingest", *paths, "--learn", "--model", models / "text.gguf", "--json")
-    assert done.code == 0 and json.loads(done.out)["recall"] is None
-    assert "fewer than 200 users" in done.err
+    assert done.code == 0 and not json.loads(done.out)["recall"]["used"]
+    assert "are too few (of 200)" in done.err
     assert "--learn" not in cli("ingest", *paths).err
