@@ -38,7 +38,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "microlens-popular6-sequential": ("microlens", MICROLENS, ["--protocol", "popular6", "--no-questions"]),
     "microlens-popular6-tuned": (
         "microlens", MICROLENS,
-        ["--protocol", "popular6", "--recipe", "history", "--adapter", "microlens", "--users", "200",
+        ["--protocol", "popular6", "--recipe", "history", "--adapter", "microlens", "--users", "100",
          "--validation-users", "100", "--fast"],
     ),
     "microlens-popular6-questions": (

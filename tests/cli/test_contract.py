@@ -196,7 +196,8 @@ def test_doctor(cli: Cli, models: Path, tmp_path: Path) -> None:
     assert blind.code == 2 and {one["check"]: one["state"] for one in blind.json}["projector"] == "warning"
     (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\0\0\0")
     broken = cli("doctor", "--model", tmp_path / "broken.gguf")
-    assert broken.code == 1 and "broken.gguf" in broken.out and "Next" in broken.out + broken.err
+    told = "".join(broken.out.split())  # a long path is broken over lines, and cut
+    assert broken.code == 1 and "test_doctor0/broken" in told and "Next" in told
 
 
 def test_a_reader_that_is_gone_at_once_is_no_error(cli: Cli, shop: tuple[Path, Path]) -> None:

@@ -20,7 +20,7 @@ def log(histories: list[list[int]], items: int, times: bool = False) -> Log:
 def scores(made: Log, history: list[int], *, slow: bool = False) -> tuple[dict[str, np.ndarray], list[str]]:
     """What every baseline says of all items after a history, and the notes."""
     notes: list[str] = []
-    recall = Recall(made.item_ids, made.users, made.items, [f"film {n % 3}" for n in range(len(made.item_ids))])
+    recall = Recall.of_log(made, [f"film {n % 3}" for n in range(len(made.item_ids))])
     known = np.ones(len(made.users), bool)
     found: dict[str, np.ndarray] = {}
     for scorer in baselines.scorers(made, known, recall, seed=0, slow=slow, note=notes.append):

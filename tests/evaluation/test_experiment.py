@@ -14,7 +14,7 @@ from recipe.recipe_shop import Shop, Watched
 from msr_local.errors import InputError
 from msr_local.evaluation import protocols
 from msr_local.evaluation.baselines import TOWERS
-from msr_local.evaluation.experiment import BLEND, FUSED, MODEL, MORE, READ, READING, Experiment, Options
+from msr_local.evaluation.experiment import BLEND, FUSED, LEARNED, MODEL, MORE, READ, READING, Experiment, Options
 from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import runs
@@ -38,12 +38,14 @@ def test_the_document_holds_what_others_rely_on(shop: Shop) -> None:
         assert 0 <= low <= found["metrics"][metric]["value"] <= high <= 1
     names = {"random", "popularity", "recent popularity", "latest popularity", "item-kNN", "best item-kNN", "Markov",
              "text", "best text", "EASE"}  # fmt: skip
-    assert set(found["baselines"]) == {*names, TOWERS, BLEND, MORE, READING, READ, MODEL}
+    assert set(found["baselines"]) == {*names, TOWERS, BLEND, MORE, READING, READ, LEARNED, MODEL}
     assert all(
         set(one) >= {"auc", "hr@5", "mrr@5", "coverage", "mean_popularity"} for one in found["baselines"].values()
     )
     assert 0 <= found["metrics"]["calibration_error"]["value"] <= 1
-    pairs = ((FUSED, BLEND), (READING, TOWERS), (READ, BLEND), (READ, MORE), (FUSED, READ), (FUSED, MODEL))
+    pairs = (
+        (FUSED, BLEND), (READING, TOWERS), (READ, BLEND), (READ, MORE), (LEARNED, BLEND), (FUSED, READ), (FUSED, MODEL)
+    )  # fmt: skip
     assert set(found["tests"]) == {f"{one} - {other}" for one, other in pairs}
     assert 0 < found["tests"][f"{FUSED} - {BLEND}"]["ndcg@10"]["p"] <= 1
 

@@ -66,8 +66,8 @@ def test_recall_gets_the_weight_that_foretells_best() -> None:
 
 def test_a_learned_recall_has_a_weight_of_its_own() -> None:
     rng = np.random.default_rng(3)
-    z, learned = rng.normal(size=4000), rng.random(4000)
-    answers = (rng.random(4000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * learned - 1.5)))).astype(float)
+    z, learned = rng.normal(size=1000), rng.random(1000)
+    answers = (rng.random(1000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * learned - 1.5)))).astype(float)
     by_hand = rows(answers.tolist())  # whose recall is by lot
     both = [replace(row, learned=float(one)) for row, one in zip(by_hand, learned, strict=True)]
     assert recalled(by_hand).tolist() == [row.recall for row in by_hand]
@@ -75,7 +75,7 @@ def test_a_learned_recall_has_a_weight_of_its_own() -> None:
     assert fusion(by_hand, z)["learned"] is None
     found = fusion(both, z)
     assert found["recall"] == fusion(by_hand, z)["recall"] < 1.0
-    assert found["learned"] == pytest.approx(6.0, rel=0.25)
+    assert found["learned"] == pytest.approx(6.0, rel=0.5)
     assert (
         measures(both, z, z, z)["recall"]["auc"]["value"] > 0.7 > measures(by_hand, z, z, z)["recall"]["auc"]["value"]
     )
