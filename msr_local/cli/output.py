@@ -34,6 +34,7 @@ _STAGES = {
     "SASRec": "Training SASRec",
     "GRU4Rec": "Training GRU4Rec",
     "baselines": "Asking the baselines",
+    "moments that recall foresaw": "Looking for what recall foresaw",
     "recall scores": "Scoring lists to learn from",
     "recall gain": "Measuring recall",
     "whole catalogue": "Ranking all items",
