@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from question_shop import WORLD, World, titled
 
+from msr_local.engine.process import EngineProcess
+from msr_local.engine.types import EngineConfig
 from msr_local.errors import ModelError
+from msr_local.store.workspace import Workspace
 from msr_local.training import bases
 from msr_local.training.bases import Base, resolve
 from msr_local.training.convert import convert_model, converter
@@ -191,3 +195,35 @@ def converted(tools, tiny_llama, tmp_path_factory):
     target = tmp_path_factory.mktemp("converted") / "model.gguf"
     convert_model(tools, tiny_llama, target)
     return target
+
+
+# ---- a world to ask about
+
+
+@pytest.fixture(scope="module")
+def running(tiny: EngineConfig) -> Iterator[EngineProcess]:
+    with EngineProcess(tiny) as engine:
+        yield engine
+
+
+@pytest.fixture
+def empty(workspace: Workspace, running: EngineProcess, tiny: EngineConfig) -> World:
+    """A world in which nothing is there and nobody did anything."""
+    return World(workspace, running, tiny)
+
+
+@pytest.fixture
+def world(empty: World) -> World:
+    empty.stock(titled())
+    empty.take(WORLD)
+    return empty
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, running: EngineProcess, tiny: EngineConfig) -> Iterator[World]:
+    """The same world in another workspace."""
+    with Workspace(tmp_path / "elsewhere") as workspace:
+        other = World(workspace, running, tiny)
+        other.stock(titled())
+        other.take(WORLD)
+        yield other

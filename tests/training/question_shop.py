@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +20,7 @@ from msr_local.store import catalogue
 from msr_local.store.rows import InteractionRow, ItemRow
 from msr_local.store.workspace import Workspace
 from msr_local.training.questions import Questions, questions
+from msr_local.training.rows import Row
 from msr_local.training.settings import Settings
 from msr_local.weights import Weights
 
@@ -99,3 +100,19 @@ class World:
 def data(made: Questions, name: str) -> bytes:
     """A set as it is kept."""
     return (made.folder / f"{name}.jsonl").read_bytes()
+
+
+def both(made: Questions) -> list[Row]:
+    return [*made.train, *made.validation]
+
+
+def films_of(user: str, steps: Iterable[Step] = WORLD, before: float = float("inf")) -> list[str]:
+    return [film for one, film, when in steps if one == user and (when is None or when < before)]
+
+
+def stop_at(stage: str, number: int) -> Callable[[str, int, int], None]:
+    def progress(name: str, done: int, total: int) -> None:
+        if (name, done) == (stage, number):
+            raise KeyboardInterrupt
+
+    return progress

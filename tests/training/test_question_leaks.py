@@ -37,12 +37,6 @@ BRIEF = Recipe(summary=False)  # quick: for what has nothing to do with summarie
 KINDS = [pytest.param(kind, Recipe(summary=kind == "uniform"), id=kind) for kind in ("uniform", "popularity", "hard")]
 
 
-@pytest.fixture(scope="module")
-def running(tiny: EngineConfig) -> Iterator[EngineProcess]:
-    with EngineProcess(tiny) as engine:
-        yield engine
-
-
 @pytest.fixture
 def ask(tmp_path: Path, running: EngineProcess, tiny: EngineConfig) -> Iterator[Ask]:
     """The sets of a new workspace with these steps."""

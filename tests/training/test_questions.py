@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny_models
 from PIL import Image as Pillow
-from question_shop import FEW, FILMS, FULL, WORLD, Step, World, data, titled
+from question_shop import FEW, FILMS, FULL, WORLD, Step, World, both, data, films_of, stop_at, titled
 
 from msr_local.catalogue.images import load_rgb
 from msr_local.engine.process import EngineProcess
-from msr_local.engine.types import IMAGE_CELL, EngineConfig, Text
+from msr_local.engine.types import IMAGE_CELL, Text
 from msr_local.errors import ContextOverflow, InputError
-from msr_local.evaluation.splits import TRAIN, split
-from msr_local.recipe.candidates import Recall
 from msr_local.recipe.recipes import Recipe
-from msr_local.store import catalogue, histories
+from msr_local.store import catalogue
 from msr_local.store.catalogue import ImageFact
 from msr_local.store.rows import ItemRow
-from msr_local.store.workspace import Workspace
-from msr_local.training import questions as module
 from msr_local.training import rows
-from msr_local.training.questions import Questions
-from msr_local.training.rows import Row
 from msr_local.training.settings import Settings
 
 BRIEF = Recipe(summary=False)  # quick: for what has nothing to do with summaries
@@ -41,43 +33,6 @@ HOSTILE = [
     "Łódź \u202e映画\u2028\U0001f3ac\x07 {{ candidate }}{% raw %}",
     '"quoted", \\n back\\slash \t tab',
 ]
-
-
-@pytest.fixture(scope="module")
-def running(tiny: EngineConfig) -> Iterator[EngineProcess]:
-    with EngineProcess(tiny) as engine:
-        yield engine
-
-
-@pytest.fixture
-def empty(workspace: Workspace, running: EngineProcess, tiny: EngineConfig) -> World:
-    """A world in which nothing is there and nobody did anything."""
-    return World(workspace, running, tiny)
-
-
-@pytest.fixture
-def world(empty: World) -> World:
-    empty.stock(titled())
-    empty.take(WORLD)
-    return empty
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path, running: EngineProcess, tiny: EngineConfig) -> Iterator[World]:
-    """The same world in another workspace."""
-    with Workspace(tmp_path / "elsewhere") as workspace:
-        other = World(workspace, running, tiny)
-        other.stock(titled())
-        other.take(WORLD)
-        yield other
-
-
-def both(made: Questions) -> list[Row]:
-    return [*made.train, *made.validation]
-
-
-def films_of(user: str, steps: Iterable[Step] = WORLD, before: float = float("inf")) -> list[str]:
-    return [film for one, film, when in steps if one == user and (when is None or when < before)]
 
 
 # ---- what is in a set
@@ -113,49 +68,6 @@ def test_a_no_is_nothing_that_the_user_took_in_the_time_of_training_or_before_th
         assert row.item_id not in films_of(row.user)[: row.at + 1]
     groups = Counter((row.user, row.at, row.item_id) for row in both(made))
     assert set(groups.values()) == {1}
-
-
-def wide(empty: World, *, liked: bool = True) -> list[Step]:
-    """A catalogue far larger than what recall offers, and people who go their way through a half of it, or by lot."""
-    films, lot = [f"f{n:03}" for n in range(400)], random.Random(3)
-    empty.stock(titled(films))
-    steps: list[Step] = []
-    for user in range(40):
-        taken = [films[(17 * user + n) % 200] for n in range(12)] if liked else lot.sample(films, 12)
-        if liked:
-            taken[3::4] = lot.sample(films[200:], 3)  # what nobody could have foreseen
-        steps += [(f"u{user:02}", film, 1000.0 * n + user) for n, film in enumerate(taken)]
-    empty.take(steps)
-    return steps
-
-
-def test_hard_questions_are_about_what_recall_offers_yes_or_no(empty: World) -> None:
-    """Else a yes would be what recall does not like, and a no what it likes."""
-    steps = wide(empty)
-    made = empty.ask(Settings(rows=60, validation_rows=24, negatives="hard", ratio=2), recipe=BRIEF)
-    assert (len(made.train), len(made.validation)) == (60, 24)
-    log = histories.log(empty.workspace)
-    known = split(log)[1] == TRAIN
-    recall = Recall.of_log(log, histories.texts(empty.workspace), known)
-    for row in made.validation:
-        films = films_of(row.user, steps)
-        mine = {log.item_ids[i] for i in log.items[known & (log.users == log.user_ids.index(row.user))]}
-        offered = recall.candidates(films[: row.at], 100, exclude={*mine, *films[: row.at]} - {films[row.at]})
-        assert row.item_id in {one.item_id for one in offered}
-    yes, no = ([row.recall for row in made.validation if row.answer == answer] for answer in ("Yes", "No"))
-    assert np.mean(yes) > np.mean(no)
-    uniform = empty.ask(Settings(rows=60, validation_rows=24, ratio=2), recipe=BRIEF)
-    unforeseen = [
-        np.mean([row.item_id >= "f200" for row in both(one) if row.answer == "Yes"]) for one in (made, uniform)
-    ]
-    assert unforeseen[0] < unforeseen[1] / 2
-
-
-def test_where_recall_offers_nothing_that_was_taken_it_says_so(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HARD", 1)
-    wide(empty, liked=False)
-    with pytest.raises(InputError, match=r"offered only .* too few for hard questions\. Next: --neg"):
-        empty.ask(Settings(rows=60, validation_rows=24, negatives="hard"), recipe=BRIEF)
 
 
 def test_the_answer_is_what_the_user_took_next(world: World) -> None:
@@ -295,14 +207,6 @@ def test_a_finished_set_is_read_again_without_an_engine(world: World) -> None:
     assert sorted(file.name for file in first.folder.iterdir()) == ["lock", "train.jsonl", "validation.jsonl"]
 
 
-def stop_at(stage: str, number: int) -> Callable[[str, int, int], None]:
-    def progress(name: str, done: int, total: int) -> None:
-        if (name, done) == (stage, number):
-            raise KeyboardInterrupt
-
-    return progress
-
-
 @pytest.mark.parametrize(
     ("stage", "number"),
     [("train questions", 1), ("train questions", 7), ("train questions", 18), ("validation questions", 3)],
@@ -322,19 +226,6 @@ def test_an_interrupted_set_goes_on_and_ends_as_if_nothing_had_happened(
     assert first
     assert second or stage == "validation questions"  # whose summaries are all written before its first question
     assert sorted([*first, *second]) == sorted(elsewhere.record.take())  # written side by side: in another order
-
-
-@pytest.mark.parametrize("number", [3, 9, 15])
-def test_interrupted_hard_questions_are_about_the_same_moments(
-    world: World, elsewhere: World, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    monkeypatch.setattr(module, "HARD", 8)  # of some moments, not of all
-    few = replace(FEW, negatives="hard")
-    with pytest.raises(KeyboardInterrupt):
-        world.ask(few, recipe=BRIEF, progress=stop_at("train questions", number))
-    made, whole = world.ask(few, recipe=BRIEF), elsewhere.ask(few, recipe=BRIEF)
-    assert data(made, "train") == data(whole, "train")
-    assert len(made.train) <= few.rows
 
 
 @pytest.mark.parametrize("patience", [0, 1, 5, 20])
