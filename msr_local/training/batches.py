@@ -141,7 +141,7 @@ class Collator:
             segments[number, : len(line.ids)] = torch.tensor(line.segments)
         batch: dict[str, Any] = {"position_ids": positions, "attention_mask": (segments >= 0).long()}
         if self.share:
-            batch["attention_mask"] = _tree_mask(segments)
+            batch["attention_mask"] = _tree_mask(segments.to(self.device))
         if (ids == IMAGE_CELL).any():
             batch["pixel_values"] = self._pictures(groups)
             ids[ids == IMAGE_CELL] = self.image_token
@@ -196,10 +196,11 @@ def _tree_mask(segments: torch.Tensor) -> torch.Tensor:
     """Who sees whom, as booleans of shape [B, 1, T, T]: what comes before, in the common part or one's own."""
     import torch
 
-    size = segments.shape[1]
-    before = torch.ones(size, size, dtype=torch.bool).tril()
+    size, device = segments.shape[1], segments.device
+    before = torch.ones(size, size, dtype=torch.bool, device=device).tril()
     own = segments[:, None, :] == segments[:, :, None]
-    return ((before & (own | (segments[:, None, :] == 0))) | torch.eye(size, dtype=torch.bool))[:, None]
+    itself = torch.eye(size, dtype=torch.bool, device=device)
+    return ((before & (own | (segments[:, None, :] == 0))) | itself)[:, None]
 
 
 def answer_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:

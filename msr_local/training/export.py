@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,11 @@ from .rows import Row
 
 LORA, MERGED, REFERENCE = "lora", "merged", "reference.json"
 ADAPTER_GGUF = "adapter.gguf"
+# As the engine's child: it finds the same packages as we do, and nothing in the current folder.
+_APART = (
+    "import pickle, sys; sys.path[:] = sys.argv[1:]; "
+    "from msr_local.training.export import merge; merge(*pickle.load(sys.stdin.buffer))"
+)
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "README.md", ".*")
 
 
@@ -46,6 +55,24 @@ def merge(run: Path, base: Base, gate: Sequence[Row], collator: Collator) -> Non
             # Tokenizer, chat template and picture settings are the base's; so is the configuration of the weights.
             if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHTS):
                 shutil.copyfile(file, part / file.name)
+
+
+def merge_unpatched(run: Path, base: Base, gate: Sequence[Row], collator: Collator) -> None:
+    """`merge`, in a process of its own if this one has imported Unsloth: that rewrites transformers' models for good.
+
+    Raises `ModelError` with the last words of that process.
+    """
+    if "unsloth" not in sys.modules:
+        merge(run, base, gate, collator)
+        return
+    path = (os.path.abspath(place) for place in sys.path if place)  # noqa: PTH100
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _APART, *path], input=pickle.dumps((run, base, gate, collator)),
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        raise ModelError(f"the adapter cannot be merged into {base.name}: {said}. Next: --resume.")
 
 
 def to_gguf(run: Path, base: Base, tools: Callable[[], Path], quantisation: str, say: Callable[[str], None]) -> Path:

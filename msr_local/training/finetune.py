@@ -41,7 +41,7 @@ from .backends import Backend, choose_backend, config_of, load_trainable
 from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
 from .convert import written_whole
-from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge, save_lora, to_gguf
+from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge_unpatched, save_lora, to_gguf
 from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
 from .manifest import Manifest
 from .questions import Questions, questions
@@ -184,14 +184,14 @@ class Finetuning:
         collator = Collator(answers, pixels_of(base.folder), config_of(base.folder).get("image_token_id"))
         if not (self.folder / LORA).exists():
             # Unsloth's fast attention on a GPU takes no masks of our own.
-            there = replace(collator, share=not cuda, device="cuda" if cuda else "cpu")
+            there = replace(collator, share=not cuda or backend.name == "peft", device="cuda" if cuda else "cpu")
             self._train(base, backend, made, there)
         self._stage("export")
         gate_rows = _spread(made.validation, GATE_ROWS)
         if not (self.folder / MERGED).exists() and not (self.folder / "merged.f16.gguf").exists():
             self.listener.note("Merging the adapter into its base.")
             with self._quiet():
-                merge(self.folder, base, gate_rows, collator)
+                merge_unpatched(self.folder, base, gate_rows, collator)
         quantisation = self.settings.quantisation
         merged = to_gguf(
             self.folder, base, self.tools, quantisation, lambda what: self.listener.note(f"Export: {what}.")

@@ -26,6 +26,7 @@ from .settings import Settings
 _WHOLE = "whole"  # marks a checkpoint that was written to its end
 _EVALUATIONS = 4  # by default, in a run
 _WARM_UP = 0.1  # share of the steps
+_ASKED = 8  # questions that an evaluation asks at once, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def train(
         report_to=[],
         disable_tqdm=True,
         log_level="error",
-        dataloader_pin_memory=cuda,
+        dataloader_pin_memory=False,  # the collator has put them where the model is
     )
     trainer = _Trainer(
         model=model,
@@ -101,7 +102,7 @@ def train(
         eval_dataset=_Items(validation),
         callbacks=[EarlyStoppingCallback(settings.patience), _Marker(), _Reporter(report, groups)],
     )
-    trainer.ranking = settings.loss == "ranking"
+    trainer.ranking, trainer.asked = settings.loss == "ranking", max(_ASKED, settings.batch)
     trainer.model_accepts_loss_kwargs = False  # our loss is a mean over rows, not over tokens
     trainer.train(resume_from_checkpoint=_last_whole(folder))
     best = trainer.state.best_model_checkpoint
@@ -145,7 +146,7 @@ class _Items(torch.utils.data.Dataset[Any]):
 class _Trainer(Trainer):
     """The loss is on the answer alone, and with `ranking` on its rank too; an evaluation is the AUC of p(yes)."""
 
-    ranking = False
+    ranking, asked = False, _ASKED
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -161,7 +162,7 @@ class _Trainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         rows = self.eval_dataset.items
         with self.compute_loss_context_manager():
-            z = log_odds(self.model, rows, self.data_collator)
+            z = log_odds(self.model, rows, self.data_collator, self.asked)
         answers = np.array([float(row.answer == YES) for row in rows])
         estimate = auc_estimate(z, answers, [row.group for row in rows])
         metrics = {"eval_auc": estimate.value, "eval_auc_low": estimate.low, "eval_auc_high": estimate.high}

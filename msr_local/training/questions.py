@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from ..errors import InputError
 from ..evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.asking import ROOMS
-from ..recipe.candidates import Recall
+from ..recipe.candidates import Candidate, Recall
 from ..recipe.recommender import Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
@@ -242,11 +242,14 @@ class _Maker:
         taken = self._taken(point, known)
         rng = random.Random(f"{self.settings.seed} {user} {point.at}")
         others = negatives(self.settings.negatives, self.settings.ratio, recall, seen, taken, rng)
-        asked = [(target, YES), *((item_id, NO) for item_id in others)]
-        made = [self._row(user, point.at, item_id, answer, summary, history, seen, recall) for item_id, answer in asked]
+        items = np.array([recall.index[item_id] for item_id in (target, *others)], np.int32)
+        answers = [YES, *(NO for _ in others)]
+        asked = zip(recall.described(seen, items), answers, strict=True)
+        made = [self._row(user, point.at, candidate, answer, summary, history) for candidate, answer in asked]
         if learned is None:
             return made
-        return [replace(row, learned=learned.candidate(seen, row.item_id).recall) for row in made]
+        scores = [candidate.recall for candidate in learned.described(seen, items)]
+        return [replace(row, learned=score) for row, score in zip(made, scores, strict=True)]
 
     def _summarise(self, chosen: list[Point]) -> None:
         """Write the summaries that the questions at these points need, side by side."""
@@ -262,17 +265,15 @@ class _Maker:
         return self.recommender.preferences.chain(user, history, past=True)[-1].summary
 
     def _row(
-        self, user: str, at: int, item_id: str, answer: str, summary: str, history: list[Interaction],
-        seen: list[str], recall: Recall,
-    ) -> Row:  # fmt: skip
-        candidate = recall.candidate(seen, item_id)
+        self, user: str, at: int, candidate: Candidate, answer: str, summary: str, history: list[Interaction]
+    ) -> Row:
         asked = self.recommender.ask(candidate, summary, history)
         cut, question = self.recommender.fitted(asked.item, asked.evidence, self.settings.max_length)
         prefix, suffix = rows.parts_of(question, asked.item.image)
         return Row(
             user=user,
             at=at,
-            item_id=item_id,
+            item_id=candidate.item_id,
             answer=answer,
             prefix=prefix,
             suffix=suffix,

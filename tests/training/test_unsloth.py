@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,6 +123,39 @@ def test_from_histories_to_a_recommender_through_unsloth(
     answer = cli("recommend", "u0", "--threads", 1, "-k", 4, "--candidates", 4, "--json")
     assert answer.code == 0, answer.err
     assert answer.json["model"]["adapter"] == "sloth" and len(answer.json["items"]) == 4
+
+
+@needs_peft
+def test_after_unsloth_the_merge_is_made_where_transformers_is_itself(
+    llama_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unsloth rewrites transformers' models: on a GPU, a plain model on the CPU fails in the same process."""
+    from msr_local.training.backends import Backend, load_trainable
+    from msr_local.training.batches import Answers, Collator
+    from msr_local.training.export import LORA, MERGED, REFERENCE, merge_unpatched, save_lora
+    from msr_local.training.rows import Row
+    from msr_local.training.settings import Settings
+
+    ids = [(5, 6, 7, 8), (5, 6, 9)]
+    gate = [Row("ada", 3, f"i{n}", "Yes", (("text", "p"),), (), some, 0.5) for n, some in enumerate(ids)]
+    collator = Collator(Answers(10, 11, (10,), (11,)), None, None)
+    lora = load_trainable(Backend("peft", ""), llama_base.folder, Settings(rank=4, alpha=8), cuda=False)
+    runs = [tmp_path / name for name in ("here", "apart")]
+    for run in runs:
+        run.mkdir()
+        save_lora(lora, run)
+    merge_unpatched(runs[0], llama_base, gate, collator)
+    monkeypatch.setitem(sys.modules, "unsloth", object())  # type: ignore[arg-type]
+    monkeypatch.setattr("msr_local.training.export.merge", None)  # not in this process
+    merge_unpatched(runs[1], llama_base, gate, collator)
+    here, apart = (json.loads((run / REFERENCE).read_text()) for run in runs)
+    assert len(here) == 2 and here == pytest.approx(apart, abs=1e-5)
+    weights = [(run / MERGED / "model.safetensors").read_bytes() for run in runs]
+    assert weights[0] == weights[1]
+
+    shutil.rmtree(runs[1] / LORA)
+    with pytest.raises(ModelError, match=r"cannot be merged into .*adapter_config.json.*Next: --resume"):
+        merge_unpatched(runs[1], llama_base, gate, collator)
 
 
 def from_peft(base: Path, folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
