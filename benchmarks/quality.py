@@ -41,6 +41,10 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
         ["--protocol", "popular6", "--recipe", "history", "--adapter", "microlens", "--users", "100",
          "--validation-users", "100", "--fast"],
     ),
+    "microlens-popular6-shipped": (  # the recommender that comes with msr-local has seen MicroLens' training users
+        "microlens", MICROLENS,
+        ["--protocol", "popular6", "--recipe", "history", "--users", "150", "--validation-users", "100", "--fast"],
+    ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
         ["--protocol", "popular6", "--recipe", "history", "--adapter", "none", "--users", "100",

@@ -39,6 +39,10 @@ _DRIFT = (
     "new taste named within a block", "new taste named within two blocks", "new taste first after two blocks",
     "faded taste not first after two blocks", "summaries that name what is nowhere", "summaries copied whole",
 )  # fmt: skip
+_CATALOGUES = {"shop": "the drawn shop", "movielens": "MovieLens", "movietweetings": "MovieTweetings",
+               "microlens": "MicroLens"}  # fmt: skip
+_KINDS = {"uniform": "noes drawn evenly", "hard": "noes that recall offers",
+          "summaries": "noes that recall offers, with summaries"}  # fmt: skip
 
 
 def metrics(name: str) -> dict[str, Any]:
@@ -91,15 +95,19 @@ def sources() -> str:
 
 
 def questions() -> str:
-    """AUC over the recommender's validation questions: of its own log-odds, of recall, and of both."""
+    """AUC over the recommender's validation questions: of its own log-odds, and of recall."""
     found = metrics("recommender")
-    names = {"before": "untuned log-odds", "after": "log-odds of the shipped adapter", "recall": "recall alone",
-             "fused": "shipped adapter, fused with recall"}  # fmt: skip
+    names = {"after": "shipped", "recall": "recall"}
+    left_out = found["AUC of one trained without them"]
     rows = []
-    for key, name in names.items():
-        auc = found[key]["auc"]
-        rows.append([name, "{:.3f} [{:.3f}, {:.3f}]".format(auc["value"], *auc["ci95"])])
-    return _table(["validation questions", "AUC [95%]"], rows)
+    for place, measured in found["questions"].items():
+        catalogue, kind = place.split()
+        aucs = ("{:.3f} [{:.3f}, {:.3f}]".format(one["value"], *one["ci95"])
+                for one in (measured[key]["auc"] for key in names))  # fmt: skip
+        others = ("" if one is None else f"{one:.3f}" for one in (measured["untuned"], left_out.get(place)))
+        rows.append([f"{_CATALOGUES[catalogue]}, {_KINDS[kind]}", str(measured["rows"]), *others, *aucs])
+    head = ["validation questions", "", "untuned", "never seen", *(f"{name} [95%]" for name in names.values())]
+    return _table(head, rows)
 
 
 def shoppers() -> str:

@@ -2,7 +2,7 @@
 
 python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json work/eyes/parity.json
 cd work/summariser && python -m embedded.ship summariser --work . --metrics tuned=t.json untuned=u.json rule=r.json
-python -m embedded.ship recommender --home work/shop/home --metrics shoppers=work/shop-measured.json
+python -m embedded.ship recommender --metrics shoppers=work/shop-measured.json
 
 What is measured is measured with what is shipped: ship first without --metrics, measure, and ship again with them.
 """
@@ -26,7 +26,7 @@ from . import assemble
 from .language import language_folder
 
 ADAPTERS = Path(__file__).parents[1] / "adapters"
-_VERSIONS = ("msr-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "pillow")
+VERSIONS = ("msr-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "pillow")
 _MADE = {"eyes": "mmproj.gguf", "captioner": "captioner.gguf", "summariser": "summariser.gguf"}  # in --work
 _TOLD = {
     "eyes": {
@@ -73,7 +73,7 @@ def manifest(name: str, file: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         "commands": told["commands"],
         "metrics": metrics,
         "licence": "apache-2.0",
-        "versions": {package: importlib.metadata.version(package) for package in _VERSIONS},
+        "versions": {package: importlib.metadata.version(package) for package in VERSIONS},
     }  # fmt: skip
 
 
@@ -89,22 +89,13 @@ def ship(name: str, file: Path, metrics: dict[str, Any]) -> None:
     print(f"{ADAPTERS / name}: {sum(one.stat().st_size for one in (ADAPTERS / name).iterdir()):,} bytes")
 
 
-def recommender(home: Path, name: str, metrics: dict[str, Any]) -> None:
-    """Ship the run-time adapter `name` that `msr-local finetune` registered in the workspace `home`."""
-    source = home / "adapters" / name
-    document = json.loads((source / FILE_NAME).read_text(encoding="utf-8"))
-    entry = document["files"]["adapter"]
-    document["files"] = {"adapter": entry}
-    document["base"] |= {"package": embedded.PACKAGE, "version": embedded.version(), "model": embedded.PACKAGE}
+def recommender(metrics: dict[str, Any]) -> None:
+    """Add what was measured with the shipped recommender to its manifest; `embedded.recommender` made the rest."""
+    place = ADAPTERS / "recommender" / FILE_NAME
+    document = json.loads(place.read_text(encoding="utf-8"))
     document["metrics"] |= metrics
-    document["data"] = ["the drawn catalogue with its training shoppers (python -m embedded.shop)"]
-    document["commands"] = ["python -m embedded.shop write", "msr-local ingest", "msr-local finetune (see settings)"]
-    target = ADAPTERS / "recommender"
-    with written_whole(target) as part:
-        part.mkdir()
-        shutil.copyfile(source / entry["file"], part / entry["file"])
-        (part / FILE_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
+    with written_whole(place) as part:
+        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -114,8 +105,6 @@ def main() -> None:
     parser.add_argument(
         "--metrics", nargs="+", default=[], metavar="[NAME=]FILE", help="JSON for the manifest, as it is or as NAME"
     )
-    parser.add_argument("--home", type=Path, help="a workspace with a finetuned recommender")
-    parser.add_argument("--name", default="shop")
     arguments = parser.parse_args()
     metrics: dict[str, Any] = {}
     for one in arguments.metrics:
@@ -124,7 +113,7 @@ def main() -> None:
         metrics |= {key: found} if key else found
     for part in arguments.parts:
         if part == "recommender":
-            recommender(arguments.home, arguments.name, metrics)
+            recommender(metrics)
             continue
         file = arguments.work / _MADE[part]
         if part == "eyes":

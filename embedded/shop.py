@@ -1,12 +1,9 @@
-r"""The drawn shop as training data for the shipped recommender, and how well that does on shoppers it never saw.
+"""The drawn shop as training data for the shipped recommender, and how well that does on shoppers it never saw.
 
-python -m embedded.shop write work/shop           # the catalogue, and the training shoppers' purchases
-msr-local --home work/shop/home ingest work/shop/items.csv work/shop/interactions.csv
-msr-local --home work/shop/home finetune --rows 400 --ratio 3 --negatives hard --loss ranking --validation-rows 96 \
-    --epochs 1 --rank 8 --alpha 16 --name shop
-python -m embedded.ship recommender --home work/shop/home --name shop
-python -m embedded.shop measure work/shop-test > work/shop-measured.json    # held-out shoppers
-python -m embedded.ship recommender --home work/shop/home --name shop --metrics shoppers=work/shop-measured.json
+    python -m embedded.shop write work/recommender/shop-data    # the catalogue, and the training shoppers' purchases
+    python -m embedded.shop measure work/shop-test > work/shop-measured.json    # held-out shoppers
+
+What is trained on it and on other catalogues: `embedded.recommender`.
 """
 
 from __future__ import annotations

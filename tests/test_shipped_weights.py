@@ -42,7 +42,7 @@ def test_each_part_says_what_it_is_made_of_and_fits(workspace: Workspace, name: 
 def test_all_are_used_unless_something_else_is_chosen(workspace: Workspace) -> None:
     weights = choose(workspace)
     assert set(weights.config.adapters) == {"caption", "summary", "score"} and weights.config.projector
-    assert weights.scorer is not None and weights.scorer.name == "shop"
+    assert weights.scorer is not None and weights.scorer.name == "general"
 
 
 def test_together_they_are_small() -> None:

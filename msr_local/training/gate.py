@@ -79,7 +79,9 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
     for half in (halves, ~halves):
         scaling = platt(after[half], answers[half])
         p_fitted[~half] = scaling(after[~half]) if scaling else p_plain[~half]
-        fused[~half] = after[~half] + recall_weight(after[half], recall[half], answers[half]) * recall[~half]
+        both = after + recall_weight(after[half], recall[half], answers[half]) * recall
+        scaling = platt(both[half], answers[half])  # the halves have weights of their own: made comparable
+        fused[~half] = (scaling or Platt(1.0, 0.0))(both[~half])
     scores = {"before": before, "after": after, "merged": merged, "recall": recall, "fused": fused}
     return {
         **{name: {"auc": auc_estimate(values, answers, groups).to_json()} for name, values in scores.items()},

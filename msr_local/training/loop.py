@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from .settings import Settings
 _WHOLE = "whole"  # marks a checkpoint that was written to its end
 _EVALUATIONS = 4  # by default, in a run
 _WARM_UP = 0.1  # share of the steps
+_WINDOW = 32  # batches whose groups are sorted by length together
 _ASKED = 8  # questions that an evaluation asks at once, at least
 
 
@@ -143,10 +144,40 @@ class _Items(torch.utils.data.Dataset[Any]):
         return self.items[index]
 
 
+class AlikeLengths(torch.utils.data.Sampler[int]):
+    """All groups once a pass, in an order of its own, those of a batch about equally long: little is padding."""
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        draw = np.random.default_rng([self.seed, self.epoch])
+        order = draw.permutation(len(self.lengths)).tolist()
+        batches: list[list[int]] = []
+        for start in range(0, len(order), _WINDOW * self.batch):
+            some = sorted(order[start : start + _WINDOW * self.batch], key=self.lengths.__getitem__)
+            batches += [some[at : at + self.batch] for at in range(0, len(some), self.batch)]
+        whole = [batch for batch in batches if len(batch) == self.batch]
+        for place in draw.permutation(len(whole)):
+            yield from whole[place]
+        yield from (index for batch in batches if len(batch) < self.batch for index in batch)
+
+
 class _Trainer(Trainer):
     """The loss is on the answer alone, and with `ranking` on its rank too; an evaluation is the AUC of p(yes)."""
 
     ranking, asked = False, _ASKED
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> AlikeLengths:
+        groups = (train_dataset or self.train_dataset).items
+        lengths = [sum(len(row.ids) for row in group) for group in groups]
+        return AlikeLengths(lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -100,3 +100,15 @@ def test_noise_stays_noise() -> None:
     for name in ("after", "recall", "fused"):
         low, high = found[name]["auc"]["ci95"]
         assert low < 0.5 < high
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 5])
+def test_both_together_are_not_worse_for_the_halves_having_weights_of_their_own(seed: int) -> None:
+    """Of few questions the two weights come out far apart, and sums of different scales cannot be ranked together."""
+    rng = np.random.default_rng(seed)
+    answers = (np.arange(120) % 4 == 0).astype(float)
+    z = answers + rng.normal(-2, 1, 120)
+    same = 0.7 + 0.05 * (z + rng.normal(0, 0.05, 120))  # nearly what z says, so that any weight is as good
+    seen = [replace(row, recall=float(recall)) for row, recall in zip(rows(answers), same, strict=True)]
+    found = measures(seen, z, z, z)
+    assert found["fused"]["auc"]["value"] == pytest.approx(found["after"]["auc"]["value"], abs=0.03)
