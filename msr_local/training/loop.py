@@ -154,6 +154,7 @@ class AlikeLengths(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
+        """The trainer says which pass begins."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
