@@ -57,7 +57,9 @@ _TASKS = ("rows", "train", "ship")
 _RATIO = 7  # noes for each yes
 _TIMES = {"summaries": 4}  # how often a kind of question is seen in a pass: these are fewest, and the default recipe's
 _MEASURED = 50  # validation moments of a kind that the engine is asked about before shipping
-_ASKED = Settings(ratio=_RATIO, loss="ranking", recipe="history", validation_rows=100 * (1 + _RATIO))
+_ASKED = Settings(
+    ratio=_RATIO, loss="ranking", recipe="history", validation_rows=100 * (1 + _RATIO), dropout=0.05, accumulation=1
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,6 @@ def kept(path: Path) -> tuple[dict[tuple[str, str], tuple[list[Row], list[Row]]]
 def train(arguments: argparse.Namespace) -> None:
     """Write WORK/NAME/lora, and what it did to AUC and to the rank of what was taken in WORK/NAME/trained.json."""
     import torch
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     from msr_local.training.loop import Progress
     from msr_local.training.loop import train as fit
@@ -174,16 +174,11 @@ def train(arguments: argparse.Namespace) -> None:
     validation = [row for _, some in chosen.values() for row in some]
     settings = replace(
         _ASKED, rank=arguments.rank, alpha=2 * arguments.rank, learning_rate=arguments.lr, epochs=arguments.epochs,
-        dropout=arguments.dropout, batch=arguments.batch, accumulation=arguments.accumulation,
-        eval_every=arguments.eval_every,
+        batch=arguments.batch,
     )  # fmt: skip
     base = bases.resolve(None, converter)
     cuda = torch.cuda.is_available()
     model = load_trainable(Backend("peft", "asked for"), base.folder, settings, cuda=cuda)
-    if arguments.after:
-        set_peft_model_state_dict(
-            model, load_file(arguments.work / arguments.after / LORA / "adapter_model.safetensors")
-        )
     collator = Collator(answers, None, None, device="cuda" if cuda else "cpu")
 
     def measured() -> dict[str, Any]:
@@ -209,7 +204,7 @@ def train(arguments: argparse.Namespace) -> None:
     machine = torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores"
     document = {
         "machine": machine, "seconds": seconds, "seconds a step": float(np.median(np.diff(moments))),
-        "rows": len(rows), "without": arguments.without, "went on from": arguments.after,
+        "rows": len(rows), "without": arguments.without,
         "settings": settings.to_json(), **done, "before": before, "after": measured(),
     }  # fmt: skip
     (folder / "trained.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -347,14 +342,10 @@ def main() -> None:
     parser.add_argument("--name", default="all")
     parser.add_argument("--without", nargs="*", default=[], metavar="CATALOGUE")
     parser.add_argument("--unseen", metavar="NAME", help="one that was trained --without something, to be told of")
-    parser.add_argument("--after", metavar="NAME", help="go on from the LoRA of this name")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--epochs", type=float, default=2.0)
-    parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--batch", type=int, default=32 * (1 + _RATIO))
-    parser.add_argument("--accumulation", type=int, default=1)
-    parser.add_argument("--eval-every", type=int)
     arguments = parser.parse_args()
     if arguments.task == "train":
         train(arguments)
