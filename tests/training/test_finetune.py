@@ -373,7 +373,7 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(
 MOMENTS = {
     "training": ["step:2", "saving:4", "step:7", "step:11", "before:training.finetune:save_lora"],
     "export": [
-        "before:training.finetune:merge",
+        "before:training.finetune:merge_unpatched",
         "after:training.export:log_odds",
         "before:training.export:convert_adapter",
         "after:training.export:convert_adapter",
