@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -185,6 +186,12 @@ def test_everything_public_has_a_docstring(module):
         return  # an empty __init__.py
     bare = {where for where, node in public(module) if not ast.get_docstring(node)}  # type: ignore[arg-type]
     assert bare == set()
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by it: the second of a pair stops the whole run, and a run of either alone says nothing."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("module", MODULES)
