@@ -57,6 +57,11 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "movietweetings-temporal": ("movietweetings", TWEETINGS, ["--protocol", "temporal", "--full"]),
     "movietweetings-popular-negatives": ("movietweetings", TWEETINGS, ["popularity", "--protocol", "temporal"]),
     "movielens-last": ("movielens", MOVIELENS, ["--protocol", "last", "--split", "order", "--full"]),
+    "movielens-last-shipped": (  # the recommender that comes with msr-local has seen MovieLens' training interactions
+        "movielens", MOVIELENS,
+        ["--protocol", "last", "--split", "order", "--full", "--recipe", "history", "--candidates", "20",
+         "--validation-users", "200", "--fast"],
+    ),
     "movielens-popular-negatives": ("movielens", MOVIELENS, ["popularity", "--protocol", "last", "--split", "order"]),
 }  # fmt: skip
 # What `finetune` makes for a name before it is evaluated: an adapter called like the workspace.

@@ -63,7 +63,7 @@ def ingest(
         raise InputError(f"{item_file}: one file cannot be both. Next: give the items and the interactions apart.")
     known = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
     mappings = _share(mapping, known) if mapping else {file: {} for file in known}
-    pictures = _Pictures(item_file, images_by_id(images.resolve()) if images else None)
+    pictures = _Pictures(item_file, images.resolve() if images else None)
     progress("items", 0, 0)
     added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, mappings[item_file])))
     progress("interactions", 0, 0)
@@ -100,10 +100,14 @@ def _share(mapping: Mapping[str, str], files: Mapping[Path, Fields]) -> dict[Pat
 
 
 class _Pictures:
-    """Finds each item's picture while the items file is read, and remembers which line named it."""
+    """Finds each item's picture while the items file is read, and remembers which line named it.
 
-    def __init__(self, file: Path, by_id: Mapping[str, Path] | None) -> None:
-        self._file, self._by_id = file, by_id or {}
+    The folder of pictures is asked for the item's id first, then for what the row names; then the items file's own.
+    """
+
+    def __init__(self, file: Path, folder: Path | None) -> None:
+        self._by_id = images_by_id(folder) if folder else {}
+        self._roots = [folder, file.parent] if folder else [file.parent]
         self.lines: dict[Path, int] = {}
         self.refused: list[Rejected] = []
 
@@ -113,16 +117,21 @@ class _Pictures:
             yield self._with_path(row) if isinstance(row, ItemRow) else row
 
     def _with_path(self, row: ItemRow) -> ItemRow:
-        path = self._by_id.get(row.item_id)
-        if path is None and row.image:
-            try:
-                path = resolve_image(row.image, self._file.parent)
-            except InputError as error:
-                self.refused.append(Rejected(row.line, str(error), row.image))
+        path = self._by_id.get(row.item_id) or self._named(row.image or "", row.line)
         if path is None:
             return replace(row, image=None)
         self.lines.setdefault(path, row.line)
         return replace(row, image=str(path))
+
+    def _named(self, image: str, line: int) -> Path | None:
+        refused = []
+        for root in self._roots if image else ():
+            try:
+                return resolve_image(image, root)
+            except InputError as error:
+                refused.append(Rejected(line, str(error), image))
+        self.refused += refused[:1]
+        return None
 
 
 def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Progress) -> tuple[int, int]:

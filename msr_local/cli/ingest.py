@@ -44,7 +44,12 @@ def ingest(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, metavar="DIR", help="A folder of pictures named by item id."),
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+            help="A folder of pictures, named by item id or by the items' column image.",
+        ),
     ] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Say what a column is.")

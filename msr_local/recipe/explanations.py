@@ -63,6 +63,7 @@ def explain(
         caption=recommender.captions.of(asked.item),
         image=_thumbnail(asked.item),
         timeline=_timeline(recommender, chain),
+        interactions=len(history),
         evidence=_evidence(recommender, user_id, asked, [step.item.title for step in recent]),
         recommendations=ranking.items,
         notes=_notes(recommender, asked.item, history, score),

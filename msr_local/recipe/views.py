@@ -141,9 +141,19 @@ class Explanation:
     caption: str | None = None
     image: Thumbnail | None = None
     timeline: Sequence[TimelineBlock] = ()
+    interactions: int = 0  # in the history, also where the recipe summarises none of them
     evidence: Sequence[Evidence] = ()
     recommendations: Sequence[Recommendation] = ()
     notes: Sequence[str] = ()
+
+    @property
+    def no_timeline(self) -> str:
+        """Why there is no taste over time to show, in words; empty where there is."""
+        if self.timeline:
+            return ""
+        if not self.interactions:
+            return "No history yet, so nothing is known of this taste."
+        return f"{self.interactions:,} interactions; this recipe writes no summaries of them (--recipe full does)."
 
     @property
     def ranked_evidence(self) -> list[Evidence]:

@@ -94,26 +94,13 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     except ValueError as error:
         raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
     state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
-    known, hard = part == TRAIN, settings.negatives == "hard"
-    # At least a block comes before a target: a question without history teaches nothing.
-    first, each = min(recommender.recipe.block_size, _FIRST), 1 + settings.ratio
-    wanted = {"train": max(1, settings.rows // each), "validation": max(1, settings.validation_rows // each)}
-    chosen = {
-        name: points(log, part == which, wanted[name] * (_SPARE if hard else 1), first, settings.seed)
-        for name, which in (("train", TRAIN), ("validation", VALIDATION))
-    }
-    for name, found in chosen.items():  # before any of them is asked
-        if (count := min(len(found), wanted[name]) * each) < _LEAST:
-            raise InputError(
-                f"{count} {name} questions can be asked of {len(log.users):,} interactions "
-                f"({int((part == TEST).sum()):,} are held back for tests): too few. "
-                "Next: ingest more interactions, or a smaller --block-size."
-            )
+    chosen = _chosen(log, part, recommender.recipe.block_size, settings)  # before any of them is asked
     learn()
+    known = part == TRAIN
     facts = results.learned_recall_facts(workspace)
     learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST // 2
     asked = [recommender.settings, recommender.preferences.settings]
-    asked += [f"learned recall {results.LEARNED}"] * learns + ["offered"] * hard
+    asked += [f"learned recall {results.LEARNED}"] * learns + ["offered"] * (settings.negatives == "hard")
     shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
     key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key
@@ -121,21 +108,45 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     maker = _Maker(recommender, settings, log, texts, cut, folder, learns=learns)
     try:
         with FileLock(folder / "lock", timeout=0):
-            made = {name: maker.make(name, found, wanted[name], known) for name, found in chosen.items()}
+            made = {name: maker.make(name, found, wanted, known) for name, (found, wanted) in chosen.items()}
     except Timeout:
         raise InputError("another process is making these very questions. Next: wait for it.") from None
     for name, rows_made in made.items():
-        if hard and (offered := sum(row.answer == YES for row in rows_made)) * each < _LEAST:
-            raise InputError(
-                f"recall would have offered only {offered} of the items that the {name} users took next: too few for "
-                "hard questions. Next: --negatives popularity."
-            )
-        if len({row.answer for row in rows_made}) < 2:
-            raise InputError(
-                f"the {name} users have taken every item there is, so nothing is left for a no. "
-                "Next: ingest the whole catalogue."
-            )
+        _check(name, rows_made, settings)
     return Questions(made["train"], made["validation"], cut, folder)
+
+
+def _chosen(log: Log, part: Any, block_size: int, settings: Settings) -> dict[str, tuple[list[Point], int]]:
+    """For each set the points to ask at, and of how many of them questions are wanted; raises `InputError`."""
+    each, more = 1 + settings.ratio, _SPARE if settings.negatives == "hard" else 1
+    first = min(block_size, _FIRST)  # at least a block before a target: a question without history teaches nothing
+    found: dict[str, tuple[list[Point], int]] = {}
+    for name, which, count in (("train", TRAIN, settings.rows), ("validation", VALIDATION, settings.validation_rows)):
+        wanted = max(1, count // each)
+        found[name] = points(log, part == which, wanted * more, first, settings.seed), wanted
+    for name, (some, wanted) in found.items():
+        if (possible := min(len(some), wanted) * each) < _LEAST:
+            raise InputError(
+                f"{possible} {name} questions can be asked of {len(log.users):,} interactions "
+                f"({int((part == TEST).sum()):,} are held back for tests): too few. "
+                "Next: ingest more interactions, or a smaller --block-size."
+            )
+    return found
+
+
+def _check(name: str, made: list[Row], settings: Settings) -> None:
+    """Raises `InputError` for a set from which nothing can be learned."""
+    offered = sum(row.answer == YES for row in made)
+    if settings.negatives == "hard" and offered * (1 + settings.ratio) < _LEAST:
+        raise InputError(
+            f"recall would have offered only {offered} of the items that the {name} users took next: too few for "
+            "hard questions. Next: --negatives popularity."
+        )
+    if len({row.answer for row in made}) < 2:
+        raise InputError(
+            f"the {name} users have taken every item there is, so nothing is left for a no. "
+            "Next: ingest the whole catalogue."
+        )
 
 
 class _Maker:

@@ -51,7 +51,7 @@ def ablation_view(document: Mapping[str, Any]) -> RenderableType:
     table.add_column("HR@5 lost", justify="right", no_wrap=True)
     for number, (name, one) in enumerate(document["variants"].items()):
         lost = one["lost"]["hr@5"]
-        loss = f"{100 * lost['value']:.1f} (p {lost['p']:.3f})" if number else ""
+        loss = f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
         table.add_row(name, *(_interval(one[metric]) for metric in shown), loss, style="" if number else "bold")
     head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
     return Group(Text(head), Text(), table)
@@ -67,8 +67,13 @@ def _interval(metric: Mapping[str, Any]) -> str:
 def _tested(name: str, found: Mapping[str, Any]) -> str:
     """One paired comparison in words."""
     parts = [
-        f"{metric} {100 * one['value']:+.2f} (p {one['p']:.3f})"
+        f"{metric} {100 * one['value']:+.2f} ({_p(one['p'])})"
         for metric, one in found.items()
         if one["value"] is not None and metric in ("auc_per_user", "hr@5", "mrr@5", "ndcg@10")
     ]
     return f"{name}: {', '.join(parts)}"
+
+
+def _p(value: float) -> str:
+    """A p of .0002 is not zero, and is not printed so."""
+    return f"p {value:.3f}" if value >= 0.001 else "p <0.001"

@@ -23,8 +23,8 @@ def timeline(explanation: Explanation, canvas: Canvas) -> Iterator[RenderableTyp
     """A heading, then the latest blocks, oldest first."""
     name = canvas.text(explanation.user, cells=canvas.width // 2)
     yield canvas.heading(name.append(" over time"))
-    if not explanation.timeline:
-        yield Text("No history yet, so nothing is known of this taste.", style="dim")
+    if explanation.no_timeline:
+        yield Text(explanation.no_timeline, style="dim")
     blocks = explanation.timeline[-_MOST_BLOCKS:]
     if earlier := len(explanation.timeline) - len(blocks):
         left_out = "1 earlier block is" if earlier == 1 else f"{earlier} earlier blocks are"

@@ -171,6 +171,31 @@ def test_images_by_folder(cli: Cli, shop: tuple[Path, Path], home: Path, models:
     assert done.err.count("No vision model") == 1
 
 
+def test_the_image_column_is_looked_up_in_the_folder_of_images_and_then_beside_the_items(
+    cli: Cli, shop: tuple[Path, Path], home: Path, tmp_path: Path
+) -> None:
+    named = {0: "front.png", 1: "sub/side.png", 2: "img/2.png", 3: "nowhere.png", 4: "../img/4.png"}
+    pictures = shop[0].parent / "pictures"
+    (pictures / "sub").mkdir(parents=True)
+    for i in (0, 1):
+        (shop[0].parent / f"img/{i}.png").rename(pictures / named[i])
+    (shop[0].parent / "img/5.png").rename(pictures / "i5.png")  # an id goes before what the row names
+    rows = (f"i{i},Film {i},{named.get(i, 'front.png' if i == 5 else '')}\n" for i in range(12))
+    shop[0].write_text("id,name,image\n" + "".join(rows))
+    done = cli("ingest", *shop, "--images", pictures, "--no-captions", "--json")
+    assert done.code == 3 and done.json["images"] == {"usable": 4, "rejected": 2}
+    found = dict(table(home, "SELECT item_id, image FROM items WHERE image IS NOT NULL"))
+    assert found == {
+        "i0": str(pictures / "front.png"), "i1": str(pictures / "sub/side.png"),
+        "i2": str(shop[0].parent / "img/2.png"), "i5": str(pictures / "i5.png"),
+    }  # fmt: skip
+    reasons = [reason for (reason,) in table(home, "SELECT reason FROM rejects ORDER BY line")]
+    assert reasons == [
+        f"image 'nowhere.png': no such file in {pictures}",
+        f"image '../img/4.png' is outside {pictures}",
+    ]
+
+
 def test_low_ratings_are_kept_apart_and_never_recommended(
     cli: Cli, shop: tuple[Path, Path], home: Path, models: Path
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -89,6 +90,11 @@ def test_the_picture_survives() -> None:
 def test_a_thumbnail_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match="2x2"):
         Thumbnail(2, 2, b"\0" * 11)
+
+
+def test_a_recipe_without_summaries_does_not_say_that_there_is_no_history() -> None:
+    text = Page(html_report(replace(PLAIN, timeline=(), interactions=2478))).text
+    assert "2,478 interactions; this recipe writes no summaries" in text and "No history yet" not in text
 
 
 def test_without_data_the_page_says_so() -> None:
