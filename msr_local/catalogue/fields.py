@@ -85,10 +85,10 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
             raise InputError(f"more than one column is mapped to {field}.")
     found = lay_out(columns, fields, mapping).fields
     if missing := [field for field in fields if field in REQUIRED and field not in found]:
-        raise InputError(
-            f"no column is known to be the {' or the '.join(missing)}. {listed} "
-            f"Name the right one with --map COLUMN={missing[0]}."
-        )
+        ways = f"Next: name the right one with --map COLUMN={missing[0]}"
+        if fields is ITEM_FIELDS and {"user_id", "item_id"} <= lay_out(columns, INTERACTION_FIELDS, {}).fields.keys():
+            ways += ", or, if these are the interactions, name the file of the items before this one"
+        raise InputError(f"no column is known to be the {' or the '.join(missing)}. {listed} {ways}.")
 
 
 @lru_cache(maxsize=1024)

@@ -103,9 +103,9 @@ def evaluate(
     )  # fmt: skip
     with session.workspace() as workspace, session.output.progress() as progress:
 
-        def opened(chosen: Recipe | None = None) -> Recommender:
+        def opened(chosen: Recipe | None = None, tuned: bool = True) -> Recommender:
             made = session.recommender(
-                workspace, progress, adapter=adapter, model=model, mmproj=mmproj, threads=threads,
+                workspace, progress, adapter=adapter if tuned else "none", model=model, mmproj=mmproj, threads=threads,
                 context=context_size, detail=image_detail, recipe=recipe, block_size=block_size, window=history,
                 direct=direct,
             )  # fmt: skip

@@ -24,16 +24,19 @@ _WINDOWS = (5, 10, 20, 30)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A recipe under a name; `shuffled` as in `Answers`."""
+    """A recipe under a name; `shuffled` as in `Answers`; not `tuned`: the base model answers, without its adapter."""
 
     name: str
     recipe: Recipe
     shuffled: str = ""
+    tuned: bool = True
 
 
-def variants(recipe: Recipe) -> list[Variant]:
-    """The recipe itself first, then what is changed about it."""
+def variants(recipe: Recipe, *, tuned: bool = False) -> list[Variant]:
+    """The recipe itself first, then what is changed about it; where a `tuned` model answers, the untuned one too."""
     made = [Variant(recipe.name, recipe)]
+    if tuned:
+        made.append(Variant("untuned", recipe, tuned=False))
     made += [Variant(name, other) for name, other in RECIPES.items() if name != recipe.name]
     if recipe.summary:
         made.append(Variant("direct", replace(recipe, direct=True)))
@@ -45,9 +48,10 @@ def variants(recipe: Recipe) -> list[Variant]:
     return made
 
 
-def ablation(experiment: Experiment, open_recommender: Callable[[Recipe], Recommender]) -> dict[str, Any]:
+def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], Recommender]) -> dict[str, Any]:
     """Metrics of the language model alone for each variant, and how the recipe itself compares with it.
 
+    `open_recommender` takes a variant's recipe and whether it is tuned.
     Raises `InputError` where candidates are not drawn.
     """
     if experiment.options.full:
@@ -56,8 +60,8 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe], Recomm
     bootstrap = ranking.Bootstrap(len(half.cases), experiment.options.seed)
     found: dict[str, Any] = {}
     first: dict[str, ranking.Vector] = {}
-    for variant in variants(experiment.recommender.recipe):
-        with open_recommender(variant.recipe) as recommender:
+    for variant in variants(experiment.recommender.recipe, tuned=experiment.recommender.weights.scorer is not None):
+        with open_recommender(variant.recipe, variant.tuned) as recommender:
             answers = Answers(recommender, experiment.log, shuffled=variant.shuffled, seed=experiment.options.seed)
             scores = ranking.table(list(answers(half.cases, half.recall, half.candidates)))
         values = ranking.per_case(scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def test_the_ablation_is_a_table_too(cli: Cli, stocked: None) -> None:
     done = cli("evaluate", *QUICK, "--ablation", "--users", "2")
     assert done.code == 0, done.err
     assert "history shuffled" in done.out and "direct" not in done.out  # that recipe has no summary
+    assert "untuned" not in done.out  # this model never is anything else
+
+
+def test_an_ablation_asks_the_untuned_model_beside_the_tuned_one(
+    cli: Cli, shop: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert cli("ingest", *shop, "--no-captions").code == 0
+    done = cli("evaluate", *QUICK, "--ablation", "--users", "1", "--json")
+    assert done.code == 0, done.err
+    assert list(done.json["variants"])[:2] == ["history", "untuned"]
+    assert done.json["model"]["adapter"] == "general"
+    with sqlite3.connect(tmp_path / "home" / "msr.db") as connection:
+        asked = connection.execute("SELECT count(DISTINCT log_odds), count(*) FROM answers").fetchone()
+    assert asked == (25, 30)  # five of each variant; full and no-image are alike, since there are no pictures
 
 
 @pytest.mark.parametrize(

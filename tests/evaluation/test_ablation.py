@@ -24,6 +24,7 @@ def test_the_paper_s_figures_and_the_two_shuffles_are_among_the_variants() -> No
         "full", "paper", "no-image", "history", "direct", "blocks of 1", "blocks of 2", "blocks of 4", "blocks of 5",
         "the last 5", "the last 10", "the last 20", "history shuffled", "images shuffled",
     ]  # fmt: skip
+    assert [one.name for one in variants(RECIPES["full"], tuned=True)] == ["full", "untuned", *names[1:]]
 
 
 def test_a_recipe_without_summary_or_pictures_has_no_variants_of_them() -> None:
@@ -34,7 +35,7 @@ def test_a_recipe_without_summary_or_pictures_has_no_variants_of_them() -> None:
 
 def test_every_variant_is_measured_on_the_same_questions(shop: Shop) -> None:
     with shop.recommender(RECIPES["history"]) as recommender:
-        found = ablation(Experiment(recommender, FEW), lambda recipe: shop.recommender(recipe))
+        found = ablation(Experiment(recommender, FEW), lambda recipe, _: shop.recommender(recipe))
     assert found["users"] == 4
     names = [one.name for one in variants(RECIPES["history"])]
     assert list(found["variants"]) == names
@@ -82,5 +83,5 @@ def test_shuffled_images_are_those_of_other_candidates(shop: Shop) -> None:
 
 def test_an_ablation_of_full_rankings_is_refused_before_anything_is_asked(shop: Shop) -> None:
     with shop.recommender() as recommender, pytest.raises(InputError, match="Next: without --full"):
-        ablation(Experiment(recommender, Options(full=True)), lambda _: recommender)
+        ablation(Experiment(recommender, Options(full=True)), lambda *_: recommender)
     assert shop.record.opened == 0
