@@ -156,19 +156,21 @@ def _ablation(name: str, document: Mapping[str, Any]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        f"{_model(document)}The yes/no answers alone. {document['users']:,} users, {document['minutes']} minutes.",
+        f"{_model(document)}The yes/no answers alone. {document['users']:,} users, {document['minutes']} minutes. "
+        "Summarised: interactions, on average.",
         "",
         "```",
         *document["commands"],
         "```",
         "",
-        "| | " + " | ".join(_SHOWN[metric] for metric in shown) + " | lost: AUC of a user | HR@5 |",
-        "| --- |" + " --- |" * (len(shown) + 2),
+        "| | " + " | ".join(_SHOWN[metric] for metric in shown) + " | lost: AUC of a user | HR@5 | summarised |",
+        "| --- |" + " --- |" * (len(shown) + 3),
     ]
     for variant, one in document["variants"].items():
         lost = [f"{100 * one['lost'][metric]['value']:.2f} (p {one['lost'][metric]['p']:.3f})"
                 for metric in ("auc_per_user", "hr@5")]  # fmt: skip
-        lines.append(f"| {variant} | " + " | ".join([*(_told(one[metric]) for metric in shown), *lost]) + " |")
+        cells = [*(_told(one[metric]) for metric in shown), *lost, f"{one['summarised']:.1f}"]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return lines
 
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
+from ..recipe.blocks import summarised
 from ..recipe.recipes import RECIPES, Recipe
 from ..recipe.recommender import Recommender
 from ..store import runs
 from . import ranking
 from .answers import Answers
 from .experiment import Experiment
+from .halves import Half
 
 _BLOCKS = (1, 2, 3, 4, 5)
-_WINDOWS = (5, 10, 20, 30)
+_LENGTHS = (2, 4, 7, 10)  # of the summarised history, in blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def variants(recipe: Recipe, *, tuned: bool = False) -> list[Variant]:
     if recipe.summary:
         made.append(Variant("direct", replace(recipe, direct=True)))
         made += [Variant(f"blocks of {n}", replace(recipe, block_size=n)) for n in _BLOCKS if n != recipe.block_size]
-        made += [Variant(f"the last {n}", replace(recipe, window=n)) for n in _WINDOWS if n != recipe.window]
+        windows = [n * recipe.block_size for n in _LENGTHS]
+        made += [Variant(f"at most the last {n}", replace(recipe, window=n)) for n in windows if n != recipe.window]
     made.append(Variant("history shuffled", recipe, "history"))
     if recipe.caption or recipe.image:
         made.append(Variant("images shuffled", recipe, "images"))
@@ -69,6 +72,7 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
         found[variant.name] = {
             **{name: bootstrap.mean(one).to_json() for name, one in values.items()},
             "auc": bootstrap.pooled_auc(scores).to_json(),
+            "summarised": _summarised(variant.recipe, half),  # interactions, on average
             "lost": {
                 name: ranking.paired(first[name], values[name], experiment.options.seed).to_json()
                 for name in ("auc_per_user", "hr@5", "mrr@5")
@@ -79,3 +83,8 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
         {"protocol": experiment.plan.protocol, "users": len(half.cases), "model": weights, "variants": found}
     )
     return finite
+
+
+def _summarised(recipe: Recipe, half: Half) -> float:
+    read = [summarised(len(case.history), recipe.block_size, recipe.window) for case in half.cases]
+    return sum(read) / len(read) if recipe.summary else 0.0

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..recipe.blocks import summarised
 from ..recipe.candidates import Recall
 from ..recipe.recommender import Asked, Recommender
 from ..store import histories, results
@@ -23,8 +24,9 @@ _TOGETHER = 32  # users whose summaries are written side by side
 class Answers:
     """A recommender's log-odds for cases of a log; each answer is kept in the workspace, and asked for once.
 
-    With `shuffled` "history", histories are read in a random order; with "images", each candidate has the picture and
-    the caption of another candidate: what order and pictures are worth is what is lost then.
+    With `shuffled` "history", the interactions that a question shows and those that its summary is made of are each in
+    a random order, and the same ones as before; with "images", each candidate has the picture and the caption of
+    another candidate: what order and pictures are worth is what is lost then.
     """
 
     def __init__(self, recommender: Recommender, log: Log, *, shuffled: str = "", seed: int = 0) -> None:
@@ -40,6 +42,7 @@ class Answers:
             people = [(self._log.user_ids[case.user], self._history(case)) for case in some]
             lists = candidates[start : start + _TOGETHER]
             for (user, history), summary, items in zip(people, self._summaries(people), lists, strict=True):
+                history = self._in_order(user, history, self._recommender.recipe.recent)
                 described = recall.described([step.item.item_id for step in history], items)
                 asked = [self._recommender.ask(candidate, summary, history) for candidate in described]
                 yield self._z(self._exchanged(asked, user))
@@ -47,10 +50,16 @@ class Answers:
                 self._recommender.progress("evaluation", done, total)
 
     def _history(self, case: Case) -> list[Interaction]:
-        steps = [Interaction(self._item(index)) for index in case.history.tolist()]
-        if self._shuffled == "history":
-            random.Random(f"history {self._seed} {self._log.user_ids[case.user]}").shuffle(steps)
-        return steps
+        return [Interaction(self._item(index)) for index in case.history.tolist()]
+
+    def _in_order(self, user: str, history: list[Interaction], last: int) -> list[Interaction]:
+        """The history; where that is asked for, with the `last` interactions, which are read, in a random order."""
+        if self._shuffled != "history":
+            return history
+        cut = max(0, len(history) - last)
+        read = history[cut:]
+        random.Random(f"history {self._seed} {user}").shuffle(read)
+        return [*history[:cut], *read]
 
     def _item(self, index: int) -> Item:
         if index not in self._items:
@@ -58,9 +67,14 @@ class Answers:
         return self._items[index]
 
     def _summaries(self, people: Sequence[tuple[str, list[Interaction]]]) -> list[str]:
-        if not self._recommender.recipe.summary:
+        recipe = self._recommender.recipe
+        if not recipe.summary:
             return [""] * len(people)
-        written = dict(self._recommender.preferences.chains(people, past=True))
+        read = [
+            (user, self._in_order(user, history, summarised(len(history), recipe.block_size, recipe.window)))
+            for user, history in people
+        ]
+        written = dict(self._recommender.preferences.chains(read, past=True))
         return [written[place][-1].summary if written[place] else "" for place in range(len(people))]
 
     def _exchanged(self, asked: list[Asked], user: str) -> list[Asked]:

@@ -35,12 +35,18 @@ def blocks(history: Sequence[Interaction], block_size: int = 3, window: int = 30
         Block(index, tuple(history[start : start + block_size]))
         for index, start in enumerate(range(0, len(history), block_size))
     ]
-    return cut[_first_block(len(cut), max(1, window // block_size)) :]
+    return cut[_first_block(len(history), block_size, window) :]
 
 
-def _first_block(count: int, most: int) -> int:
+def summarised(count: int, block_size: int = 3, window: int = 30) -> int:
+    """How many interactions `blocks` takes of a history of `count`: the latest, from half the window to all of it."""
+    return count - _first_block(count, block_size, window) * block_size
+
+
+def _first_block(count: int, block_size: int, window: int) -> int:
+    most = max(1, window // block_size)
     stride = max(1, most // 2)
-    return max(0, -(-(count - most) // stride) * stride)
+    return max(0, -(-(-(-count // block_size) - most) // stride) * stride)
 
 
 def changes(before: str, after: str) -> tuple[list[str], list[str]]:

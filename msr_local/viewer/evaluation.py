@@ -49,12 +49,19 @@ def ablation_view(document: Mapping[str, Any]) -> RenderableType:
     for name in shown:
         table.add_column(_NAMES[name], justify="right", no_wrap=True)
     table.add_column("HR@5 lost", justify="right", no_wrap=True)
+    table.add_column("read", justify="right", no_wrap=True)
     for number, (name, one) in enumerate(document["variants"].items()):
         lost = one["lost"]["hr@5"]
         loss = f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
-        table.add_row(name, *(_interval(one[metric]) for metric in shown), loss, style="" if number else "bold")
+        table.add_row(
+            name,
+            *(_interval(one[metric]) for metric in shown),
+            loss,
+            f"{one['summarised']:.1f}",
+            style="" if number else "bold",
+        )
     head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
-    return Group(Text(head), Text(), table)
+    return Group(Text(head), Text("read: interactions summarised, on average."), Text(), table)
 
 
 def _interval(metric: Mapping[str, Any]) -> str:

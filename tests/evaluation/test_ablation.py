@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ def test_the_paper_s_figures_and_the_two_shuffles_are_among_the_variants() -> No
     names = [one.name for one in variants(RECIPES["full"])]
     assert names == [
         "full", "paper", "no-image", "history", "direct", "blocks of 1", "blocks of 2", "blocks of 4", "blocks of 5",
-        "the last 5", "the last 10", "the last 20", "history shuffled", "images shuffled",
+        "at most the last 6", "at most the last 12", "at most the last 21", "history shuffled", "images shuffled",
     ]  # fmt: skip
     assert [one.name for one in variants(RECIPES["full"], tuned=True)] == ["full", "untuned", *names[1:]]
 
@@ -60,6 +62,21 @@ def test_a_shuffled_history_holds_the_same_titles_in_another_order(shop: Shop) -
     for a, b in zip(plain, shuffled, strict=True):
         assert sorted(a.split("\n")) == sorted(b.split("\n"))
     assert plain != shuffled
+
+
+@pytest.mark.parametrize("name", ["history", "full"])
+def test_a_shuffle_reads_what_is_read_in_order_and_nothing_older(shop: Shop, name: str) -> None:
+    """Histories longer than what is read: only the order may differ, in the question and in what is summarised."""
+    recipe = replace(RECIPES[name], recent=3, block_size=2, window=4, hint=False)
+    read: dict[str, list[str]] = {}
+    for shuffled in ("", "history"):
+        with shop.recommender(recipe) as recommender:
+            experiment = Experiment(recommender, Options(count=2, users=3, slow=False))
+            half = experiment.test
+            assert min(len(case.history) for case in half.cases) > 3
+            list(Answers(recommender, experiment.log, shuffled=shuffled)(half.cases, half.recall, half.candidates))
+        read[shuffled] = [title for asked in shop.record.take() for title in re.findall(r"f\d\d", asked)]
+    assert read["history"] != read[""] and sorted(read["history"]) == sorted(read[""])
 
 
 def test_shuffled_images_are_those_of_other_candidates(shop: Shop) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msr_local.recipe.blocks import Block, blocks, changes
+from msr_local.recipe.blocks import Block, blocks, changes, summarised
 from msr_local.store.rows import Interaction, Item
 
 
@@ -41,6 +41,12 @@ def test_blocks_are_full_but_the_last_and_counted_from_the_first_interaction(
         assert block.interactions == tuple(whole[block.index * size : (block.index + 1) * size])
     assert [block.index for block in cut] == list(range(-(-length // size)))[-len(cut) :][: len(cut)]
     assert all(len(block.interactions) == size for block in cut[:-1])
+
+
+@given(LENGTHS, SIZES, WINDOWS)
+def test_what_is_summarised_is_counted_without_cutting(length: int, size: int, window: int) -> None:
+    cut = blocks(history(length), size, window)
+    assert summarised(length, size, window) == sum(len(block.interactions) for block in cut)
 
 
 @given(LENGTHS, SIZES, WINDOWS)
