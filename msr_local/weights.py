@@ -242,10 +242,7 @@ def _default_recommender(workspace: Workspace) -> tuple[registry.Manifest, Path]
 def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str | None) -> Weights:
     """`plain` with the tuned recommender of `manifest`, whose files are in `folder`, beside it."""
     form = form or next(iter(manifest.files))
-    if form not in manifest.files:
-        raise ModelError(
-            f"adapter {manifest.name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}."
-        )
+    registry.check_form(manifest, form)
     entry, fitted = manifest.files[form], manifest.calibration
     file = folder / entry["file"]
     if form == "merged":

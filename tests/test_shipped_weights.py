@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adapter_samples import staged
 from samples import Ran
 
 from embedded import drift, measure, pictures, report, words
@@ -19,6 +20,7 @@ from msr_local.engine import embedded
 from msr_local.engine.process import EngineProcess
 from msr_local.recipe.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
+from msr_local.training import registry
 from msr_local.weights import choose
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,20 @@ def test_all_are_used_unless_something_else_is_chosen(workspace: Workspace) -> N
     weights = choose(workspace)
     assert set(weights.config.adapters) == {"caption", "summary", "score"} and weights.config.projector
     assert weights.scorer is not None and weights.scorer.name == "general"
+
+
+def test_it_answers_again_once_the_active_adapter_is_deleted(cli: Callable[..., Ran], workspace: Workspace) -> None:
+    weights = choose(workspace)
+    base = {
+        "name": "embedded", "model": str(weights.config.model), "model_sha256": weights.sha256, "mmproj": None,
+        "mmproj_sha256": None, "licence": None,
+    }  # fmt: skip
+    registry.register(workspace, *staged(workspace.home, "mine", base=base))
+    assert cli("adapters", "use", "mine").code == 0
+    gone = cli("adapters", "rm", "mine", "--force")
+    assert (gone.code, gone.out) == (0, "Deleted mine. Adapter general answers now.\n"), gone.err
+    merged = cli("adapters", "use", "general", "--form", "merged")
+    assert merged.code == 1 and "it has no form 'merged'. Next: --form adapter." in merged.err
 
 
 def test_together_they_are_small() -> None:

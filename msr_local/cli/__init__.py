@@ -6,7 +6,6 @@ import io
 import os
 import sqlite3
 import sys
-from pathlib import Path
 
 import typer
 
@@ -34,7 +33,7 @@ def run() -> int:
     command = typer.main.get_command(app)
     try:
         # Bytes that are no text arrive as lone surrogates, which neither SQLite nor a terminal can take.
-        arguments = [argument if Path(argument).exists() else storable(argument) for argument in sys.argv[1:]]
+        arguments = [argument if os.path.exists(argument) else storable(argument) for argument in sys.argv[1:]]  # noqa: PTH110
         code = command.main(arguments, prog_name="msr-local", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
@@ -69,7 +68,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _UNWRITABLE):
         return f"the workspace cannot be read or written ({error}). Next: check space and rights of its folder."
     if isinstance(error, OSError):
-        return f"{error.filename or 'the system'}: {error.strerror or error}."
+        return f"{error.filename or 'the system'}: {error.strerror or error}. Next: check that path and its rights."
     if isinstance(error, MemoryError):
         return "out of memory. Next: a smaller model, --context or --candidates."
     return (

@@ -75,6 +75,7 @@ def use(
         if name == registry.NONE:
             registry.activate(workspace, registry.NONE)
         elif ours := shipped_recommender(workspace, name):
+            registry.check_form(ours[0], form.value)
             registry.check_prompts(ours[0], prompt_hashes(workspace, ours[0].prompts))
             with workspace.write():  # both or neither
                 registry.activate(workspace, None)
@@ -100,14 +101,14 @@ def rm(
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The adapters to delete.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Delete the active one as well; the plain model answers then.")
+        bool, typer.Option("--force", help="Delete the active one as well; the default answers then.")
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Delete adapters and their files."""
     from ..errors import InputError
     from ..training import registry
-    from ..weights import shipped_recommender
+    from ..weights import answering, shipped_recommender
 
     session: opt.Session = context.obj
     wanted = list(dict.fromkeys(names))
@@ -125,7 +126,10 @@ def rm(
             )
         for name in wanted:
             registry.remove(workspace, name)
-    said = f"Deleted {', '.join(wanted)}." + (" The plain model answers now." if was_active else "")
+        now = answering(workspace)
+    said = f"Deleted {', '.join(wanted)}."
+    if was_active:
+        said += f" {f'Adapter {now[0]}' if now else 'The plain model'} answers now."
     session.output.result({"removed": wanted, "deactivated": was_active}, lambda: _line(said), as_json=as_json)
 
 

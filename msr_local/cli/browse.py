@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from . import options as opt
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ..store.workspace import Workspace
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Show at most N.")]
 
@@ -67,10 +70,7 @@ def status(
             "adapter": " as ".join(answering(workspace) or ()) or None,
             "recall": by,
             **counts,
-            "todo": {
-                "captions": counts["images"] - min(counts["captions"], counts["images"]),
-                "summaries": counts["users"] - min(counts["users_with_summary"], counts["users"]),
-            },
+            "todo": _todo(session, workspace, counts),
         }
     shown = [
         {"": name.replace("_", " "), "rows": f"{value:,}" if isinstance(value, int) else str(value)}
@@ -79,6 +79,25 @@ def status(
     ]
     shown += [{"": f"{name} to do", "rows": f"{n:,}"} for name, n in document["todo"].items()]
     session.output.result(document, lambda: _table(shown, right=()), as_json=as_json)
+
+
+def _todo(session: opt.Session, workspace: Workspace, counts: dict[str, int]) -> dict[str, int]:
+    """Captions and summaries that the present model, prompts and recipe have not made yet; no model is made for it."""
+    from ..engine import embedded
+    from ..errors import MsrError
+    from ..store import results
+
+    captions = counts["images"] - min(counts["captions"], counts["images"])
+    summaries = counts["users"] - min(counts["users_with_summary"], counts["users"])
+    if workspace.setting("model") or embedded.prepared_path().exists():
+        # A model that is broken or gone makes nothing: then what any one has made counts.
+        with contextlib.suppress(MsrError), session.recommender(workspace, lambda *_: None) as recommender:
+            if recommender.weights.caption_id is not None:
+                captions = recommender.captions.missing()
+            summaries = 0
+            if recommender.recipe.summary:
+                summaries = counts["users"] - results.users_summarised(workspace, recommender.preferences.settings)
+    return {"captions": captions, "summaries": summaries}
 
 
 def _table(rows: list[dict[str, Any]], *, right: tuple[str, ...]) -> Table:

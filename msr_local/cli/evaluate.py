@@ -111,7 +111,7 @@ def evaluate(
             )  # fmt: skip
             return Recommender(workspace, made.weights, chosen, progress=progress) if chosen else made
 
-        with opened() as recommender:
+        with opened(tuned=not no_model) as recommender:
             experiment = Experiment(recommender, options, note=session.output.note)
             found = run_ablation(experiment, opened) if ablation else experiment.run()
     session.output.result(found, lambda: ablation_view(found) if ablation else evaluation_view(found), as_json=as_json)

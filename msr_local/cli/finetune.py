@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..store.workspace import Workspace
     from ..training.manifest import Manifest
     from ..training.questions import Questions
+    from ..training.settings import Settings
 
 
 class BackendName(str, Enum):
@@ -152,23 +153,32 @@ def finetune(
         accumulation=accumulation, load_in_4bit=load_in_4bit, eval_every=eval_every, patience=patience, seed=seed,
         threads=threads, quantisation=quantise.value, max_delta=max_delta, min_correlation=min_correlation,
     )  # fmt: skip
-    with session.workspace() as workspace, session.output.progress() as progress:
-        listener = Listener(progress, session.output.note)
 
-        def tools() -> Path:
-            return converter(llama_cpp, session.output.note)
+    def tools() -> Path:
+        return converter(llama_cpp, session.output.note)
 
+    with session.workspace() as workspace:
+        with session.output.progress() as progress:  # over before anything is printed: bars take stdout along
+            listener = Listener(progress, session.output.note)
+            if dry_run or export:
+                require_training_packages()
+                made = prepare(workspace, settings, tools, listener)[1]
+            else:
+                said = _said(context, settings) if resume else {}
+                run = Finetuning(workspace, name, settings, tools, listener, resume=resume, changes=said)
+                manifest = run.run()
         if dry_run or export:
-            require_training_packages()
-            made = prepare(workspace, settings, tools, listener)[1]
             _show_set(session, made, export, as_json=as_json)
-            return
-        options = {"quantisation": "quantise", "max_delta": "max_delta", "min_correlation": "min_correlation"}
-        said = [key for key, option in options.items() if opt.given(context, option)]
-        changes = {key: getattr(settings, key) for key in said}
-        run = Finetuning(workspace, name, settings, tools, listener, resume=resume, changes=changes)
-        manifest = run.run()
-        _finish(session, workspace, manifest, run.run_id, activate=activate, as_json=as_json)
+        else:
+            _finish(session, workspace, manifest, run.run_id, activate=activate, as_json=as_json)
+
+
+def _said(context: typer.Context, settings: Settings) -> dict[str, Any]:
+    """The settings that were written on the command line."""
+    fields = {"history": "window", "lr": "learning_rate", "quantise": "quantisation"}
+    options = [one.name for one in context.command.params if one.name and opt.given(context, one.name)]
+    given = [fields.get(option, option) for option in options]
+    return {field: getattr(settings, field) for field in given if hasattr(settings, field)}
 
 
 def _show_set(session: opt.Session, made: Questions, export: Path | None, *, as_json: bool) -> None:

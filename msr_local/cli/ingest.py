@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -101,18 +102,19 @@ def ingest(
         if wanted and not sees(workspace, model, mmproj):
             session.output.note(_BLIND)
             wanted = False
-        if wanted or summaries or learn:
-            recommender = session.recommender(
-                workspace, progress, adapter=NONE, model=model, mmproj=mmproj, threads=threads, context=context_size,
-                detail=image_detail, block_size=block_size, window=history, direct=direct,
-            )  # fmt: skip
-            with recommender:
+        opened = functools.partial(
+            session.recommender, workspace, progress, model=model, mmproj=mmproj, threads=threads,
+            context=context_size, detail=image_detail, block_size=block_size, window=history, direct=direct,
+        )  # fmt: skip
+        if wanted or learn:
+            with opened(adapter=NONE) as recommender:
                 if wanted:
                     document["captions"] = _caption(session, recommender, done.images, limit)
-                if summaries:
-                    document["summaries"] = _summarise(recommender, progress)
                 if learn:
                     document["recall"] = _learn(session, recommender)
+        if summaries:
+            with opened() as recommender:  # in the recipe of the adapter that will read them
+                document["summaries"] = _summarise(session, recommender, progress)
         if not learn and worth_learning(workspace):
             session.output.note(_UNLEARNED)
     session.output.result(document, lambda: _table(done, document), as_json=as_json)
@@ -136,9 +138,12 @@ def _caption(session: opt.Session, recommender: Recommender, pictures: int, limi
     return {"made": run.made, "present": run.present, "failed": len(run.failed), "left": run.left}
 
 
-def _summarise(recommender: Recommender, progress: Any) -> int:
+def _summarise(session: opt.Session, recommender: Recommender, progress: Any) -> int:
     from ..store.histories import users
 
+    if not recommender.recipe.summary:
+        session.output.note(f"Nobody summarised: the adapter's recipe, {recommender.recipe.name}, reads no summaries.")
+        return 0
     everyone = [user["user"] for user in users(recommender.workspace)]
     people = ((user, recommender.history(user)) for user in everyone)
     progress("users", 0, len(everyone))

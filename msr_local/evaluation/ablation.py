@@ -55,10 +55,12 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
     """Metrics of the language model alone for each variant, and how the recipe itself compares with it.
 
     `open_recommender` takes a variant's recipe and whether it is tuned.
-    Raises `InputError` where candidates are not drawn.
+    Raises `InputError` where candidates are not drawn, or the model is not asked.
     """
     if experiment.options.full:
         raise InputError("an ablation asks all variants about the same drawn candidates. Next: without --full.")
+    if not (experiment.options.model and experiment.options.questions):
+        raise InputError("an ablation is all questions to the model. Next: without --no-questions and --no-model.")
     half = experiment.test
     bootstrap = ranking.Bootstrap(len(half.cases), experiment.options.seed)
     found: dict[str, Any] = {}

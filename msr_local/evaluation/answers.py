@@ -17,7 +17,6 @@ from ..store.rows import Interaction, Item, Log
 from .protocols import Case, Items
 
 Vector = npt.NDArray[np.float64]
-SHUFFLES = ("history", "images")
 _TOGETHER = 32  # users whose summaries are written side by side
 
 

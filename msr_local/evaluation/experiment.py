@@ -93,9 +93,16 @@ class Experiment:
         scorer = self.recommender.weights.scorer
         if scorer is None:
             return
-        if runs.run(self._workspace, scorer.run_id) is None:
+        run = runs.run(self._workspace, scorer.run_id)
+        if run is None:
             self.note(f"Adapter {scorer.name} was trained in another workspace: what it saw there is not known here.")
             return
+        if (there := run.split.get("interactions", 0)) > len(whole.items):
+            raise InputError(
+                f"adapter {scorer.name} was trained when this workspace held {there:,} interactions, and it holds "
+                f"{len(whole.items):,} now: which of them it saw can no longer be told. Next: msr-local finetune, "
+                "or --adapter none."
+            )
         trained_on = Split.from_json(scorer.split)
         seen = trained_on.parts(whole) != TEST
         taken = set(zip(whole.users[seen].tolist(), whole.items[seen].tolist(), strict=True))
@@ -111,6 +118,8 @@ class Experiment:
         """The document that `evaluate --json` prints."""
         began = time.perf_counter()
         options, validation, test = self.options, self.validation, self.test
+        if not self.plan.validation:
+            self.note("The blends are left out: there is no validation user to fit them on. Next: more users.")
         halves = (validation,) if options.full else (validation, test)
         names = [name for half in halves for name in self._score(half)]
         fused: dict[str, fusion.Fusion] = {}

@@ -26,8 +26,6 @@ from ..store.rows import Log
 from .splits import TEST, TRAIN, VALIDATION, Split, split
 
 KINDS_OF = {"last": ("users", "order"), "popular6": ("users",), "temporal": ("time",)}  # how each may hold back
-PROTOCOLS = tuple(KINDS_OF)
-NEGATIVES = ("uniform", "popularity", "hard")
 CORE = (7, 5)  # interactions of a user and of an item that the paper's released code asks for
 _POPULAR = 6
 _ENOUGH_USERS = 1000  # of whom a tenth is a test

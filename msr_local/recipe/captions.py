@@ -62,6 +62,12 @@ class Captions:
             return {}
         return {item: text for item, (_, text) in results.captions(self._workspace, self.settings).items()}
 
+    def missing(self) -> int:
+        """How many pictures have no caption by the present model yet."""
+        known = results.captions(self._workspace, self.settings)
+        pictures = histories.items_with_image(self._workspace)
+        return sum(known.get(item.item_id, ("",))[0] != self._key(item) for item in pictures)
+
     def state(self) -> str:
         """A hash of all captions of the present model: changes with each new one."""
         if self._weights.caption_id is None:

@@ -256,7 +256,7 @@ class Recommender:
         for one in asked:
             key, known = self.key(one.evidence), kept.get(one.item.item_id)
             if known is not None and known.key == key:
-                found[known.item_id] = known
+                found[known.item_id] = self._calibrated(user_id, known, without)
             else:
                 missing.append((one, key))
         self.progress("scores", 0, len(missing))
@@ -273,10 +273,21 @@ class Recommender:
 
     def new_score(self, item_id: str, answer: LogOdds, key: str) -> Score:
         """An answer as a row to keep; `p_yes` is calibrated where the tuned model was, for this very recipe."""
+        return Score(item_id, answer.z, self._p_yes(answer.z), answer.coverage, key)
+
+    def _p_yes(self, z: float) -> float:
         scorer = self.weights.scorer
         fits = scorer is not None and scorer.calibration is not None and scorer.recipe == self.recipe.to_json()
         slope, shift = scorer.calibration if fits else (1.0, 0.0)  # type: ignore[union-attr, misc]
-        return Score(item_id, answer.z, sigmoid(slope * answer.z + shift), answer.coverage, key)
+        return sigmoid(slope * z + shift)
+
+    def _calibrated(self, user_id: str, known: Score, without: str) -> Score:
+        """A kept answer with the p(yes) of today's calibration, which is no part of its key: nothing is asked anew."""
+        if (p_yes := self._p_yes(known.log_odds)) == known.p_yes:
+            return known
+        known = replace(known, p_yes=p_yes)
+        results.save_score(self.workspace, user_id, self.settings, known, self.weights.scoring_name, without)
+        return known
 
     def close(self) -> None:
         self.asker.close()

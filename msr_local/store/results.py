@@ -54,6 +54,12 @@ def preferences(workspace: Workspace, user_id: str, settings: str) -> dict[int, 
     }
 
 
+def users_summarised(workspace: Workspace, settings: str) -> int:
+    """How many users have a summary under `settings`."""
+    count: int = workspace.one("SELECT count(DISTINCT user_id) FROM preferences WHERE settings = ?", [settings])
+    return count
+
+
 def save_preference(workspace: Workspace, user_id: str, settings: str, preference: Preference, model: str) -> None:
     """Keep one block's summary; whatever stood in its place, and all after it, was made stale by it."""
     with workspace.write():

@@ -92,6 +92,7 @@ def update_run(
     *,
     stage: str | None = None,
     status: Status | None = None,
+    settings: Mapping[str, Any] | None = None,
     split: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     error: str | None = None,
@@ -106,10 +107,12 @@ def update_run(
         if old is None:
             raise NotFoundError(f"there is no training run {run_id!r}. Next: start it without --resume.")
         workspace.execute(
-            "UPDATE runs SET stage = ?, status = ?, split = ?, metrics = ?, error = ?, updated = ? WHERE run_id = ?",
+            "UPDATE runs SET stage = ?, status = ?, settings = ?, split = ?, metrics = ?, error = ?, updated = ?"
+            " WHERE run_id = ?",
             [
                 old.stage if stage is None else stage,
                 old.status if status is None else status,
+                _json(old.settings if settings is None else settings),
                 _json(old.split if split is None else split),
                 _json({**old.metrics, **(metrics or {})}),
                 old.error if status is None and error is None else error,

@@ -1,8 +1,8 @@
-"""The tables of a workspace, as migrations: each is applied once, in order, in a transaction.
+"""The tables of a workspace, as migrations: each is applied once, in the order of this file, in a transaction.
 
-Rules: plain column types; times are ISO-8601 text in UTC; the tables of results carry `settings` (a hash of
-model, adapter, prompt and sampling) and `key` (a hash of that and of all input), so that a stale result is
-never mistaken for a valid one. Views are for people: Datasette shows them as they are.
+Rules: plain column types; times are ISO-8601 text in UTC; the tables of results carry a `key` (a hash of all that made
+the row), and those that belong to a user or an item `settings` too (a hash of model, adapter, prompt and sampling),
+so that a stale result is never mistaken for a valid one. Views are for people: Datasette shows them as they are.
 """
 
 from __future__ import annotations

@@ -57,7 +57,6 @@ def resolve(
     name: str | None,
     tools: Callable[[], Path],
     *,
-    revision: str | None = None,
     note: Callable[[str], None] = silent,
 ) -> Base:
     """The base called `name`: None or "embedded", a folder, or a hub id "org/name" or "org/name@revision".
@@ -67,8 +66,6 @@ def resolve(
     """
     folder = Path(name or EMBEDDED).expanduser()
     if name in (None, EMBEDDED):
-        if revision:
-            raise ModelError("--revision goes with a hub id (org/name), not with the embedded model.")
         return _embedded(note)
     if folder.is_file():
         kind = "a GGUF file is for the engine only: " if folder.suffix == ".gguf" else ""
@@ -77,8 +74,6 @@ def resolve(
             "Next: give that folder or its hub id (org/name)."
         )
     if folder.is_dir():
-        if revision:
-            raise ModelError(f"{folder} is a folder here, which has no revision. Next: leave out --revision.")
         folder = folder.resolve()
         return _from_folder(str(folder), folder, tools, note, "Next: give a complete Hugging Face folder.")
     match = _HUB_ID.fullmatch(str(name))
@@ -86,9 +81,7 @@ def resolve(
         raise ModelError(
             f"{name}: no such folder, and no hub id either (org/name or org/name@revision). Next: check the spelling."
         )
-    if revision and match["revision"] and revision != match["revision"]:
-        raise ModelError(f"{name} and --revision {revision} contradict each other. Next: give one of them.")
-    folder = _from_hub(match["id"], revision or match["revision"], note)
+    folder = _from_hub(match["id"], match["revision"], note)
     named = f"{match['id']}@{folder.name}"
     return _from_folder(named, folder, tools, note, "Next: ask its authors, or get it again while online.")
 

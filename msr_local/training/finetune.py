@@ -51,7 +51,12 @@ from .settings import Settings
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
 _SHOWN = ("item vectors", READING, "recall scores", "recall gain", "moments that recall foresaw")
-CHANGEABLE = ("quantisation", "max_delta", "min_correlation")  # in a run that goes on: training is not touched
+CHANGEABLE = (
+    "quantisation",
+    "max_delta",
+    "min_correlation",
+    "threads",
+)  # in a run that goes on: training is not touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +142,15 @@ class Finetuning:
         old = stopped[0] if stopped else None
         if resume and old is None:
             raise InputError(f"no run of {name!r} was stopped. Next: msr-local finetune --name {name}.")
-        if unknown := set(changes) - set(CHANGEABLE):
-            raise ValueError(f"{', '.join(sorted(unknown))} cannot change in a run that goes on")
         if old and resume:
-            settings = replace(Settings.from_json(old.settings), **changes)
+            own = Settings.from_json(old.settings)
+            if other := [one for one in changes if one not in CHANGEABLE and changes[one] != getattr(own, one)]:
+                kept = ", ".join(f"{one} {getattr(own, one)}" for one in other)
+                raise InputError(
+                    f"run {old.run_id} goes on as it began, with {kept}. "
+                    "Next: --resume without that, or a new run without --resume."
+                )
+            settings = replace(own, **changes)
         going_on = old is not None and (resume or Settings.from_json(old.settings) == settings)
         self.settings = settings
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
@@ -156,7 +166,7 @@ class Finetuning:
             ) from None
         if going_on:
             listener.note(f"Going on with run {self.run_id}.")
-            runs.update_run(workspace, self.run_id, status="running")
+            runs.update_run(workspace, self.run_id, status="running", settings=settings.to_json())
         else:
             runs.start_run(
                 workspace, self.run_id, name, stage="questions", settings=settings.to_json(), split={},
@@ -178,7 +188,8 @@ class Finetuning:
             self.workspace, self.settings, self.tools, self.listener, learns=True
         )  # fmt: skip
         self._keep_to(made)
-        runs.update_run(self.workspace, self.run_id, stage="training", split=made.split.to_json())
+        held = {**made.split.to_json(), "interactions": made.interactions}
+        runs.update_run(self.workspace, self.run_id, stage="training", split=held)
         cuda = _cuda()
         backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)
         collator = Collator(answers, pixels_of(base.folder), config_of(base.folder).get("image_token_id"))

@@ -32,6 +32,7 @@ from .recall import LEAST, held_back, learned_from
 from .rows import NO, YES, Row
 from .settings import Settings
 
+FORMAT = 1  # one more with each change of what is asked about or of what a `Row` means: sets are then made anew
 _LEAST = 8  # questions, yes and no, below which nothing can be learned or measured
 _SPARE = 8  # times the points that are wanted, of which recall offers enough
 _FIRST = 3  # interactions before the first question about a user, or one block where that is less
@@ -39,12 +40,13 @@ _FIRST = 3  # interactions before the first question about a user, or one block 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """A finished set; `split` says what of the workspace was held back."""
+    """A finished set; `split` says what was held back of the workspace's `interactions`."""
 
     train: list[Row]
     validation: list[Row]
     split: Split
     folder: Path
+    interactions: int
 
     def facts(self) -> dict[str, Any]:
         """Counts and token lengths, for people."""
@@ -100,9 +102,9 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     facts = results.learned_recall_facts(workspace)
     learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST // 2
     asked = [recommender.settings, recommender.preferences.settings]
-    asked += [f"learned recall {results.LEARNED}"] * learns + ["offered"] * (settings.negatives == "hard")
+    asked += [f"learned recall {results.LEARNED}"] * learns
     shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
-    key = fingerprint(state, asked, {name: getattr(settings, name) for name in shape})
+    key = fingerprint(FORMAT, state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key
     folder.mkdir(parents=True, exist_ok=True)
     maker = _Maker(recommender, settings, log, texts, cut, folder, learns=learns)
@@ -113,7 +115,7 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
         raise InputError("another process is making these very questions. Next: wait for it.") from None
     for name, rows_made in made.items():
         _check(name, rows_made, settings)
-    return Questions(made["train"], made["validation"], cut, folder)
+    return Questions(made["train"], made["validation"], cut, folder, len(log.items))
 
 
 def _chosen(log: Log, part: Any, block_size: int, settings: Settings) -> dict[str, tuple[list[Point], int]]:

@@ -171,6 +171,14 @@ def check_prompts(manifest: Manifest, prompt_sha256: Mapping[str, str]) -> None:
             )
 
 
+def check_form(manifest: Manifest, form: str) -> None:
+    """Raise `ModelError` unless the adapter has that form."""
+    if form not in manifest.files:
+        raise ModelError(
+            f"adapter {manifest.name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}."
+        )
+
+
 def check_base(manifest: Manifest, model_sha256: str, mmproj_sha256: str | None) -> None:
     """Raise `ModelError` unless these hashes are those of the adapter's base model.
 
@@ -210,8 +218,8 @@ def activate(workspace: Workspace, name: str | None, form: str = "adapter") -> N
 
     Raises `NotFoundError` for an unknown adapter, `ModelError` for a broken one or one without that form.
     """
-    if name not in (None, NONE) and form not in (forms := find(workspace, name).files):
-        raise ModelError(f"adapter {name}: it has no form {form!r}. Next: --form {' or '.join(forms)}.")
+    if name not in (None, NONE):
+        check_form(find(workspace, name), form)
     workspace.set_setting(_SETTING, None if name is None else {"name": name, "form": form})
 
 

@@ -10,7 +10,6 @@ from typing import Any
 PAPER_LEARNING_RATE = 2e-5  # for a model of 7 billion parameters
 SMALL_LEARNING_RATE = 3e-4  # a small model moves too little at the paper's
 _SMALL = 1_000_000_000  # parameters
-NEGATIVES = ("uniform", "popularity", "hard")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from adapter_samples import sha256, staged
+from PIL import Image as Pillow
 from samples import Ran
+
+from msr_local.recipe.prompts import PromptTemplate
+from msr_local.recipe.recipes import RECIPES
+from msr_local.store.workspace import Workspace
+from msr_local.training import registry
 
 Cli = Callable[..., Ran]
 
@@ -277,6 +284,47 @@ def test_browse(cli: Cli, shop: tuple[Path, Path], home: Path) -> None:
     for command in ("users", "items", "status"):
         assert cli(command).code == 0
     assert json.loads(cli("models", "list", "--json").out)[0]["active"]
+
+
+def test_what_is_to_do_is_to_do_for_the_present_prompt_picture_and_recipe(
+    cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None, models: Path
+) -> None:
+    assert cli("ingest", *shop, "--summaries").code == 0
+    assert cli("status", "--json").json["todo"] == {"captions": 0, "summaries": 0}
+    Pillow.new("RGB", (7, 7)).save(shop[0].parent / "img/3.png")
+    assert cli("ingest", *shop, "--no-captions").code == 0
+    assert cli("status", "--json").json["todo"] == {"captions": 1, "summaries": 0}
+    (home / "prompts").mkdir()
+    for name in ("item_caption", "preference_first"):
+        ours = Path(PromptTemplate(name).path).read_text(encoding="utf-8")
+        (home / f"prompts/{name}.j2").write_text(f"{ours}\n{{# mine #}}")
+    assert cli("status", "--json").json["todo"] == {"captions": 12, "summaries": 6}
+
+
+def test_summaries_ahead_are_those_that_the_adapter_will_read(
+    cli: Cli, shop: tuple[Path, Path], home: Path, models: Path
+) -> None:
+    model = models / "text.gguf"
+    base = {
+        "name": "tiny", "model": str(model), "model_sha256": sha256(model.read_bytes()), "mmproj": None,
+        "mmproj_sha256": None, "licence": None,
+    }  # fmt: skip
+    with Workspace(home) as workspace:
+        registry.register(workspace, *staged(home, "mine", base=base, recipe=RECIPES["history"].to_json()))
+    assert cli("adapters", "use", "mine").code == 0
+    done = cli("ingest", *shop, "--no-captions", "--summaries", "--json")
+    assert done.code == 0 and done.json["summaries"] == 0
+    assert "Nobody summarised: the adapter's recipe, history, reads no summaries." in done.err
+    assert cli("status", "--json").json["todo"]["summaries"] == 0
+    assert cli("adapters", "use", "none").code == 0
+    assert cli("ingest", *shop, "--no-captions", "--summaries", "--json").json["summaries"] == 6
+
+
+def test_an_argument_longer_than_a_file_name_may_be_is_an_argument(cli: Cli, shop: tuple[Path, Path]) -> None:
+    cli("ingest", *shop, "--no-captions")
+    assert cli("items", "x" * 5000, "--json").json == []
+    ran = cli("recommend", "y" * 300)
+    assert ran.code == 1 and "no user" in ran.err and "Next:" in ran.err
 
 
 def test_a_picture_that_goes_away_is_left_out_of_the_question(

@@ -98,7 +98,17 @@ def test_shuffled_images_are_those_of_other_candidates(shop: Shop) -> None:
     assert results.answer(shop.workspace, "no such key") is None
 
 
-def test_an_ablation_of_full_rankings_is_refused_before_anything_is_asked(shop: Shop) -> None:
-    with shop.recommender() as recommender, pytest.raises(InputError, match="Next: without --full"):
-        ablation(Experiment(recommender, Options(full=True)), lambda *_: recommender)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(full=True), "Next: without --full"),
+        (Options(questions=False), "Next: without --no-questions"),  # nor does the guard against leaks run then
+        (Options(model=False), "and --no-model"),
+    ],
+)
+def test_an_ablation_of_what_cannot_be_is_refused_before_anything_is_asked(
+    shop: Shop, options: Options, said: str
+) -> None:
+    with shop.recommender() as recommender, pytest.raises(InputError, match=said):
+        ablation(Experiment(recommender, options), lambda *_: recommender)
     assert shop.record.opened == 0

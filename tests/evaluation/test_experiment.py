@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ QUICK = Options(count=8, slow=False)
 HISTORY = RECIPES["history"]
 
 
-def evaluated(shop: Shop, options: Options = QUICK, recipe: Recipe = HISTORY) -> dict[str, Any]:
+def evaluated(
+    shop: Shop, options: Options = QUICK, recipe: Recipe = HISTORY, note: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
     with shop.recommender(recipe) as recommender:
-        return Experiment(recommender, options).run()
+        return Experiment(recommender, options, note=note).run()
 
 
 def test_the_document_holds_what_others_rely_on(shop: Shop) -> None:
@@ -159,6 +162,15 @@ def test_an_adapter_that_did_not_is_welcome(shop: Shop) -> None:
             assert Experiment(recommender, options).plan.split.kind == kind
 
 
+def test_an_adapter_is_refused_once_interactions_that_it_may_have_seen_are_gone(shop: Shop) -> None:
+    """Who lost the last items has others held back today: ones that the adapter was trained on."""
+    with planted(shop, "order") as recommender:
+        now = len(Experiment(recommender, QUICK).log.items)
+        runs.update_run(shop.workspace, "r1", split={"interactions": now + 1})
+        with pytest.raises(InputError, match=f"held {now + 1} interactions, and it holds {now} now.*Next: msr-local"):
+            Experiment(recommender, QUICK)
+
+
 def test_of_an_adapter_from_elsewhere_nothing_is_known(shop: Shop) -> None:
     notes: list[str] = []
     with planted(shop, "users", run_id="of another workspace") as recommender:
@@ -218,6 +230,8 @@ def test_without_validation_users_each_system_stands_alone(shop: Shop, full: boo
     for user in sorted({plan.log.user_ids[case.user] for case in plan.validation}):
         with shop.workspace.write():
             shop.workspace.execute("DELETE FROM interactions WHERE user_id = ?", [user])
-    found = evaluated(shop, options)
+    notes: list[str] = []
+    found = evaluated(shop, options, note=notes.append)
     assert plan.validation and found["validation_users"] == 0 and found["fusion"] == {}
+    assert len(notes) == 1 and notes[0].startswith("The blends are left out: there is no validation user")
     assert found["system"] == MODEL and {READING, TOWERS, "item-kNN"} <= set(found["baselines"])

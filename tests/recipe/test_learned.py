@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,3 +160,23 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
         for item in made.recommend("ada").items:
             recall = made.recall.candidate(["a", "b"], item.item_id).recall
             assert item.score == pytest.approx(item.log_odds + weight * recall)
+
+
+def test_another_calibration_tells_p_anew_and_asks_nothing(recipe_shop: Shop) -> None:
+    recipe_shop.stock("a", "b", "c", "d")
+    recipe_shop.take("ada", "a", "b")
+    recipe = Recipe(summary=False, caption=False, image=False)
+    record = Record()
+    for a, b in ((1.0, 0.0), (0.5, -1.0), (0.5, -1.0)):
+        scorer = Scorer(
+            "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, (a, b), recipe.to_json(), "r", {}
+        )
+        with Recommender(
+            recipe_shop.workspace, replace(recipe_shop.weights, scorer=scorer), recipe,
+            open_engine=lambda _: Watched(recipe_shop.engine, record),
+        ) as made:  # fmt: skip
+            items = made.recommend("ada").items
+        assert len(items) == 2 and len(record.asked) == 2
+        kept = dict(recipe_shop.workspace.execute("SELECT item_id, p_yes FROM scores").fetchall())
+        for item in items:
+            assert item.p_yes == pytest.approx(1 / (1 + math.exp(-a * item.log_odds - b))) == kept[item.item_id]

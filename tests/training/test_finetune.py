@@ -288,6 +288,24 @@ def test_a_bad_name_is_refused_before_any_work(cli: Cli) -> None:
         assert ran.code == 1 and "Next:" in ran.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_document_goes_to_stdout_while_a_terminal_shows_bars(
+    base: Path, log: tuple[Path, Path], tmp_path: Path
+) -> None:
+    environment = {**os.environ, "MSR_LOCAL_HOME": str(tmp_path / "home"), "TERM": "xterm"}
+    terminal, there = os.openpty()
+    try:
+        for arguments in (["ingest", *log], [*options(base), "--dry-run", "--json"]):
+            command = [sys.executable, "-m", "msr_local", *map(str, arguments)]
+            ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=there, check=True)
+    finally:
+        os.close(there)
+    shown = os.read(terminal, 1_000_000).decode()
+    os.close(terminal)
+    assert "Making training questions" in shown and '"rows"' not in shown
+    assert json.loads(ran.stdout)["train"]["rows"] > 0
+
+
 def test_resume_without_a_stopped_run(cli: Cli) -> None:
     ran = cli("finetune", "--resume", "--name", "nothing")
     assert ran.code == 1 and "no run of 'nothing' was stopped" in ran.err
@@ -308,11 +326,15 @@ def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
     with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
         assert db.execute("SELECT status, stage FROM runs").fetchall() == [("failed", "gate")]
         steps = db.execute("SELECT * FROM run_steps").fetchall()
+    other = cli("finetune", "--resume", "--name", "strict", "--epochs", "8", "--rank", "4")
+    assert other.code == 1 and "goes on as it began, with epochs 0.5. Next:" in other.err
     again = cli("finetune", "--resume", "--name", "strict", "--max-delta", "0.05", "--quantise", "f16", "--json")
     assert again.code == 0, again.err
     assert again.json["files"]["merged"]["quantisation"] == "f16" and again.json["settings"]["rank"] == 4
     with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
         assert db.execute("SELECT * FROM run_steps").fetchall() == steps
+        ((kept,),) = db.execute("SELECT settings FROM runs").fetchall()
+    assert (json.loads(kept)["max_delta"], json.loads(kept)["quantisation"]) == (0.05, "f16")
     assert set(trained(cli)) == {"strict"}
 
 
