@@ -51,12 +51,8 @@ from .settings import Settings
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
 _SHOWN = ("item vectors", READING, "recall scores", "recall gain", "moments that recall foresaw")
-CHANGEABLE = (
-    "quantisation",
-    "max_delta",
-    "min_correlation",
-    "threads",
-)  # in a run that goes on: training is not touched
+# In a run that goes on: training is not touched.
+CHANGEABLE = ("quantisation", "max_delta", "min_correlation", "threads")
 
 
 @dataclass(frozen=True, slots=True)
