@@ -294,25 +294,21 @@ def test_a_conversion_that_fails_leaves_nothing(cache, tiny_vlm, stand_in):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "said"),
     [
-        ("model.gguf", {}, "a GGUF file is for the engine only"),
-        ("README.md", {}, "needs the model's Hugging Face folder"),
-        ("no/such/folder", {}, "no such folder, and no hub id either"),
-        ("/nowhere", {}, "no such folder, and no hub id either"),
-        ("tiny", {"revision": "main"}, "has no revision"),
-        ("embedded", {"revision": "main"}, "not with the embedded model"),
-        ("org/name@v1", {"revision": "v2"}, "contradict each other"),
+        ("model.gguf", "a GGUF file is for the engine only"),
+        ("README.md", "needs the model's Hugging Face folder"),
+        ("no/such/folder", "no such folder, and no hub id either"),
+        ("/nowhere", "no such folder, and no hub id either"),
     ],
 )
-def test_what_cannot_be_a_base_is_refused(tmp_path, monkeypatch, name, options, said):
+def test_what_cannot_be_a_base_is_refused(tmp_path, monkeypatch, name, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     (tmp_path / "README.md").write_text("")
-    (tmp_path / "tiny").mkdir()
     with pytest.raises(ModelError, match=said) as caught:
-        resolve(name, never, **options)
-    assert "Next: " in str(caught.value) or name == "embedded"
+        resolve(name, never)
+    assert "Next: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
