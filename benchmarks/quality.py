@@ -178,7 +178,7 @@ def _ablation(name: str, document: Mapping[str, Any]) -> list[str]:
         "| --- |" + " --- |" * (len(shown) + 3),
     ]
     for variant, one in document["variants"].items():
-        lost = [f"{100 * one['lost'][metric]['value']:.2f} (p {one['lost'][metric]['p']:.3f})"
+        lost = [f"{100 * one['lost'][metric]['value']:.2f} (p {one['lost'][metric]['p']:.4f})"
                 for metric in ("auc_per_user", "hr@5")]  # fmt: skip
         cells = [*(_told(one[metric]) for metric in shown), *lost, f"{one['summarised']:.1f}"]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")

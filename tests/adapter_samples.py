@@ -15,6 +15,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def based_on(model: Path, mmproj: Path | None = None) -> dict[str, Any]:
+    """A manifest's `base` for these files."""
+    return {
+        "name": "tiny", "licence": None,
+        "model": str(model), "model_sha256": sha256(model.read_bytes()),
+        "mmproj": str(mmproj) if mmproj else None, "mmproj_sha256": sha256(mmproj.read_bytes()) if mmproj else None,
+    }  # fmt: skip
+
+
 def staged(
     home: Path, name: str = "first", content: dict[str, bytes] | None = None, **more: Any
 ) -> tuple[Path, Manifest]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adapter_samples import staged
+from adapter_samples import based_on, staged
 from samples import Ran
 
 from embedded import drift, measure, pictures, report, words
@@ -48,12 +48,7 @@ def test_all_are_used_unless_something_else_is_chosen(workspace: Workspace) -> N
 
 
 def test_it_answers_again_once_the_active_adapter_is_deleted(cli: Callable[..., Ran], workspace: Workspace) -> None:
-    weights = choose(workspace)
-    base = {
-        "name": "embedded", "model": str(weights.config.model), "model_sha256": weights.sha256, "mmproj": None,
-        "mmproj_sha256": None, "licence": None,
-    }  # fmt: skip
-    registry.register(workspace, *staged(workspace.home, "mine", base=base))
+    registry.register(workspace, *staged(workspace.home, "mine", base=based_on(choose(workspace).config.model)))
     assert cli("adapters", "use", "mine").code == 0
     gone = cli("adapters", "rm", "mine", "--force")
     assert (gone.code, gone.out) == (0, "Deleted mine. Adapter general answers now.\n"), gone.err

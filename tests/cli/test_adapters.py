@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_samples import manifest, sha256, staged
+from adapter_samples import based_on, manifest, staged
 from samples import Ran
 
 from msr_local import shipped
@@ -34,14 +34,6 @@ def _no_embedded_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def put(home: Path, name: str = "first", **more: Any) -> Path:
     with Workspace(home) as workspace:
         return registry.register(workspace, *staged(home, name, **more))
-
-
-def based_on(model: Path, mmproj: Path | None = None) -> dict[str, Any]:
-    return {
-        "name": "tiny", "licence": None,
-        "model": str(model), "model_sha256": sha256(model.read_bytes()),
-        "mmproj": str(mmproj) if mmproj else None, "mmproj_sha256": sha256(mmproj.read_bytes()) if mmproj else None,
-    }  # fmt: skip
 
 
 def settings(home: Path) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from adapter_samples import sha256, staged
+from adapter_samples import based_on, staged
 from PIL import Image as Pillow
 from samples import Ran
 
@@ -304,13 +304,9 @@ def test_what_is_to_do_is_to_do_for_the_present_prompt_picture_and_recipe(
 def test_summaries_ahead_are_those_that_the_adapter_will_read(
     cli: Cli, shop: tuple[Path, Path], home: Path, models: Path
 ) -> None:
-    model = models / "text.gguf"
-    base = {
-        "name": "tiny", "model": str(model), "model_sha256": sha256(model.read_bytes()), "mmproj": None,
-        "mmproj_sha256": None, "licence": None,
-    }  # fmt: skip
+    base, recipe = based_on(models / "text.gguf"), RECIPES["history"].to_json()
     with Workspace(home) as workspace:
-        registry.register(workspace, *staged(home, "mine", base=base, recipe=RECIPES["history"].to_json()))
+        registry.register(workspace, *staged(home, "mine", base=base, recipe=recipe))
     assert cli("adapters", "use", "mine").code == 0
     done = cli("ingest", *shop, "--no-captions", "--summaries", "--json")
     assert done.code == 0 and done.json["summaries"] == 0

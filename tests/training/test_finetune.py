@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -294,14 +296,24 @@ def test_the_document_goes_to_stdout_while_a_terminal_shows_bars(
 ) -> None:
     environment = {**os.environ, "MSR_LOCAL_HOME": str(tmp_path / "home"), "TERM": "xterm"}
     terminal, there = os.openpty()
+    seen: list[bytes] = []
+
+    def watch() -> None:  # all the time: a terminal that nobody reads stops who writes to it
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while read := os.read(terminal, 65_536):
+                seen.append(read)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
     try:
         for arguments in (["ingest", *log], [*options(base), "--dry-run", "--json"]):
             command = [sys.executable, "-m", "msr_local", *map(str, arguments)]
             ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=there, check=True)
     finally:
         os.close(there)
-    shown = os.read(terminal, 1_000_000).decode()
-    os.close(terminal)
+        watching.join()
+        os.close(terminal)
+    shown = b"".join(seen).decode()
     assert "Making training questions" in shown and '"rows"' not in shown
     assert json.loads(ran.stdout)["train"]["rows"] > 0
 
