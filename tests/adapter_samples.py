@@ -15,10 +15,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def based_on(model: Path, mmproj: Path | None = None) -> dict[str, Any]:
+def based_on(model: Path, mmproj: Path | None = None, *, name: str = "tiny") -> dict[str, Any]:
     """A manifest's `base` for these files."""
     return {
-        "name": "tiny", "licence": None,
+        "name": name, "licence": None,
         "model": str(model), "model_sha256": sha256(model.read_bytes()),
         "mmproj": str(mmproj) if mmproj else None, "mmproj_sha256": sha256(mmproj.read_bytes()) if mmproj else None,
     }  # fmt: skip

@@ -48,7 +48,8 @@ def test_all_are_used_unless_something_else_is_chosen(workspace: Workspace) -> N
 
 
 def test_it_answers_again_once_the_active_adapter_is_deleted(cli: Callable[..., Ran], workspace: Workspace) -> None:
-    registry.register(workspace, *staged(workspace.home, "mine", base=based_on(choose(workspace).config.model)))
+    base = based_on(choose(workspace).config.model, name="embedded")
+    registry.register(workspace, *staged(workspace.home, "mine", base=base))
     assert cli("adapters", "use", "mine").code == 0
     gone = cli("adapters", "rm", "mine", "--force")
     assert (gone.code, gone.out) == (0, "Deleted mine. Adapter general answers now.\n"), gone.err
