@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from msr_local.engine import embedded, llama
 from msr_local.engine.hardware import usable_threads
-from msr_local.engine.llama import LlamaEngine
-from msr_local.engine.process import quantise_in_child
+from msr_local.engine.llama import engine as llama_engine
+from msr_local.engine.llama.engine import LlamaEngine
+from msr_local.engine.llama.process import quantise_in_child
 from msr_local.engine.types import EngineConfig
+from msr_local.models import embedded
 
 from .speed import job, machine
 from .systems import Job, Served, prompts
@@ -35,11 +36,11 @@ REFERENCE = 8  # candidates that transformers are asked about
 
 def opened(model: Path, threads: int, *, exact: bool) -> LlamaEngine:
     """An engine that reads candidates in the given way, whatever its weights."""
-    chosen, llama.unquantised = llama.unquantised, lambda _: not exact
+    chosen, llama_engine.unquantised = llama_engine.unquantised, lambda _: not exact
     try:
         return LlamaEngine(EngineConfig(model, threads=threads))
     finally:
-        llama.unquantised = chosen
+        llama_engine.unquantised = chosen
 
 
 def measure(model: Path, asked: Job, threads: int, rounds: int, groups: int) -> Any:

@@ -22,10 +22,10 @@ from scipy.stats import spearmanr
 
 from msr_local.catalogue.ingest import ingest
 from msr_local.engine.types import EngineConfig
-from msr_local.engine.unpacked import to_compute_with
 from msr_local.evaluation.metrics import auc_estimate
+from msr_local.models import registry
+from msr_local.models.prepared import to_compute_with
 from msr_local.store.workspace import Workspace
-from msr_local.training import registry
 from msr_local.training.convert import converter, file_sha256, quantise
 from msr_local.training.finetune import Finetuning, Listener, prepare
 from msr_local.training.gate import engine_log_odds

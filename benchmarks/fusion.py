@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from msr_local.catalogue.ingest import ingest
-from msr_local.recipe.candidates import Recall
+from msr_local.models.choice import choose
+from msr_local.recall.candidates import Recall
 from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import histories
 from msr_local.store.workspace import Workspace
-from msr_local.weights import choose
 
 NEGATIVES = 10
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from msr_local.demo.catalogue import products
-from msr_local.engine import embedded
 from msr_local.engine.hardware import usable_threads
-from msr_local.recipe.candidates import Recall
+from msr_local.models import embedded
+from msr_local.recall.candidates import Recall
 
 from .speed import job
 from .systems import Job, Served

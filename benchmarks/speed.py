@@ -26,10 +26,10 @@ from typing import Any
 
 from msr_local.demo.catalogue import products
 from msr_local.demo.drawing import draw
-from msr_local.engine import embedded
 from msr_local.engine.hardware import usable_threads
-from msr_local.engine.llama import LlamaEngine
+from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.types import EngineConfig, Prompt, Text
+from msr_local.models import embedded
 
 from .systems import Job, Served, as_image, prompts
 
@@ -228,7 +228,7 @@ def main() -> None:
     options = parser.parse_args()
     import tempfile
 
-    from msr_local import shipped
+    from msr_local.models import shipped
     from msr_local.store.workspace import Workspace
 
     model, packed = embedded.prepare(), embedded.shipped_model()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from msr_local.engine.answers import spellings
-from msr_local.engine.chat import frame
+from msr_local.engine.llama.chat import frame
 from msr_local.engine.types import EngineConfig, Image, ModelFacts, Prompt, Text
 
 SYSTEM = "You decide whether a person will choose an item next. Answer only Yes or No."
@@ -60,7 +60,7 @@ class Ours:
     """msr-local's engine."""
 
     def __init__(self, model: Path, threads: int) -> None:
-        from msr_local.engine.llama import LlamaEngine
+        from msr_local.engine.llama.engine import LlamaEngine
 
         self.engine = LlamaEngine(EngineConfig(model, threads=threads))
 
@@ -98,7 +98,7 @@ class Server:
     def __init__(self, model: Path, threads: int) -> None:
         import xllamacpp
 
-        from msr_local.engine.llama import LlamaEngine
+        from msr_local.engine.llama.engine import LlamaEngine
 
         self.engine = LlamaEngine(EngineConfig(model, threads=threads))  # for token ids alone
         params = xllamacpp.CommonParams()
@@ -130,7 +130,7 @@ class Transformers:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from msr_local.engine.llama import LlamaEngine
+        from msr_local.engine.llama.engine import LlamaEngine
 
         torch.set_num_threads(threads)
         self.engine = LlamaEngine(EngineConfig(model, threads=threads))  # for token ids alone

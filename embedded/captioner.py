@@ -22,10 +22,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from msr_local.engine import embedded
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Image, Text
-from msr_local.recipe.prompts import PromptTemplate
+from msr_local.models import embedded
+from msr_local.prompts import PromptTemplate
 from msr_local.training.backends import Backend, load_trainable
 from msr_local.training.settings import Settings
 

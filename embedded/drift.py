@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from msr_local.engine import embedded
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import mean_estimate
+from msr_local.models import embedded
 from msr_local.recipe.descriptions import describe
 from msr_local.recipe.preferences import MAX_TOKENS, REPEAT_PENALTY
 

@@ -20,12 +20,12 @@ import numpy as np
 from PIL import Image as Pillow
 
 from msr_local.catalogue.images import load_rgb
-from msr_local.engine import embedded
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Image
 from msr_local.evaluation.metrics import mean_estimate
+from msr_local.models import embedded
+from msr_local.prompts import PromptTemplate
 from msr_local.recipe.captions import LONGEST_EDGE, MAX_TOKENS
-from msr_local.recipe.prompts import PromptTemplate
 
 from . import words
 from .pictures import Picture, drawings, named, photos

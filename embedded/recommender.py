@@ -33,11 +33,12 @@ from typing import Any
 
 import numpy as np
 
-from msr_local.engine import embedded
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import auc_estimate, platt
+from msr_local.models import embedded
+from msr_local.models.manifest import FILE_NAME, Manifest
+from msr_local.prompts import PromptTemplate
 from msr_local.recipe.asking import SCORE
-from msr_local.recipe.prompts import PromptTemplate
 from msr_local.recipe.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 from msr_local.training import bases
@@ -47,7 +48,6 @@ from msr_local.training.convert import convert_adapter, converter, file_sha256, 
 from msr_local.training.export import ADAPTER_GGUF, LORA, save_lora
 from msr_local.training.finetune import Listener, prepare
 from msr_local.training.gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
-from msr_local.training.manifest import FILE_NAME, Manifest
 from msr_local.training.rows import YES, Row
 from msr_local.training.settings import Settings
 

@@ -17,10 +17,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from msr_local.engine import embedded
-from msr_local.recipe.prompts import PromptTemplate
+from msr_local.models import embedded
+from msr_local.models.manifest import FILE_NAME
+from msr_local.prompts import PromptTemplate
 from msr_local.training.convert import convert_adapter, converter, file_sha256, written_whole
-from msr_local.training.manifest import FILE_NAME
 
 from . import assemble
 from .language import language_folder

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from msr_local.engine import embedded
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
+from msr_local.models import embedded
 from msr_local.training import bases
 from msr_local.training.backends import Backend, load_trainable
 from msr_local.training.convert import convert_adapter, converter

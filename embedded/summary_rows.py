@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from msr_local.engine.types import Engine, ModelFacts, Text
+from msr_local.prompts import PromptTemplate, Question
 from msr_local.recipe.asking import ROOMS
 from msr_local.recipe.descriptions import describe
-from msr_local.recipe.prompts import PromptTemplate, Question
 
 from . import words
 from .domains import Catalogue, Thing

@@ -20,12 +20,12 @@ __all__ = [
 if TYPE_CHECKING:
     from .catalogue.ingest import ingest
     from .errors import MsrError
+    from .models.choice import Weights, choose
+    from .recall.learning import learn
     from .recipe.explanations import explain
     from .recipe.recipes import RECIPES, Recipe
     from .recipe.recommender import Recommender
     from .store.workspace import Workspace
-    from .training.recall import learn
-    from .weights import Weights, choose
 
 _HOMES = {
     "RECIPES": "recipe.recipes",

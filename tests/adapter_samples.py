@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from msr_local.training.manifest import Manifest
+from msr_local.models.manifest import Manifest
 
 FILES = {"adapter": b"GGUF lora", "merged": b"GGUF merged model"}
 

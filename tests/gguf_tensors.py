@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import struct
 
-from msr_local.engine import gguf
-from msr_local.engine.gguf import Head
+from msr_local.engine.llama import gguf
+from msr_local.engine.llama.gguf import Head
 
 
 def tensors(path):

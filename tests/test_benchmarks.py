@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import page, speed
 from benchmarks.systems import Job, Ours, prompts
-from msr_local.engine import embedded
+from msr_local.models import embedded
 
 ROOT = Path(__file__).parents[1]
 

@@ -106,7 +106,7 @@ def test_the_wheel_names_its_command_and_dependencies(wheel):
 def test_prompts_are_found_inside_the_installed_package(unzipped, tmp_path):
     script = (
         "import json, sys, msr_local\n"
-        "from msr_local.recipe.prompts import PromptTemplate, package_data\n"
+        "from msr_local.prompts import PromptTemplate, package_data\n"
         "paths = [PromptTemplate(name).path for name in sys.argv[1:]]\n"
         "print(json.dumps([msr_local.__file__, str(package_data('prompts')), *paths]))\n"
     )

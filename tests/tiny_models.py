@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-from msr_local.engine.embedded import PICTURE_TOKENS, shipped_model
+from msr_local.models.embedded import PICTURE_TOKENS, shipped_model
 
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 128
 EYE_WIDTH, EYE_LAYERS, IMAGE, PATCH, SCALE = 32, 2, 64, 16, 2

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from ..models.registry import Manifest
     from ..store.workspace import Workspace
-    from ..training.registry import Manifest
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -39,8 +39,8 @@ def adapters(context: typer.Context) -> None:
 @app.command(name="list")
 def list_adapters(context: typer.Context, as_json: opt.Json = False) -> None:
     """Show all adapters, how good they are, and which one answers."""
-    from ..training import registry
-    from ..weights import answering, shipped_recommender
+    from ..models import registry
+    from ..models.choice import answering, shipped_recommender
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
@@ -67,8 +67,8 @@ def use(
     as_json: opt.Json = False,
 ) -> None:
     """Let an adapter answer in this workspace, with the base model that it was made for."""
-    from ..training import registry
-    from ..weights import prompt_hashes, remember, shipped_recommender
+    from ..models import registry
+    from ..models.choice import prompt_hashes, remember, shipped_recommender
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
@@ -107,8 +107,8 @@ def rm(
 ) -> None:
     """Delete adapters and their files."""
     from ..errors import InputError
-    from ..training import registry
-    from ..weights import answering, shipped_recommender
+    from ..models import registry
+    from ..models.choice import answering, shipped_recommender
 
     session: opt.Session = context.obj
     wanted = list(dict.fromkeys(names))
@@ -139,8 +139,8 @@ def use_adapter(workspace: Workspace, name: str, form: str = "adapter") -> None:
     Raises `NotFoundError` when it is not there, and `ModelError` when its files, the active prompts or its base
     are not those of its training; nothing is changed then.
     """
-    from ..training import registry
-    from ..weights import prompt_hashes, remember
+    from ..models import registry
+    from ..models.choice import prompt_hashes, remember
 
     manifest = registry.find(workspace, name)
     registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
@@ -155,9 +155,9 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
 
     (None, None) is the embedded model. Raises `ModelError` when the files of the base are gone or were changed.
     """
-    from ..engine import embedded
     from ..errors import ModelError
-    from ..training.registry import check_base
+    from ..models import embedded
+    from ..models.registry import check_base
 
     base, kept = manifest.base, workspace.setting("model")
     if base["name"] == "embedded":
@@ -183,7 +183,7 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
 
 def _fits(workspace: Workspace, manifest: Manifest, model: str, mmproj: str | None) -> bool:
     from ..errors import ModelError
-    from ..training.registry import check_base
+    from ..models.registry import check_base
 
     try:
         hashes = [workspace.file_sha256(Path(path)) if path else None for path in (model, mmproj)]
@@ -196,8 +196,8 @@ def _fits(workspace: Workspace, manifest: Manifest, model: str, mmproj: str | No
 def _misfit(workspace: Workspace, manifest: Manifest) -> str | None:
     """Why the adapter cannot answer in this workspace as it is, or None."""
     from ..errors import MsrError
-    from ..training.registry import check
-    from ..weights import prompt_hashes
+    from ..models.choice import prompt_hashes
+    from ..models.registry import check
 
     try:
         check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))

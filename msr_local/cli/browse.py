@@ -52,8 +52,8 @@ def status(
     as_json: opt.Json = False,
 ) -> None:
     """Say what the workspace holds and what is still to do."""
+    from ..models.choice import answering
     from ..store import histories, results
-    from ..weights import answering
 
     session: opt.Session = context.obj
     with session.workspace() as workspace:
@@ -83,8 +83,8 @@ def status(
 
 def _todo(session: opt.Session, workspace: Workspace, counts: dict[str, int]) -> dict[str, int]:
     """Captions and summaries that the present model, prompts and recipe have not made yet; no model is made for it."""
-    from ..engine import embedded
     from ..errors import MsrError
+    from ..models import embedded
     from ..store import results
 
     captions = counts["images"] - min(counts["captions"], counts["images"])

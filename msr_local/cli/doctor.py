@@ -16,7 +16,7 @@ from . import options as opt
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..recipe.prompts import Question
+    from ..prompts import Question
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 

@@ -12,8 +12,8 @@ from ..text import printable
 from . import options as opt
 
 if TYPE_CHECKING:
+    from ..models.manifest import Manifest
     from ..store.workspace import Workspace
-    from ..training.manifest import Manifest
     from ..training.questions import Questions
     from ..training.settings import Settings
 
@@ -229,8 +229,8 @@ def _finish(
     session: opt.Session, workspace: Workspace, manifest: Manifest, run_id: str, *, activate: bool, as_json: bool
 ) -> None:
     from ..errors import MsrError
+    from ..models import registry
     from ..store import runs
-    from ..training import registry
     from ..viewer.curve import curve_png
     from .adapters import use_adapter
 

@@ -81,9 +81,9 @@ def ingest(
     Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
-    from ..training.recall import worth_learning
-    from ..training.registry import NONE
-    from ..weights import sees
+    from ..models.choice import sees
+    from ..models.registry import NONE
+    from ..recall.learning import worth_learning
 
     session: opt.Session = context.obj
     if interactions is None and items.is_file():
@@ -153,10 +153,11 @@ def _summarise(session: opt.Session, recommender: Recommender, progress: Any) ->
 
 
 def _learn(session: opt.Session, recommender: Recommender) -> dict[str, Any]:
-    from ..training import recall
 
-    facts = recall.learn(recommender)
-    session.output.note(recall.told(facts))
+    from ..recall import learning
+
+    facts = learning.learn(recommender)
+    session.output.note(learning.told(facts))
     return facts
 
 

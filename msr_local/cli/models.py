@@ -23,9 +23,8 @@ def list_models(context: typer.Context, as_json: opt.Json = False) -> None:
     """Show the embedded model and the workspace's choice."""
     from contextlib import suppress
 
-    from .. import shipped
-    from ..engine import embedded
     from ..errors import ModelError
+    from ..models import embedded, shipped
 
     session: opt.Session = context.obj
     eyes = None
@@ -50,8 +49,8 @@ def use(
     embedded: Annotated[bool, typer.Option("--embedded", help="Go back to the embedded model.")] = False,
 ) -> None:
     """Keep a model, and its projector if it has one, as the workspace's default."""
-    from ..engine.gguf import require_gguf
-    from ..weights import remember
+    from ..engine.llama.gguf import require_gguf
+    from ..models.choice import remember
 
     session: opt.Session = context.obj
     if embedded == (model is not None):

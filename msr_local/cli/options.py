@@ -121,10 +121,10 @@ class Session:
         direct: bool = False,
     ) -> Recommender:
         """The recipe on `workspace` with the chosen weights and settings; without `recipe`, the adapter's own."""
-        from ..engine import embedded
+        from ..models import embedded
+        from ..models.choice import choose
         from ..recipe.recipes import RECIPES, Recipe
         from ..recipe.recommender import Recommender
-        from ..weights import choose
 
         if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")

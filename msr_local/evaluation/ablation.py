@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
+from ..recall.halves import Half
 from ..recipe.blocks import summarised
 from ..recipe.recipes import RECIPES, Recipe
 from ..recipe.recommender import Recommender
@@ -18,7 +19,6 @@ from ..store import runs
 from . import ranking
 from .answers import Answers
 from .experiment import Experiment
-from .halves import Half
 
 _BLOCKS = (1, 2, 3, 4, 5)
 _LENGTHS = (2, 4, 7, 10)  # of the summarised history, in blocks

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..recall.candidates import Recall
+from ..recall.protocols import Case, Items
 from ..recipe.blocks import summarised
-from ..recipe.candidates import Recall
 from ..recipe.recommender import Asked, Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
-from .protocols import Case, Items
 
 Vector = npt.NDArray[np.float64]
 _TOGETHER = 32  # users whose summaries are written side by side

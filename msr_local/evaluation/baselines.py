@@ -13,9 +13,9 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse as sparse
 
-from ..recipe import towers
+from ..recall import towers
+from ..recall.candidates import Recall
 from ..recipe.asking import Progress
-from ..recipe.candidates import Recall
 from ..store.rows import Log
 from . import sequential
 

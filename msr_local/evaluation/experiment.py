@@ -17,20 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..recipe import fusion, towers
-from ..recipe.candidates import Recall, best
-from ..recipe.learned import READING, RECALLED
-from ..recipe.logistic import sigmoid
+from ..recall import fusion, protocols, towers
+from ..recall.candidates import Recall, best
+from ..recall.halves import Half, Standing
+from ..recall.learned import READING, RECALLED
+from ..recall.logistic import sigmoid
+from ..recall.protocols import CORE, Items, Plan
+from ..recall.splits import TEST, Split
 from ..recipe.recommender import Recommender
 from ..store import histories, runs
 from ..store.rows import Log
-from . import baselines, protocols, ranking
+from . import baselines, ranking
 from .answers import Answers
 from .baselines import TOWERS
-from .halves import Half, Standing
 from .metrics import calibration_error
-from .protocols import CORE, Items, Plan
-from .splits import TEST, Split
 
 Vector = npt.NDArray[np.float64]
 BLEND = "blend of baselines"

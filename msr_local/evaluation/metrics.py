@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from ..recipe.logistic import logistic, sigmoid
+from ..recall.logistic import logistic, sigmoid
 
 Vector = npt.NDArray[np.float64]
 _RESAMPLES = 1000

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from ..engine.process import EngineProcess
+from ..engine.llama.process import EngineProcess
 from ..engine.types import Engine, EngineConfig, Generation, Image, LogOdds, ModelFacts
 from ..errors import ContextOverflow
-from .prompts import PromptTemplate, Question
+from ..prompts import PromptTemplate, Question
 
 CAPTION, SUMMARY, SCORE = "caption", "summary", "score"  # roles of adapters: the question each was trained for
 ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits

@@ -9,12 +9,12 @@ from functools import cached_property
 from ..catalogue.images import load_rgb
 from ..engine.types import Image
 from ..errors import ContextOverflow, EngineCrashed, InputError, ModelError
+from ..models.choice import Weights
+from ..prompts import Question
 from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
-from ..weights import Weights
 from .asking import CAPTION, Asker, Progress
-from .prompts import Question
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1

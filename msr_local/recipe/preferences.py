@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ..models.choice import Weights
+from ..prompts import Question
 from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
-from ..weights import Weights
 from .asking import ROOMS, SUMMARY, Asker, Progress
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import describe
-from .prompts import Question
 from .recipes import Recipe
 
 MAX_TOKENS = 96

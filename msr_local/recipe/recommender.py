@@ -13,20 +13,21 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ..engine.answers import sigmoid
-from ..engine.process import EngineProcess
+from ..engine.llama.process import EngineProcess
 from ..engine.types import Engine, EngineConfig, LogOdds
 from ..errors import NotFoundError
+from ..models.choice import Weights
+from ..prompts import Question
+from ..recall import kept, learned
+from ..recall.candidates import Candidate, Recall
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
-from ..weights import Weights
-from . import kept_recall, learned, scoring, views
+from . import scoring, views
 from .asking import ROOMS, Asker, Progress
-from .candidates import Candidate, Recall
 from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import describe, shorten
 from .preferences import Preferences
-from .prompts import Question
 from .recipes import RECIPES, Recipe
 from .scoring import Evidence
 from .vectors import Vectors
@@ -93,18 +94,18 @@ class Recommender:
             folder = self.workspace.home / "recall"
             with self.workspace.snapshot():
                 made_of = revision, _ = (self.revision(), results.learned_recall_key(self.workspace))
-                kept = kept_recall.load(folder, revision)
-                recall = kept or Recall.of_log(histories.log(self.workspace), self.texts())
+                there = kept.load(folder, revision)
+                recall = there or Recall.of_log(histories.log(self.workspace), self.texts())
                 recall.learned = learned.load(self.workspace, recall.item_ids)
-            if kept is None:
-                kept_recall.save(folder, revision, recall)
+            if there is None:
+                kept.save(folder, revision, recall)
             self._recall = (made_of, recall)
         return self._recall[1]
 
     def revision(self) -> str:
         """Hash of all that the tables of recall are made of."""
         captions = self.captions.settings if self.recipe.caption else ""
-        return fingerprint("recall", kept_recall.FORMAT, histories.revision(self.workspace), captions)
+        return fingerprint("recall", kept.FORMAT, histories.revision(self.workspace), captions)
 
     def texts(self) -> list[str]:
         """Every item in words, for recall: title, attributes and, where the recipe has captions, its picture."""

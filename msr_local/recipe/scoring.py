@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..recall.candidates import Candidate
 from ..store.rows import Item
-from .candidates import Candidate
 from .descriptions import shorten
 
 # Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than

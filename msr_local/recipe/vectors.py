@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..engine.types import LONGEST
+from ..models.choice import Weights
 from ..store import results
 from ..store.workspace import Workspace, fingerprint
 from ..text import printable
-from ..weights import Weights
 from .asking import Asker, Progress
 
 _OPENING = "Item: "  # so that the text's own first word is not the first of all

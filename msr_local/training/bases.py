@@ -19,9 +19,9 @@ from typing import Any
 
 import platformdirs
 
-from ..engine import embedded
-from ..engine.gguf import metadata
+from ..engine.llama.gguf import metadata
 from ..errors import ModelError
+from ..models import embedded
 from .convert import convert_model, file_sha256, silent, written_whole
 
 EMBEDDED = "embedded"

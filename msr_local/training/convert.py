@@ -26,8 +26,8 @@ from pathlib import Path
 
 import platformdirs
 
-from ..engine.gguf import Head, metadata, require_gguf
-from ..engine.process import quantise_in_child
+from ..engine.llama.gguf import Head, metadata, require_gguf
+from ..engine.llama.process import quantise_in_child
 from ..errors import ModelError
 
 QUANTISATIONS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k_m": 15}  # llama_ftype

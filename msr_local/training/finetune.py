@@ -27,23 +27,24 @@ from filelock import FileLock, Timeout
 
 from ..engine.hardware import usable_threads
 from ..engine.types import EngineConfig, Text
-from ..engine.unpacked import to_compute_with
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
-from ..recipe.learned import READING
+from ..models import registry
+from ..models.choice import Weights, embedded_weights
+from ..models.manifest import Manifest
+from ..models.prepared import to_compute_with
+from ..recall import learning
+from ..recall.learned import READING
 from ..recipe.recipes import RECIPES
 from ..recipe.recommender import Recommender
 from ..store import runs
 from ..store.workspace import Workspace
-from ..weights import Weights, embedded_weights
-from . import recall, registry
 from .backends import Backend, choose_backend, config_of, load_trainable
 from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
 from .convert import written_whole
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge_unpatched, save_lora, to_gguf
 from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
-from .manifest import Manifest
 from .questions import Questions, questions
 from .rows import NO, YES, Row
 from .settings import Settings
@@ -99,8 +100,8 @@ def prepare(
     with Recommender(workspace, weights, recipe, progress=progress) as recommender:
 
         def learn() -> None:
-            if learns and recall.worth_learning(workspace):
-                listener.note(recall.told(recall.learn(recommender)))
+            if learns and learning.worth_learning(workspace):
+                listener.note(learning.told(learning.learn(recommender)))
 
         made = questions(recommender, settings, learn)
         # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from ..engine.process import EngineProcess
+from ..engine.llama.process import EngineProcess
 from ..engine.types import EngineConfig
 from ..evaluation.metrics import Platt, auc_estimate, calibration_error, platt
+from ..recall.logistic import logistic
 from ..recipe.asking import SCORE
-from ..recipe.logistic import logistic
 from ..recipe.scoring import RECALL_WEIGHT
 from .rows import YES, Row
 

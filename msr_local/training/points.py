@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ..evaluation.splits import Split
-from ..recipe.candidates import Recall
+from ..recall.candidates import Recall
+from ..recall.splits import Split
 from ..store.rows import Log
 
 _SPAN = 15  # interactions of one user in which several questions share most of their summaries

@@ -19,16 +19,16 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..evaluation.splits import TEST, TRAIN, VALIDATION, Split, split
+from ..recall.candidates import Candidate, Recall
+from ..recall.learning import LEAST, held_back, learned_from
+from ..recall.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.asking import ROOMS
-from ..recipe.candidates import Candidate, Recall
 from ..recipe.recommender import Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
 from ..store.workspace import fingerprint
 from . import rows
 from .points import HARD, Point, negatives, points, slices
-from .recall import LEAST, held_back, learned_from
 from .rows import NO, YES, Row
 from .settings import Settings
 

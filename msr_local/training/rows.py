@@ -11,8 +11,8 @@ from typing import Any
 from ..catalogue.images import load_rgb
 from ..engine.types import Image, Prompt, Text
 from ..errors import InputError
+from ..prompts import Question
 from ..recipe.captions import LONGEST_EDGE
-from ..recipe.prompts import Question
 
 YES, NO = "Yes", "No"
 Part = tuple[str, str]  # ("special" or "text", the text) or ("image", its path)

@@ -11,11 +11,9 @@ import pytest
 from adapter_samples import based_on, manifest, staged
 from samples import Ran
 
-from msr_local import shipped
-from msr_local.engine import embedded
-from msr_local.recipe.prompts import PromptTemplate
+from msr_local.models import embedded, registry, shipped
+from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
-from msr_local.training import registry
 
 Cli = Callable[..., Ran]
 

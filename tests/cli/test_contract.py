@@ -78,9 +78,9 @@ def test_hostile_text_is_only_text(cli: Cli, tmp_path: Path, models: Path) -> No
 
 
 def test_no_data_becomes_a_control_token(tmp_path: Path, cli: Cli, models: Path) -> None:
-    from msr_local.engine.process import EngineProcess
+    from msr_local.engine.llama.process import EngineProcess
     from msr_local.engine.types import EngineConfig, Text
-    from msr_local.recipe.prompts import PromptTemplate
+    from msr_local.prompts import PromptTemplate
 
     with EngineProcess(EngineConfig(models / "text.gguf", threads=1)) as engine:
         control = {engine.token_ids([Text(t, special=True)])[0] for t in ("<|im_end|>", "<|im_start|>", "<image>")}
@@ -225,7 +225,7 @@ def test_arguments_that_are_no_text(cli: Cli, shop: tuple[Path, Path], models: P
 
 def test_the_model_process_does_not_outlive_a_kill(models: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom msr_local.engine.process import EngineProcess\n"
+        "import sys\nfrom pathlib import Path\nfrom msr_local.engine.llama.process import EngineProcess\n"
         "from msr_local.engine.types import EngineConfig, Text\n"
         "engine = EngineProcess(EngineConfig(Path(sys.argv[1]), threads=1))\n"
         "print(engine._child._child.pid, flush=True)\n"

@@ -13,10 +13,10 @@ from adapter_samples import based_on, staged
 from PIL import Image as Pillow
 from samples import Ran
 
-from msr_local.recipe.prompts import PromptTemplate
+from msr_local.models import registry
+from msr_local.prompts import PromptTemplate
 from msr_local.recipe.recipes import RECIPES
 from msr_local.store.workspace import Workspace
-from msr_local.training import registry
 
 Cli = Callable[..., Ran]
 

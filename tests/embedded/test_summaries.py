@@ -28,9 +28,9 @@ from embedded.summaries import (
     shows,
     text,
 )  # fmt: skip
-from msr_local.engine import embedded
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
+from msr_local.models import embedded
 
 WORDS = "drama crime sci-fi T-shirts women's red striped film-noir IMAX board_game Thai velmor".replace(
     "_", " "

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from msr_local.engine.chat import frame
+from msr_local.engine.llama.chat import frame
 from msr_local.engine.types import ModelFacts, Text
 from msr_local.errors import ModelError
 

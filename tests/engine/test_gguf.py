@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from gguf_tensors import libraries_tensors, tensors
 
-from msr_local.engine import embedded
-from msr_local.engine.gguf import Head, metadata, rename_tokens
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.gguf import Head, metadata, rename_tokens
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
+from msr_local.models import embedded
 
 
 def test_tokens_are_renamed_in_place(models: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 import tiny_models
 from samples import picture
 
-from msr_local.engine.llama import LlamaEngine
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.engine import LlamaEngine
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Image, Text
 from msr_local.errors import AnswerTokensError, ContextOverflow, EngineCrashed, ModelError
 

@@ -10,9 +10,9 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from msr_local.engine import context
-from msr_local.engine.llama import LlamaEngine
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama import context
+from msr_local.engine.llama.engine import LlamaEngine
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Image, Prompt, Text
 from msr_local.errors import ContextOverflow
 

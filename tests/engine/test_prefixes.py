@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from msr_local.engine import context, prefixes
-from msr_local.engine.llama import LlamaEngine
+from msr_local.engine.llama import context, prefixes
+from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.types import EngineConfig, Prompt, Text
 
 LONG: Prompt = [Text("This person likes quiet films and the sea. " * 20)]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from msr_local.engine import embedded
-from msr_local.engine.llama import LlamaEngine
-from msr_local.engine.process import quantise_in_child
+from msr_local.engine.llama.engine import LlamaEngine
+from msr_local.engine.llama.process import quantise_in_child
 from msr_local.engine.types import EngineConfig, Prompt, Text
+from msr_local.models import embedded
 
 PREFIX: Prompt = [Text("The shopper likes quiet films, long walks and the sea, and lately also loud ones. " * 6)]
 WORDS = "river winter garden station murder island secret dance summer war ghost train silver letter queen wolf".split()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msr_local.evaluation import baselines, sequential
-from msr_local.recipe.candidates import Recall
+from msr_local.recall.candidates import Recall
 from msr_local.store.rows import Log
 
 

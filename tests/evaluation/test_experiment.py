@@ -13,13 +13,13 @@ from evaluation_shop import FILMS
 from recipe.recipe_shop import Shop, Watched
 
 from msr_local.errors import InputError
-from msr_local.evaluation import protocols
 from msr_local.evaluation.baselines import TOWERS
 from msr_local.evaluation.experiment import BLEND, FUSED, LEARNED, MODEL, MORE, READ, READING, Experiment, Options
+from msr_local.models.choice import Scorer, Weights
+from msr_local.recall import protocols
 from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import runs
-from msr_local.weights import Scorer, Weights
 
 QUICK = Options(count=8, slow=False)
 HISTORY = RECIPES["history"]

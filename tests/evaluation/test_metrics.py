@@ -22,7 +22,7 @@ from msr_local.evaluation.metrics import (
     mean_estimate,
     platt,
 )
-from msr_local.recipe.logistic import logistic
+from msr_local.recall.logistic import logistic
 
 Vector = npt.NDArray[np.float64]
 FEW = st.sampled_from([-2.0, -0.5, 0.0, 0.5, 3.0])  # ties are common

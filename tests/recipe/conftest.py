@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from recipe_shop import Record, Shop
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
+from msr_local.models.choice import Weights
 from msr_local.store.workspace import Workspace
-from msr_local.weights import Weights
 
 
 @pytest.fixture(scope="session")

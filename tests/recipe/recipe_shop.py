@@ -10,15 +10,15 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import Generation, Image, LogOdds, ModelFacts, Prompt
+from msr_local.models.choice import Weights
 from msr_local.recipe.recipes import Recipe
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import catalogue
 from msr_local.store.catalogue import ImageFact
 from msr_local.store.rows import InteractionRow, ItemRow
 from msr_local.store.workspace import Workspace
-from msr_local.weights import Weights
 
 
 @dataclass

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Text
+from msr_local.prompts import Question
 from msr_local.recipe.asking import CAPTION, SCORE, SUMMARY, Asker
-from msr_local.recipe.prompts import Question
 
 QUESTION = Question((Text("Continue."), Text("\n")), (Text("A walk by the sea:"),))
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from msr_local import Recommender, Workspace, choose, ingest
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Image
 from msr_local.errors import EngineCrashed
 from msr_local.recipe import captions

@@ -13,16 +13,16 @@ import pytest
 from PIL import Image as Pillow
 
 from msr_local.catalogue.ingest import ingest
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 from msr_local.errors import NotFoundError
+from msr_local.models.choice import choose
 from msr_local.recipe import captions, preferences
 from msr_local.recipe.explanations import explain
 from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipe.scoring import fused_score
 from msr_local.store.workspace import Workspace
-from msr_local.weights import choose
 
 ASKED = "Answer Yes or No."  # what stands before the candidate
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msr_local.recipe.candidates import Candidate
+from msr_local.recall.candidates import Candidate
 from msr_local.recipe.scoring import RECALL_WEIGHT, Evidence, Part, fused_score, hint
 from msr_local.store.rows import Item
 

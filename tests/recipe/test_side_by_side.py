@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from recipe_shop import Shop
 
+from msr_local.models.choice import Weights
 from msr_local.recipe.recipes import Recipe
 from msr_local.store import results
-from msr_local.weights import Weights
 
 FILMS = [f"f{n:02}" for n in range(30)]
 PLAIN = Recipe(caption=False)

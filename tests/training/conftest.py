@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from question_shop import WORLD, World, titled
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.errors import ModelError
 from msr_local.store.workspace import Workspace

@@ -11,8 +11,9 @@ from typing import Any
 
 from recipe.recipe_shop import Record, Watched
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Prompt
+from msr_local.models.choice import Weights
 from msr_local.recipe.asking import Progress
 from msr_local.recipe.recipes import Recipe
 from msr_local.recipe.recommender import Recommender
@@ -22,7 +23,6 @@ from msr_local.store.workspace import Workspace
 from msr_local.training.questions import Questions, questions
 from msr_local.training.rows import Row
 from msr_local.training.settings import Settings
-from msr_local.weights import Weights
 
 Step = tuple[str, str, "float | None"]  # user, film, seconds since 1970
 FILMS = [f"f{n:02}" for n in range(24)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
 from msr_local.text import printable
@@ -81,7 +81,7 @@ def never():
 
 
 def test_the_embedded_base_is_what_the_engine_loads(embedded_base):
-    from msr_local.engine.embedded import prepare
+    from msr_local.models.embedded import prepare
 
     assert embedded_base.name == "embedded"
     assert embedded_base.model == prepare()

@@ -16,8 +16,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from msr_local.engine.gguf import Head, metadata
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.gguf import Head, metadata
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
 from msr_local.training import convert

@@ -9,9 +9,9 @@ import pytest
 import tiny_models
 from gguf_tensors import libraries_tensors, tensors
 
-from msr_local.engine import gguf
-from msr_local.engine.gguf import Head, metadata
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama import gguf
+from msr_local.engine.llama.gguf import Head, metadata
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
 from msr_local.training.convert import (

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msr_local.evaluation.splits import Split
-from msr_local.recipe.candidates import Recall
+from msr_local.recall.candidates import Recall
+from msr_local.recall.splits import Split
 from msr_local.store.rows import Log
 from msr_local.training.points import Point, negatives, points, slices
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from question_shop import FEW, FILMS, FULL, TEST, VALIDATION, WORLD, Step, World, data, iso, titled
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.errors import InputError
-from msr_local.evaluation.splits import Split
-from msr_local.recipe.candidates import Recall
+from msr_local.recall.candidates import Recall
+from msr_local.recall.splits import Split
 from msr_local.recipe.recipes import Recipe
 from msr_local.store import histories
 from msr_local.store.rows import Log

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from question_shop import FEW, FILMS, FULL, WORLD, Step, World, both, data, films_of, stop_at, titled
 
 from msr_local.catalogue.images import load_rgb
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, Text
 from msr_local.errors import ContextOverflow, InputError
 from msr_local.recipe.recipes import Recipe

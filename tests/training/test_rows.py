@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from msr_local.catalogue.images import load_rgb
 from msr_local.engine.types import Image, Text
 from msr_local.errors import InputError
-from msr_local.recipe.prompts import Question
+from msr_local.prompts import Question
 from msr_local.training import rows
 from msr_local.training.rows import Row
 

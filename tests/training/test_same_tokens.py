@@ -13,9 +13,9 @@ import pytest
 from samples import picture
 from smolvlm import CHAT_TEMPLATE
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, EngineConfig, Image, ModelFacts, Text
-from msr_local.recipe.prompts import PromptTemplate, Question
+from msr_local.prompts import PromptTemplate, Question
 from msr_local.training.bases import Base
 from msr_local.training.batches import Pixels, pixels_of
 from msr_local.training.convert import convert_model
@@ -228,7 +228,7 @@ def wide(tools: Path, vlm_base: Base, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module", params=["one tile", "many tiles"])
 def seen(request: pytest.FixtureRequest, vlm_base: Base, wide: Base) -> Iterator[tuple[Base, Callable[[Image], Any]]]:
     """A base, and how its engine projects a picture: vectors of shape [tokens, width]."""
-    from msr_local.engine.llama import LlamaEngine
+    from msr_local.engine.llama.engine import LlamaEngine
 
     base = vlm_base if request.param == "one tile" else wide
     engine = LlamaEngine(EngineConfig(base.model, base.projector, context=256, threads=1))

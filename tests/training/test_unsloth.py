@@ -21,10 +21,10 @@ import pytest
 from samples import Ran, picture
 from smolvlm import CHAT_TEMPLATE
 
-from msr_local.engine.process import EngineProcess
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, EngineConfig
 from msr_local.errors import ModelError
-from msr_local.recipe.prompts import PromptTemplate
+from msr_local.prompts import PromptTemplate
 from msr_local.training import backends
 from msr_local.training.backends import choose_backend
 from msr_local.training.bases import Base

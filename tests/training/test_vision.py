@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from samples import Ran
 
 from msr_local.engine.answers import spellings
-from msr_local.engine.gguf import Head, metadata
+from msr_local.engine.llama.gguf import Head, metadata
 from msr_local.engine.types import IMAGE_CELL, EngineConfig
 from msr_local.training import bases
 from msr_local.training.convert import convert_model

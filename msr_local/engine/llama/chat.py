@@ -1,0 +1,93 @@
+"""A model's own chat template around our questions, with trusted markup and plain data kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.sandbox
+
+from ...errors import ModelError
+from ..types import ModelFacts, Text
+
+_SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: where the contents go
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The chat markup of a one-question conversation: what stands before and after the user's content.
+
+    `blank` goes before the content's first word and is tokenised with it: after "User: " a tokenizer of the
+    whole would make one token of the blank and the word.
+    """
+
+    before: tuple[Text, ...]
+    after: tuple[Text, ...]
+    blank: str = ""
+
+
+@lru_cache(maxsize=32)
+def frame(facts: ModelFacts, system: str) -> Frame:
+    """Open a conversation with `system`, leave room for the user's content, and begin the answer.
+
+    Models without a system role get it at the head of the user's turn. Raises `ModelError` when the model
+    has no chat template or its template fails.
+    """
+    if not facts.chat_template:
+        raise ModelError(f"{facts.name} carries no chat template. Next: choose an instruction-tuned model.")
+    roles = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
+    merged = [{"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}]
+    reason: Exception | None = None
+    for messages in (roles, _typed(roles), merged, _typed(merged)):
+        try:
+            text = _render(facts, messages)
+        except Exception as error:  # a template is a program of the model's makers: it may fail in any way
+            reason = error
+            continue
+        if text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
+            head, rest = text.split(_SYSTEM)
+            middle, tail = rest.split(_USER)
+            head, gap = _without_blank(head)
+            middle, blank = _without_blank(middle)
+            return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank)
+    because = f" ({reason})" if reason else ""
+    raise ModelError(
+        f"{facts.name}: its chat template cannot hold a plain question{because}. Next: an instruction-tuned model."
+    ) from reason
+
+
+def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The same messages as vision models' templates want them: content as a list of typed parts."""
+    return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+
+
+def _without_blank(markup: str) -> tuple[str, str]:
+    """Markup without the blanks at its end, and those."""
+    bare = markup.rstrip(" ")
+    return bare, markup[len(bare) :]
+
+
+def _trusted(text: str) -> tuple[Text, ...]:
+    return (Text(text, special=True),) if text else ()
+
+
+def _render(facts: ModelFacts, messages: list[Any]) -> str:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    text = environment.from_string(facts.chat_template or "").render(
+        messages=messages,
+        add_generation_prompt=True,
+        bos_token=facts.bos,
+        eos_token=facts.eos,
+        raise_exception=_refuse,
+        strftime_now=lambda _: "",  # a date would change every cache key every day
+        enable_thinking=False,
+    )
+    return text if not facts.add_bos or text.startswith(facts.bos) else facts.bos + text
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)

@@ -1,0 +1,144 @@
+"""What can be said of a GGUF file without loading it, and its head written otherwise."""
+
+from __future__ import annotations
+
+import mmap
+import shutil
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError
+
+# GGUF value types: struct formats of the plain ones, and the two that have a length.
+_PLAIN = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_ALIGNMENT = 32
+_TOKENS = "tokenizer.ggml.tokens"
+
+
+def require_gguf(path: Path) -> None:
+    """Raise `ModelError` unless `path` is a readable file that begins like a GGUF of a known version."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read this model file ({error.strerror}). Next: check the path.") from error
+    if head[:4] != b"GGUF" or int.from_bytes(head[4:8], "little") not in (2, 3):
+        raise ModelError(f"{path}: not a GGUF model file (version 2 or 3). Next: give one made for llama.cpp.")
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """All keys and values of a GGUF file. Raises `ModelError` for a broken one."""
+    head = Head.read(path)
+    return {key: head.value(key) for key in head.fields}
+
+
+def rename_tokens(source: Path, target: Path, names: Mapping[str, str]) -> None:
+    """Write `source` to `target` with the tokens `names` (old: new) called otherwise; their ids stay.
+
+    Raises `ModelError` when one of them is not in the vocabulary.
+    """
+    head = Head.read(source)
+    tokens: list[str] = head.value(_TOKENS) or []
+    if missing := [name for name in names if name not in tokens]:
+        raise ModelError(f"{source}: its vocabulary has no token {', '.join(missing)}.")
+    raw = head.fields[_TOKENS]
+    for old, new in names.items():
+        before, after = (struct.pack("<Q", len(one.encode())) + one.encode() for one in (old, new))
+        at = raw.index(before)
+        raw = raw[:at] + after + raw[at + len(before) :]
+    head.written_to(target, source, head.fields | {_TOKENS: raw})
+
+
+class Head:
+    """What comes before the tensors' data in a GGUF file, the values as the bytes that stand there.
+
+    Bytes, so that what is copied is copied exactly and what is compared is compared exactly.
+    """
+
+    def __init__(self, data: mmap.mmap) -> None:
+        _, self.version, self.tensors, count = struct.unpack_from("<4sIQQ", data)
+        self.fields: dict[str, bytes] = {}
+        at = 24
+        for _ in range(count):
+            start = _skip(data, at, _STRING)
+            (kind,) = struct.unpack_from("<I", data, start)
+            end = _skip(data, start + 4, kind)
+            self.fields[data[at + 8 : start].decode()] = data[start:end]
+            at = end
+        start = at
+        for _ in range(self.tensors):
+            at = _skip(data, at, _STRING)
+            (dimensions,) = struct.unpack_from("<I", data, at)
+            at += 4 + 8 * dimensions + 4 + 8  # the sizes, the type, the offset
+        self.infos = data[start:at]
+        self.alignment: int = self.value("general.alignment") or _ALIGNMENT
+        self.data = at + -at % self.alignment
+        if self.data > len(data):
+            raise ValueError("it ends too early")
+
+    @classmethod
+    def read(cls, path: Path) -> Head:
+        """Raises `ModelError` for a file that is not GGUF or is cut off."""
+        require_gguf(path)
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return cls(data)
+        except (struct.error, ValueError, KeyError, OSError) as error:
+            raise ModelError(f"{path}: a broken GGUF file ({error}). Next: make or download it again.") from error
+
+    @property
+    def tokenizer(self) -> dict[str, bytes]:
+        """All `tokenizer.*` keys with their raw values."""
+        return {key: value for key, value in self.fields.items() if key.startswith("tokenizer.")}
+
+    def value(self, key: str) -> Any:
+        """The value of `key` as Python has it; None where it is missing."""
+        raw = self.fields.get(key)
+        return raw and _decode(raw, 4, struct.unpack_from("<I", raw)[0])[0]
+
+    def written_to(self, target: Path, source: Path, fields: Mapping[str, bytes]) -> None:
+        """Write the file `source`, which this is the head of, to `target` with other `fields`; tensors stay."""
+        with source.open("rb") as old, target.open("wb") as out:
+            out.write(struct.pack("<4sIQQ", b"GGUF", self.version, self.tensors, len(fields)))
+            for key, value in fields.items():
+                name = key.encode()
+                out.write(struct.pack("<Q", len(name)) + name + value)
+            out.write(self.infos)
+            out.write(bytes(-out.tell() % self.alignment))
+            old.seek(self.data)
+            shutil.copyfileobj(old, out, 1 << 20)
+
+
+def _skip(data: mmap.mmap, at: int, kind: int) -> int:
+    """Where the value of type `kind` that begins at `at` ends."""
+    if kind == _STRING:
+        return at + 8 + int(struct.unpack_from("<Q", data, at)[0])
+    if kind != _ARRAY:
+        return at + struct.calcsize("<" + _PLAIN[kind])
+    inner, count = struct.unpack_from("<IQ", data, at)
+    at += 12
+    if inner in _PLAIN:
+        return at + int(count) * struct.calcsize("<" + _PLAIN[inner])
+    for _ in range(count):
+        at = _skip(data, at, inner)
+    return at
+
+
+def _decode(raw: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """The value of type `kind` at `at`, and where it ends."""
+    if kind == _STRING:
+        end = at + 8 + struct.unpack_from("<Q", raw, at)[0]
+        return raw[at + 8 : end].decode("utf-8", "replace"), end
+    if kind != _ARRAY:
+        form = "<" + _PLAIN[kind]
+        return struct.unpack_from(form, raw, at)[0], at + struct.calcsize(form)
+    inner, count = struct.unpack_from("<IQ", raw, at)
+    at += 12
+    values = []
+    for _ in range(count):
+        value, at = _decode(raw, at, inner)
+        values.append(value)
+    return values, at

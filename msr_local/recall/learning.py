@@ -1,0 +1,174 @@
+"""Learning recall from a workspace's histories: towers that read, and weights for all of its scores.
+
+Some interactions are held back, one a user. Where there are times, and users enough who go on after the last tenth has
+begun: the first new one of each from that moment on, as it will be when a recommendation is asked for. Else each user's
+last; then popularity of late is left out, since for most of them it is popularity to come. What ranks these best is
+learned, and used if it ranks those of users that its weights were not fitted on better than the hand-set weights do.
+The towers are then trained again, on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..recipe.asking import Progress
+from ..recipe.recommender import Recommender
+from ..store import histories, results
+from ..store.rows import LearnedRow, Log
+from ..store.workspace import Workspace, fingerprint
+from . import fusion, learned, protocols, towers
+from .candidates import LATE, Recall
+from .halves import Half
+from .learned import READING, Learned
+from .protocols import Case, Mask
+
+LEAST = 200  # users to learn from: fewer say little about two dozen weights
+_GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
+_MOST = 2000  # users to learn from
+_LISTED = 300  # other items in each user's list
+_MEASURED = 400  # users on whom the gain is measured
+_TOP = 10
+_SEED = 0
+Vectors = npt.NDArray[np.float32]
+
+
+def worth_learning(workspace: Workspace) -> bool:
+    """Whether there is enough to learn recall from, and far more than what it was learned from last."""
+    facts = results.learned_recall_facts(workspace)
+    if facts and histories.counts(workspace)["interactions"] < _GREW * facts["interactions"]:
+        return False
+    return histories.active_users(workspace) >= LEAST
+
+
+def learn(recommender: Recommender) -> dict[str, Any]:
+    """Learn recall from the workspace as it is and keep it; the facts about it.
+
+    `facts["used"]` says whether it was better than the hand-set weights, so that it ranks from now on; of too few users
+    (`LEAST`) nothing is learned. Nothing is learned twice from the same histories, texts and model.
+    """
+    workspace = recommender.workspace
+    with workspace.snapshot():
+        key = fingerprint("learned", results.LEARNED, recommender.revision(), recommender.weights.text_id)
+        kept = results.learned_recall_facts(workspace)
+        if kept and results.learned_recall_key(workspace) == key:
+            return kept
+        log, texts = histories.log(workspace), recommender.texts()
+    users = len(held_back(log)[0])
+    if users < LEAST:
+        facts = {"interactions": len(log.items), "users": users, "used": False}
+        results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
+        return facts
+    made, facts = learned_from(log, texts, recommender.vectors.of(texts), recommender.progress)
+    learned.save(workspace, key, made, log.item_ids, facts)
+    return facts
+
+
+def told(facts: Mapping[str, Any]) -> str:
+    """The facts in a sentence."""
+    if "ndcg@10" not in facts:
+        return f"Recall goes by hand-set weights: {facts['users']:,} users to learn from are too few (of {LEAST})."
+    ways = facts["ndcg@10"]
+    return (
+        f"NDCG@10 of recall alone, for {facts['measured_users']:,} users that its weights were not fitted on: "
+        f"{ways['learned']:.1%} learned, {ways['hand_set']:.1%} with hand-set weights, which "
+        f"{'it replaces' if facts['used'] else 'stay'}."
+    )
+
+
+def learned_from(
+    log: Log, texts: Sequence[str], vectors: Vectors, progress: Progress = lambda stage, done, total: None
+) -> tuple[Learned, dict[str, Any]]:
+    """What can be learned from a log, the towers from all of it, and the facts as of `fitted`."""
+    made, facts = fitted(log, texts, vectors, progress)
+    if facts["used"]:
+        made = Learned(_towers(log, vectors, np.ones(len(log.items), bool), progress), made.fusion)
+    return made, facts
+
+
+def fitted(
+    log: Log, texts: Sequence[str], vectors: Vectors, progress: Progress = lambda stage, done, total: None
+) -> tuple[Learned, dict[str, Any]]:
+    """What was learned from the interactions that were not held back, and facts about it: NDCG@10 of both ways.
+
+    `vectors` [I, D] are those of the `texts`. At least two users must be held back from (`held_back`).
+    """
+    cases, known, kind = held_back(log)
+    recall = Recall.of_log(log, texts, known)
+    trained = _towers(log, vectors, known, progress)
+    half = Half(cases, recall, known)
+    half = half.among(*protocols.listed(log, cases, recall, _LISTED, _SEED))
+    _score(half, trained, kind, progress)
+
+    def weighed(some: npt.NDArray[np.bool_]) -> Learned:
+        names = tuple(half.scores)
+        return Learned(trained, fusion.listwise(names, half.stacked(names)[some], np.asarray(half.offsets)[some]))
+
+    by_hand, by_learned, odd = [], [], np.arange(len(cases)) % 2 == 1
+    for those in (odd, ~odd):
+        other, some = weighed(~those), list(compress(cases, those))[: _MEASURED // 2]
+        by_hand += _ndcg(recall, None, some)
+        by_learned += _ndcg(recall, other, some)
+        progress("recall gain", len(by_learned), min(len(cases), _MEASURED))
+    ndcg = {"hand_set": float(np.mean(by_hand)), "learned": float(np.mean(by_learned))}
+    facts = {
+        "held_back": kind,
+        "interactions": len(log.items),
+        "users": len(cases),
+        "measured_users": len(by_learned),
+        "ndcg@10": ndcg,
+        "used": ndcg["learned"] > ndcg["hand_set"],
+    }
+    return weighed(np.ones(len(cases), bool)), facts
+
+
+def held_back(log: Log) -> tuple[list[Case], Mask, str]:
+    """The cases to learn from, what may be known to whoever ranks them (mask [N]), and the way: "time" or "order"."""
+    for protocol, kind in (("temporal", "time"), ("last", "order")):
+        try:
+            plan = protocols.plan(log, protocol, kind, users=_MOST, seed=_SEED)
+        except InputError:  # there are no times, or nobody is left to ask
+            continue
+        if kind == "order" or len(plan.test) >= LEAST:
+            known = plan.known_at_test
+            if kind == "order":  # nobody else's last interaction need be missed
+                known = np.ones(len(log.items), bool)
+                known[[case.row for case in plan.test]] = False
+            return plan.test, known, kind
+    return [], np.ones(len(log.items), bool), ""
+
+
+def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towers.Towers:
+    return towers.trained(
+        log.users[known], log.items[known], len(log.item_ids), vectors, seed=_SEED,
+        progress=lambda done, total: progress(READING, done, total),
+    )  # fmt: skip
+
+
+def _score(half: Half, trained: towers.Towers, kind: str, progress: Progress) -> None:
+    """Put all scores of recall into the half, and the towers'."""
+    rows: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
+        scores = half.recall.features(case.history, items) | {READING: trained(case.history, items)}
+        for name, one in scores.items():
+            if kind == "time" or name not in LATE:
+                rows.setdefault(name, []).append(one)
+        progress("recall scores", done, len(half.cases))
+    for name, found in rows.items():
+        half.keep(name, found)
+
+
+def _ndcg(recall: Recall, way: Learned | None, cases: Sequence[Case]) -> list[float]:
+    """NDCG@10 of each case among all items, recalled this way: what was taken is the only good one."""
+    recall.learned = way
+    found = []
+    for case in cases:
+        ranked = [one.item_id for one in recall.candidates([recall.item_ids[item] for item in case.history], _TOP)]
+        target = recall.item_ids[case.target]
+        found.append(1.0 / float(np.log2(2 + ranked.index(target))) if target in ranked else 0.0)
+    return found

@@ -1,0 +1,209 @@
+"""Who is asked about what in an evaluation, and which interactions anything fitted may have seen by then.
+
+`last`: what did a user take last, after all that came before? `popular6`: the protocol of the paper's released code:
+of each user's items the six that are most popular over all, in time order; the last of them is asked for after the
+other five. It tells popularity away, and is there for comparison. `temporal`: what did a user take first after one
+moment, the same for all?
+
+Users or interactions are held back as `splits` says. What is fitted (recall, EASE, SASRec, weights of a blend, an
+adapter) may see training interactions only; questions of the test may also use what was before them in time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+
+from ..errors import InputError
+from ..store.rows import Log
+from .candidates import Recall
+from .splits import TEST, TRAIN, VALIDATION, Split, split
+
+KINDS_OF = {"last": ("users", "order"), "popular6": ("users",), "temporal": ("time",)}  # how each may hold back
+CORE = (7, 5)  # interactions of a user and of an item that the paper's released code asks for
+_POPULAR = 6
+_ENOUGH_USERS = 1000  # of whom a tenth is a test
+_HARD = 100  # recalled items among which hard negatives are drawn
+_SMOOTH = 3.0  # interactions that every item has more when lists are drawn
+Items = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question of the evaluation: what `user` took after `history`. All are indices into the log's ids."""
+
+    user: int
+    history: Items  # oldest first
+    target: int
+    row: int  # of the target in the log
+    taken: frozenset[int]  # what the user took, before and after: never a negative
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The questions, and what may be known: masks of shape [N] over the interactions.
+
+    Whatever is asked at validation may use `known`; at the test, `known_at_test` (the same where users are held back).
+    """
+
+    protocol: str
+    split: Split
+    log: Log
+    known: Mask
+    known_at_test: Mask
+    validation: list[Case]
+    test: list[Case]
+
+
+def core(log: Log, least: tuple[int, int]) -> Log:
+    """The log without users and items of fewer interactions than `least` (users, items), repeated until none is left.
+
+    Users keep their ids and indices; items theirs. Only interactions go.
+    """
+    keep = np.ones(len(log.users), bool)
+    while keep.any():
+        per_user, per_item = (np.bincount(one[keep], minlength=len(ids)) for one, ids in
+                              ((log.users, log.user_ids), (log.items, log.item_ids)))  # fmt: skip
+        good = keep & (per_user[log.users] >= least[0]) & (per_item[log.items] >= least[1])
+        if (good == keep).all():
+            break
+        keep = good
+    return Log(log.item_ids, log.user_ids, log.users[keep], log.items[keep], log.times[keep])
+
+
+def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: int | None = None, seed: int = 0) -> Plan:
+    """Who is asked. `kind` says how interactions are held back, None: as fits the protocol and the number of users.
+
+    At most `users` are asked, drawn by `seed`. Raises `InputError` where nobody can be asked.
+    """
+    kinds = KINDS_OF[protocol]
+    if kind is None:
+        kind = "order" if protocol == "last" and _active(log) < _ENOUGH_USERS else kinds[0]
+    if kind not in kinds:
+        raise InputError(f"protocol {protocol} cannot hold back by {kind}. Next: --split {' or '.join(kinds)}.")
+    try:
+        cut, part = split(log, kind)
+    except ValueError as error:
+        raise InputError(f"protocol {protocol} needs timestamps: {error}. Next: --protocol last.") from None
+    known = part == TRAIN
+    known_at_test = known if kind == "users" else part != TEST
+    asked = {}
+    for which, most in ((VALIDATION, None), (TEST, users)):
+        cases = _cases(log, protocol, part, which)
+        random.Random(f"users {seed} {which}").shuffle(cases)
+        asked[which] = cases[:most]
+    if not asked[TEST]:
+        raise InputError(
+            f"protocol {protocol} finds nobody to ask among {_active(log):,} users. "
+            "Next: another --protocol, a smaller --core, or more interactions."
+        )
+    return Plan(protocol, cut, log, known, known_at_test, asked[VALIDATION], asked[TEST])
+
+
+def _active(log: Log) -> int:
+    return len(np.unique(log.users))
+
+
+def _cases(log: Log, protocol: str, part: npt.NDArray[np.int8], which: int) -> list[Case]:
+    """One case a user, in the order of the log."""
+    bounds = np.flatnonzero(np.r_[True, log.users[1:] != log.users[:-1], True][: len(log.users) + 1])
+    popular = np.bincount(log.items, minlength=len(log.item_ids))
+    found = []
+    for start, end in pairwise(bounds if len(log.users) else []):
+        rows = np.arange(start, end)
+        if protocol == "popular6":
+            rows = _most_popular(rows, popular[log.items[rows]])
+        asked = np.flatnonzero(part[rows] == which)
+        if not len(asked):
+            continue
+        end_of_history = asked[0] if protocol == "temporal" else asked[-1]
+        history = log.items[rows[:end_of_history]]
+        # What was taken before is never recommended, so nobody is asked about it.
+        new = [row for row in rows[asked[asked >= end_of_history]] if log.items[row] not in history]
+        if new and len(history):
+            # At validation, not even by never being a negative may a test's answer tell of itself.
+            mine = np.arange(start, end) if which == TEST else np.arange(start, end)[part[start:end] != TEST]
+            taken = frozenset(log.items[mine].tolist())
+            found.append(Case(int(log.users[start]), history, int(log.items[new[0]]), int(new[0]), taken))
+    return found
+
+
+def _most_popular(rows: npt.NDArray[np.int_], popularity: npt.NDArray[np.int_]) -> npt.NDArray[np.int_]:
+    """The six rows of the most popular items, in time order; none of a user who has fewer."""
+    if len(rows) < _POPULAR:
+        return rows[:0]
+    return rows[np.sort(np.argsort(-popularity, kind="stable")[:_POPULAR])]
+
+
+def sampled(log: Log, cases: Sequence[Case], recall: Recall, kind: str, count: int, seed: int) -> list[Items]:
+    """The candidates of each case: its target first, then `count` negatives (fewer in a tiny catalogue).
+
+    `uniform` over the items of the log; `popularity` in proportion to the interactions that recall knows; `hard` among
+    the items that recall would offer. Nobody's negatives depend on who else is asked.
+    """
+    found = []
+    catalogue = np.unique(log.items)
+    weights = np.cumsum(recall.count[catalogue] + 1e-9)
+    for case in cases:
+        rng = random.Random(f"negatives {seed} {kind} {log.user_ids[case.user]}")
+        taken = case.taken
+        if kind == "hard":
+            ids = [recall.item_ids[i] for i in case.history]
+            out = {recall.item_ids[i] for i in taken}
+            free = [recall.index[one.item_id] for one in recall.candidates(ids, _HARD, exclude=out)]
+            drawn = rng.sample(free, min(count, len(free)))
+        else:
+            by = weights if kind == "popularity" else None
+            drawn = _draw(catalogue, by, taken, count, rng)
+        found.append(np.array([case.target, *drawn], np.int32))
+    return found
+
+
+def listed(
+    log: Log, cases: Sequence[Case], recall: Recall, count: int, seed: int
+) -> tuple[list[Items], list[npt.NDArray[np.float64]]]:
+    """Lists from which to learn how to rank the whole catalogue, each with its target first.
+
+    The others are about `count`, popular ones more often; neither what the history holds nor what else the user took is
+    among them. The second list has each candidate's log-probability to be drawn.
+    """
+    weights = recall.count + _SMOOTH
+    chance = np.zeros(len(weights))
+    if count < len(weights):
+        # Each item arrives after an exponential time of its weight; by this time, `count` have arrived on average.
+        end = brentq(lambda time: -np.expm1(-weights * time).sum() - count, 0.0, 1e9)
+        chance = np.log(-np.expm1(-weights * end))
+    found, offsets = [], []
+    for case in cases:
+        rng = np.random.default_rng(random.Random(f"lists {seed} {log.user_ids[case.user]}").getrandbits(64))
+        drawn = np.argsort(rng.exponential(size=len(weights)) / weights, kind="stable")[:count]
+        out = {*case.taken, *case.history.tolist(), case.target}
+        items = np.array([case.target, *(int(item) for item in drawn if int(item) not in out)], np.int32)
+        found.append(items)
+        offsets.append(chance[items])
+    return found, offsets
+
+
+def _draw(
+    catalogue: Items, weights: npt.NDArray[np.float64] | None, taken: frozenset[int], count: int, rng: random.Random
+) -> list[int]:
+    """`count` different items that are not `taken`."""
+    drawn: dict[int, None] = {}
+    for _ in range(50 * count):
+        place = rng.randrange(len(catalogue)) if weights is None else int(
+            np.searchsorted(weights, rng.random() * weights[-1], side="right")
+        )  # fmt: skip
+        item = int(catalogue[min(place, len(catalogue) - 1)])
+        if item not in taken:
+            drawn.setdefault(item)
+            if len(drawn) == count:
+                return list(drawn)
+    free = [int(item) for item in catalogue if item not in taken and item not in drawn]
+    return [*drawn, *rng.sample(free, min(count - len(drawn), len(free)))]

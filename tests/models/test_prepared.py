@@ -1,0 +1,73 @@
+"""F16 copies of small quantised models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from msr_local.engine.llama.process import EngineProcess, quantise_in_child
+from msr_local.engine.types import EngineConfig, Text
+from msr_local.errors import ModelError
+from msr_local.models import prepared
+
+PROMPT = [Text("What is it?")]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_: str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def quantised(models: Path, tmp_path: Path) -> Path:
+    quantise_in_child(models / "text.gguf", tmp_path / "q8.gguf", ftype=7)
+    return tmp_path / "q8.gguf"
+
+
+def z(model: Path) -> float:
+    with EngineProcess(EngineConfig(model, threads=1)) as engine:
+        (answer,) = engine.log_odds(PROMPT, [PROMPT])
+        return answer.z
+
+
+def test_a_quantised_model_answers_from_its_f16_copy(cache: Path, quantised: Path, models: Path) -> None:
+    copy = prepared.to_compute_with(quantised, "abc", quantised=True)
+    assert copy == cache / "f16" / "abc.gguf"
+    assert copy.stat().st_size > 1.5 * quantised.stat().st_size
+    assert abs(z(copy) - z(models / "text.gguf")) < 0.2
+
+
+def test_the_copy_is_made_once(cache: Path, quantised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared.to_compute_with(quantised, "abc", quantised=True)
+    monkeypatch.setattr(prepared, "quantise_in_child", lambda *_, **__: pytest.fail("made again"))
+    prepared.to_compute_with(quantised, "abc", quantised=True)
+    assert [path.name for path in (cache / "f16").iterdir()] == ["abc.gguf"]
+
+
+def test_what_is_not_quantised_or_large_answers_itself(
+    cache: Path, quantised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prepared.to_compute_with(quantised, "abc", quantised=False) == quantised
+    monkeypatch.setattr(prepared, "_SMALL", 10)
+    assert prepared.to_compute_with(quantised, "abc", quantised=True) == quantised
+    assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written(cache: Path, quantised: Path) -> None:
+    cache.parent.mkdir(exist_ok=True)
+    cache.write_text("a file in the way")
+    with pytest.raises(ModelError, match="cannot keep the prepared model"):
+        prepared.to_compute_with(quantised, "abc", quantised=True)
+
+
+def test_a_failed_copy_leaves_nothing(cache: Path, quantised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ModelError("out of luck")
+
+    monkeypatch.setattr(prepared, "quantise_in_child", fail)
+    with pytest.raises(ModelError, match="out of luck"):
+        prepared.to_compute_with(quantised, "abc", quantised=True)
+    assert list((cache / "f16").iterdir()) == []
