@@ -18,8 +18,8 @@ import numpy as np
 from msr_local.catalogue.ingest import ingest
 from msr_local.models.choice import choose
 from msr_local.recall.candidates import Recall
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES
 from msr_local.store import histories
 from msr_local.store.workspace import Workspace
 

@@ -39,7 +39,7 @@ from msr_local.models import embedded
 from msr_local.models.manifest import FILE_NAME, Manifest
 from msr_local.prompts import PromptTemplate
 from msr_local.recipe.asking import SCORE
-from msr_local.recipe.recipes import RECIPES
+from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 from msr_local.training import bases
 from msr_local.training.backends import Backend, load_plain, load_trainable
@@ -165,7 +165,6 @@ def train(arguments: argparse.Namespace) -> None:
     """Write WORK/NAME/lora, and what it did to AUC and to the rank of what was taken in WORK/NAME/trained.json."""
     import torch
 
-    from msr_local.training.loop import Progress
     from msr_local.training.loop import train as fit
 
     sets, answers = kept(arguments.work / "rows.jsonl.gz")
@@ -188,7 +187,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     moments: list[float] = []
 
-    def report(one: Progress) -> None:
+    def report(one: Reported) -> None:
         if one.loss is not None:
             moments.append(one.seconds)
         if one.auc or one.step % 25 == 0:

@@ -25,8 +25,8 @@ from msr_local.demo import catalogue
 from msr_local.demo.users import Shopper, matches, shoppers
 from msr_local.evaluation.metrics import mean_estimate
 from msr_local.models.choice import choose
-from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES, Recipe
 from msr_local.store.workspace import Workspace
 
 HELD_BACK = 2  # purchases of each held-out shopper that are to be foretold, one after the other

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from .models.choice import Weights, choose
     from .recall.learning import learn
     from .recipe.explanations import explain
-    from .recipe.recipes import RECIPES, Recipe
     from .recipe.recommender import Recommender
+    from .recipes import RECIPES, Recipe
     from .store.workspace import Workspace
 
 _HOMES = {
-    "RECIPES": "recipe.recipes",
+    "RECIPES": "recipes",
     "MsrError": "errors",
-    "Recipe": "recipe.recipes",
+    "Recipe": "recipes",
     "Recommender": "recipe.recommender",
     "Weights": "weights",
     "Workspace": "store.workspace",

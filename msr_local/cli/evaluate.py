@@ -11,7 +11,7 @@ from . import options as opt
 from .finetune import Negatives, SplitKind
 
 if TYPE_CHECKING:
-    from ..recipe.recipes import Recipe
+    from ..recipes import Recipe
 
 
 class Protocol(str, Enum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..progress import Progress
 from .output import Output
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Session:
     def recommender(
         self,
         workspace: Workspace,
-        progress: Callable[[str, int, int], None],
+        progress: Progress,
         *,
         model: Path | None = None,
         mmproj: Path | None = None,
@@ -123,8 +123,8 @@ class Session:
         """The recipe on `workspace` with the chosen weights and settings; without `recipe`, the adapter's own."""
         from ..models import embedded
         from ..models.choice import choose
-        from ..recipe.recipes import RECIPES, Recipe
         from ..recipe.recommender import Recommender
+        from ..recipes import RECIPES, Recipe
 
         if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from ..arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class Engine(Protocol):
         """
         ...
 
-    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
         """(place, what the model makes of a text, shape [D]) of each text, as they come; adapters have no part in it.
 
         The mean over its tokens of the hidden states in the middle of the model, each scaled to length sqrt(D). A text

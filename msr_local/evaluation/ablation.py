@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..arrays import padded
 from ..errors import InputError
 from ..recall.halves import Half
 from ..recipe.blocks import summarised
-from ..recipe.recipes import RECIPES, Recipe
 from ..recipe.recommender import Recommender
+from ..recipes import RECIPES, Recipe
 from ..store import runs
 from . import ranking
 from .answers import Answers
@@ -68,7 +69,7 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
     for variant in variants(experiment.recommender.recipe, tuned=experiment.recommender.weights.scorer is not None):
         with open_recommender(variant.recipe, variant.tuned) as recommender:
             answers = Answers(recommender, experiment.log, shuffled=variant.shuffled, seed=experiment.options.seed)
-            scores = ranking.table(list(answers(half.cases, half.recall, half.candidates)))
+            scores = padded(list(answers(half.cases, half.recall, half.candidates)))
         values = ranking.per_case(scores)
         first = first or values
         found[variant.name] = {

@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Items, Vector
 from ..recall.candidates import Recall
-from ..recall.protocols import Case, Items
+from ..recall.protocols import Case
 from ..recipe.blocks import summarised
 from ..recipe.recommender import Asked, Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
 
-Vector = npt.NDArray[np.float64]
 _TOGETHER = 32  # users whose summaries are written side by side
 
 

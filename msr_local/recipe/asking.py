@@ -16,7 +16,6 @@ CAPTION, SUMMARY, SCORE = "caption", "summary", "score"  # roles of adapters: th
 ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
 
 Choice = TypeVar("Choice")
-Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 
 class Asker:

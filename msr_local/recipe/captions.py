@@ -10,11 +10,12 @@ from ..catalogue.images import load_rgb
 from ..engine.types import Image
 from ..errors import ContextOverflow, EngineCrashed, InputError, ModelError
 from ..models.choice import Weights
+from ..progress import Progress
 from ..prompts import Question
 from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
-from .asking import CAPTION, Asker, Progress
+from .asking import CAPTION, Asker
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1

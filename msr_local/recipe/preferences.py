@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..models.choice import Weights
+from ..progress import Progress, silent
 from ..prompts import Question
+from ..recipes import Recipe
 from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
-from .asking import ROOMS, SUMMARY, Asker, Progress
+from .asking import ROOMS, SUMMARY, Asker
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import describe
-from .recipes import Recipe
 
 MAX_TOKENS = 96
 # The summary before counts as said: without that pressure an untuned small model copies it word for word.
@@ -87,7 +88,7 @@ class Preferences:
 
         The chains are the same as one by one; blocks that several have in common are written once.
         """
-        yield from self._grow(people, past, lambda stage, done, total: None)
+        yield from self._grow(people, past, silent)
 
     def _grow(
         self, people: Iterable[tuple[str, Sequence[Interaction]]], past: bool, progress: Progress

@@ -17,18 +17,19 @@ from ..engine.llama.process import EngineProcess
 from ..engine.types import Engine, EngineConfig, LogOdds
 from ..errors import NotFoundError
 from ..models.choice import Weights
+from ..progress import Progress, silent
 from ..prompts import Question
 from ..recall import kept, learned
 from ..recall.candidates import Candidate, Recall
+from ..recipes import RECIPES, Recipe
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
 from . import scoring, views
-from .asking import ROOMS, Asker, Progress
+from .asking import ROOMS, Asker
 from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import describe, shorten
 from .preferences import Preferences
-from .recipes import RECIPES, Recipe
 from .scoring import Evidence
 from .vectors import Vectors
 
@@ -66,7 +67,7 @@ class Recommender:
         weights: Weights,
         recipe: Recipe = RECIPES["full"],
         *,
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = silent,
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self.workspace, self.weights, self.recipe, self.progress = workspace, weights, recipe, progress

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Floats
 from ..engine.types import LONGEST
 from ..models.choice import Weights
+from ..progress import Progress
 from ..store import results
 from ..store.workspace import Workspace, fingerprint
 from ..text import printable
-from .asking import Asker, Progress
+from .asking import Asker
 
 _OPENING = "Item: "  # so that the text's own first word is not the first of all
 _KEPT = 64  # vectors in a commit
@@ -25,7 +26,7 @@ class Vectors:
         self._workspace, self._asker, self._progress = workspace, asker, progress
         self._settings = fingerprint("vector", weights.text_id, _OPENING, LONGEST)
 
-    def of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def of(self, texts: Sequence[str]) -> Floats:
         """The vectors of the texts, shape [N, D]."""
         keys = [fingerprint(self._settings, text) for text in texts]
         known = results.vectors(self._workspace, keys)
@@ -33,7 +34,7 @@ class Vectors:
         self._progress("item vectors", 0, len(missing))
         if missing:
             order = list(missing)
-            new: dict[str, npt.NDArray[np.float32]] = {}
+            new: dict[str, Floats] = {}
             read = self._asker.engine.vectors([_OPENING + printable(text) for text in missing.values()])
             for done, (place, vector) in enumerate(read, start=1):
                 new[order[place]] = vector

@@ -35,8 +35,8 @@ from ..models.manifest import Manifest
 from ..models.prepared import to_compute_with
 from ..recall import learning
 from ..recall.learned import READING
-from ..recipe.recipes import RECIPES
 from ..recipe.recommender import Recommender
+from ..recipes import RECIPES
 from ..store import runs
 from ..store.workspace import Workspace
 from .backends import Backend, choose_backend, config_of, load_trainable
@@ -250,14 +250,14 @@ class Finetuning:
         with self._quiet():
             model = load_trainable(backend, base.folder, settings, cuda=collator.device != "cpu")
         from .dropout import pool_dropout
-        from .loop import Progress, train
+        from .loop import Reported, train
 
         if collator.device == "cpu":
             pool_dropout(model, settings.seed)
 
         began = time.monotonic()
 
-        def report(one: Progress) -> None:
+        def report(one: Reported) -> None:
             auc = one.auc or (None, None, None)
             step = runs.Step(one.step, one.loss, auc[0], auc[1], auc[2], one.tokens, one.seconds, one.learning_rate)
             known = {old.step: old for old in runs.steps(self.workspace, self.run_id)[-1:]}

@@ -19,8 +19,8 @@ from msr_local.models.choice import choose
 from msr_local.recall import learning
 from msr_local.recall.candidates import LATE, Recall
 from msr_local.recall.splits import TRAIN, split
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES
 from msr_local.store import histories, results
 from msr_local.store.rows import Log
 from msr_local.store.workspace import Workspace

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import Generation, Image, LogOdds, ModelFacts, Prompt
 from msr_local.models.choice import Weights
-from msr_local.recipe.recipes import Recipe
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import Recipe
 from msr_local.store import catalogue
 from msr_local.store.catalogue import ImageFact
 from msr_local.store.rows import InteractionRow, ItemRow

@@ -19,9 +19,9 @@ from msr_local.errors import NotFoundError
 from msr_local.models.choice import choose
 from msr_local.recipe import captions, preferences
 from msr_local.recipe.explanations import explain
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipe.scoring import fused_score
+from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 
 ASKED = "Answer Yes or No."  # what stands before the candidate

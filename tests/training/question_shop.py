@@ -14,9 +14,9 @@ from recipe.recipe_shop import Record, Watched
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Prompt
 from msr_local.models.choice import Weights
-from msr_local.recipe.asking import Progress
-from msr_local.recipe.recipes import Recipe
+from msr_local.progress import Progress
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import Recipe
 from msr_local.store import catalogue
 from msr_local.store.rows import InteractionRow, ItemRow
 from msr_local.store.workspace import Workspace

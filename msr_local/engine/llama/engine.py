@@ -19,8 +19,8 @@ from typing import Any
 
 import llama_cpp as llama
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Floats
 from ...errors import AnswerTokensError, ContextOverflow, ModelError
 from ..answers import answer_log_odds, spellings
 from ..hardware import usable_threads
@@ -380,7 +380,7 @@ class LlamaEngine:
             self._writing.context.copy(last, fork)
         self._writing.release(last)
 
-    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
         """See `Engine`."""
         if self._hidden is None:
             self._hidden = HiddenStates(self._model, self._threads, self._log)

@@ -18,9 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ...arrays import Floats
 from ...errors import EngineCrashed
 from ..types import EngineConfig, Generation, LogOdds, ModelFacts, Prompt
 
@@ -191,7 +189,7 @@ class EngineProcess:
             said=said,
         )  # fmt: skip
 
-    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
         """See `Engine`."""
         return self._child.stream("vectors", texts)
 
