@@ -35,6 +35,7 @@ import numpy as np
 
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import auc_estimate, platt
+from msr_local.files import sha256, written_whole
 from msr_local.models import embedded
 from msr_local.models.manifest import FILE_NAME, Manifest
 from msr_local.prompts import PromptTemplate
@@ -44,7 +45,7 @@ from msr_local.store.workspace import Workspace
 from msr_local.training import bases
 from msr_local.training.backends import Backend, load_plain, load_trainable
 from msr_local.training.batches import Answers, Collator, log_odds
-from msr_local.training.convert import convert_adapter, converter, file_sha256, written_whole
+from msr_local.training.convert import convert_adapter, converter
 from msr_local.training.export import ADAPTER_GGUF, LORA, save_lora
 from msr_local.training.finetune import Listener, prepare
 from msr_local.training.gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
@@ -165,6 +166,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Write WORK/NAME/lora, and what it did to AUC and to the rank of what was taken in WORK/NAME/trained.json."""
     import torch
 
+    from msr_local.training.loop import Reported
     from msr_local.training.loop import train as fit
 
     sets, answers = kept(arguments.work / "rows.jsonl.gz")
@@ -300,7 +302,7 @@ def ship(arguments: argparse.Namespace) -> None:
             "name": base.name, "model": embedded.PACKAGE, "model_sha256": base.sha256, "mmproj": None,
             "mmproj_sha256": None, "licence": base.licence, "package": embedded.PACKAGE, "version": embedded.version(),
         },
-        files={"adapter": {"file": adapter.name, "sha256": file_sha256(adapter), "bytes": adapter.stat().st_size,
+        files={"adapter": {"file": adapter.name, "sha256": sha256(adapter), "bytes": adapter.stat().st_size,
                            "quantisation": "f16"}},
         prompts={"score": PromptTemplate("score").sha256},
         recipe=RECIPES["full"].to_json(),

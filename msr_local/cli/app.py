@@ -53,9 +53,9 @@ def main(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-    import platformdirs
+    from ..files import data_folder
 
-    place = home or Path(platformdirs.user_data_dir("msr-local"))
+    place = home or data_folder()
     context.obj = Session(place, given(context, "home"), Output(quiet=quiet))
 
 

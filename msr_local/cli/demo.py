@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,17 +24,16 @@ def demo(
     """
     import shlex
 
-    import platformdirs
-
     from ..catalogue.ingest import ingest
     from ..demo.catalogue import write as draw_shop
     from ..errors import InputError
+    from ..files import data_folder
     from ..recipe.explanations import explain
     from ..store import histories
     from ..viewer import explanation_view
 
     session: opt.Session = context.obj
-    home = session.home if session.home_given else Path(platformdirs.user_data_dir("msr-local-demo"))
+    home = session.home if session.home_given else data_folder("msr-local-demo")
     with session.workspace(home) as workspace, session.output.progress() as progress:
         if workspace.setting("demo") != _SHOP and histories.counts(workspace)["items"]:
             raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home DIR demo.")

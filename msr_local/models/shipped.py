@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..prompts import package_data
+from ..files import package_data
 from ..store.workspace import Workspace
 from . import embedded
 

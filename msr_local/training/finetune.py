@@ -29,6 +29,7 @@ from ..engine.hardware import usable_threads
 from ..engine.types import EngineConfig, Text
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
+from ..files import sha256, written_whole
 from ..models import registry
 from ..models.choice import Weights, embedded_weights
 from ..models.manifest import Manifest
@@ -42,7 +43,6 @@ from ..store.workspace import Workspace
 from .backends import Backend, choose_backend, config_of, load_trainable
 from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
-from .convert import written_whole
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge_unpatched, save_lora, to_gguf
 from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
 from .questions import Questions, questions
@@ -89,8 +89,8 @@ def prepare(
         weights = embedded_weights(workspace, threads=settings.threads)
     else:
         config = EngineConfig(base.model, base.projector, threads=settings.threads)
-        projector_sha256 = workspace.file_sha256(base.projector) if base.projector else None
-        weights = Weights(config, workspace.file_sha256(base.model), projector_sha256, "option")
+        projector_sha256 = sha256(base.projector) if base.projector else None
+        weights = Weights(config, sha256(base.model), projector_sha256, "option")
     recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -303,7 +303,7 @@ class Finetuning:
 
         # As `recommend` would load it: a small quantised model is computed with in F16.
         loaded = to_compute_with(
-            merged, self.workspace.file_sha256(merged), quantised=self.settings.quantisation != "f16"
+            merged, sha256(merged), quantised=self.settings.quantisation != "f16"
         )
         plain = EngineConfig(base.model, base.projector, threads=self.settings.threads)
         variants = {
@@ -371,15 +371,15 @@ class Finetuning:
             base={
                 "name": base.name,
                 "model": str(base.model),
-                "model_sha256": self.workspace.file_sha256(base.model),
+                "model_sha256": sha256(base.model),
                 "mmproj": str(base.projector) if base.projector else None,
-                "mmproj_sha256": self.workspace.file_sha256(base.projector) if base.projector else None,
+                "mmproj_sha256": sha256(base.projector) if base.projector else None,
                 "licence": base.licence,
             },
             files={
                 form: {
                     "file": path.name,
-                    "sha256": self.workspace.file_sha256(path),
+                    "sha256": sha256(path),
                     "bytes": path.stat().st_size,
                     "quantisation": kind,
                 }
