@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "RECIPES",
+    "Asking",
+    "Cast",
     "MsrError",
     "Recipe",
     "Recommender",
-    "Weights",
     "Workspace",
-    "choose",
+    "cast",
     "explain",
     "ingest",
-    "learn",
 ]
 
 if TYPE_CHECKING:
     from .catalogue.ingest import ingest
     from .errors import MsrError
-    from .models.choice import Weights, choose
-    from .recall.learning import learn
+    from .models.choice import cast
+    from .models.spec import Asking, Cast
     from .recipe.explanations import explain
     from .recipe.recommender import Recommender
     from .recipes import RECIPES, Recipe
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "RECIPES": "recipes",
+    "Asking": "models.spec",
+    "Cast": "models.spec",
     "MsrError": "errors",
     "Recipe": "recipes",
     "Recommender": "recipe.recommender",
-    "Weights": "weights",
     "Workspace": "store.workspace",
-    "choose": "weights",
+    "cast": "models.choice",
     "explain": "recipe.explanations",
     "ingest": "catalogue.ingest",
-    "learn": "training.recall",
 }
 
 

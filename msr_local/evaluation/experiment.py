@@ -79,7 +79,7 @@ class Experiment:
         self._scorers: dict[int, list[baselines.Scorer]] = {}  # by the identity of what was known
         with self._workspace.snapshot():
             whole = histories.log(self._workspace)
-            self._texts = recommender.texts()
+            self._texts = recommender.recall.texts()
         least = options.core or (CORE if options.protocol == "popular6" else (1, 1))
         self.log = protocols.core(whole, least)
         self.plan: Plan = protocols.plan(
@@ -90,7 +90,7 @@ class Experiment:
 
     def _refuse_leaks(self, whole: Log) -> None:
         """Refuse an adapter whose training, here, has seen what is asked about."""
-        scorer = self.recommender.weights.scorer
+        scorer = self.recommender.cast.scorer
         if scorer is None:
             return
         run = runs.run(self._workspace, scorer.run_id)
@@ -307,9 +307,9 @@ class Experiment:
         }
         if options.model:
             document["model"] = {
-                **self.recommender.weights.to_json(),
+                **self.recommender.cast.to_json(),
                 "recipe": self.recommender.recipe.to_json(),
-                "prompt_version": self.recommender.judge.template("score").sha256[:12],
+                "prompt_version": self.recommender.judge.prompt_sha256[:12],
             }
         finite: dict[str, Any] = runs.finite(document)
         return finite

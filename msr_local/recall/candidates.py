@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sparse
@@ -24,10 +24,10 @@ import scipy.sparse as sparse
 from ..arrays import Indices, Items, Mask, Vector
 from ..store.rows import Log
 
-if TYPE_CHECKING:
-    from .learned import Learned
-
-
+# Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than
+# chance there, and recall needs about this weight for the fused order to come near its own. A tuned model
+# brings its own weight, fitted on validation rows.
+RECALL_WEIGHT = 16.0
 LATE = {"recent popularity": 0.1, "latest popularity": 0.01}  # shares of the interactions, the last ones
 WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
 _WINDOW = 3
@@ -72,6 +72,14 @@ class Tables:
     late: sparse.csr_matrix  # how often an item was taken in each of the `LATE` last parts, shape [2, I]
 
 
+class Ranker(Protocol):
+    """What was learned from histories, and ranks instead of the hand-set weights: see `recall.learned`."""
+
+    def __call__(
+        self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices
+    ) -> tuple[Vector, dict[str, Vector]]: ...
+
+
 class Recall:
     """Cheap scores over a catalogue of I items.
 
@@ -80,7 +88,7 @@ class Recall:
     the hand-set weights.
     """
 
-    learned: Learned | None = None
+    learned: Ranker | None = None
 
     def __init__(
         self,

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Indices, Items, Vector
-from ..recipe.scoring import RECALL_WEIGHT
 from ..store import results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace
-from .candidates import LATE, WEIGHED, best
+from .candidates import LATE, RECALL_WEIGHT, WEIGHED, best
 from .fusion import Fusion
 from .towers import Towers
 

@@ -18,11 +18,10 @@ import numpy as np
 from ..arrays import Floats, Mask, Vector
 from ..errors import InputError
 from ..progress import Progress, silent
-from ..recipe.recommender import Recommender
 from ..store import histories, results
-from ..store.rows import LearnedRow, Log
-from ..store.workspace import Workspace, fingerprint
-from . import fusion, learned, protocols, towers
+from ..store.rows import Log
+from ..store.workspace import Workspace
+from . import fusion, protocols, towers
 from .candidates import LATE, Recall
 from .halves import Half
 from .learned import READING, Learned
@@ -43,29 +42,6 @@ def worth_learning(workspace: Workspace) -> bool:
     if facts and histories.counts(workspace)["interactions"] < _GREW * facts["interactions"]:
         return False
     return histories.active_users(workspace) >= LEAST
-
-
-def learn(recommender: Recommender) -> dict[str, Any]:
-    """Learn recall from the workspace as it is and keep it; the facts about it.
-
-    `facts["used"]` says whether it was better than the hand-set weights, so that it ranks from now on; of too few users
-    (`LEAST`) nothing is learned. Nothing is learned twice from the same histories, texts and model.
-    """
-    workspace = recommender.workspace
-    with workspace.snapshot():
-        key = fingerprint("learned", results.LEARNED, recommender.revision(), recommender.weights.text_id)
-        kept = results.learned_recall_facts(workspace)
-        if kept and results.learned_recall_key(workspace) == key:
-            return kept
-        log, texts = histories.log(workspace), recommender.texts()
-    users = len(held_back(log)[0])
-    if users < LEAST:
-        facts = {"interactions": len(log.items), "users": users, "used": False}
-        results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
-        return facts
-    made, facts = learned_from(log, texts, recommender.vectors.of(texts), recommender.progress)
-    learned.save(workspace, key, made, log.item_ids, facts)
-    return facts
 
 
 def told(facts: Mapping[str, Any]) -> str:

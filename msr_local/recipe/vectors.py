@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import Floats
 from ..engine.types import LONGEST
-from ..models.choice import Weights
+from ..models.spec import Role
 from ..progress import Progress
 from ..store import results
 from ..store.workspace import Workspace, fingerprint
@@ -22,9 +22,9 @@ _KEPT = 64  # vectors in a commit
 class Vectors:
     """What the plain model, without adapters, makes of texts; see `Engine.vectors`."""
 
-    def __init__(self, workspace: Workspace, weights: Weights, asker: Asker, progress: Progress) -> None:
+    def __init__(self, workspace: Workspace, reader: Role, asker: Asker, progress: Progress) -> None:
         self._workspace, self._asker, self._progress = workspace, asker, progress
-        self._settings = fingerprint("vector", weights.text_id, _OPENING, LONGEST)
+        self._settings = fingerprint("vector", reader.identity, _OPENING, LONGEST)
 
     def of(self, texts: Sequence[str]) -> Floats:
         """The vectors of the texts, shape [N, D]."""
@@ -35,7 +35,7 @@ class Vectors:
         if missing:
             order = list(missing)
             new: dict[str, Floats] = {}
-            read = self._asker.engine.vectors([_OPENING + printable(text) for text in missing.values()])
+            read = self._asker.vectors([_OPENING + printable(text) for text in missing.values()])
             for done, (place, vector) in enumerate(read, start=1):
                 new[order[place]] = vector
                 if len(new) == _KEPT or done == len(missing):

@@ -11,11 +11,10 @@ from scipy.stats import spearmanr
 
 from ..arrays import Mask, Vector
 from ..engine.llama.process import EngineProcess
-from ..engine.types import EngineConfig
+from ..engine.types import SCORE, EngineConfig
 from ..evaluation.metrics import Platt, auc_estimate, calibration_error, platt
+from ..recall.candidates import RECALL_WEIGHT
 from ..recall.logistic import logistic
-from ..recipe.asking import SCORE
-from ..recipe.scoring import RECALL_WEIGHT
 from .rows import YES, Row
 
 GATE_ROWS = 32  # validation questions on which the engine is held against transformers
