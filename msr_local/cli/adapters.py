@@ -1,49 +1,43 @@
-"""`msr-local adapters`: tuned recommenders, and which of them answers."""
+"""`msr-local adapters`: which there are, and which of them answers."""
 
 from __future__ import annotations
 
 import math
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..text import printable
 from . import options as opt
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
-
     from ..models.registry import Manifest
     from ..store.workspace import Workspace
 
 app = typer.Typer(rich_markup_mode=None)
-
-
-class Form(str, Enum):
-    """The forms in which an adapter can answer."""
-
-    adapter = "adapter"
-    merged = "merged"
+Form = Literal["adapter", "merged"]
 
 
 @app.callback(invoke_without_command=True)
-def adapters(context: typer.Context) -> None:
-    """Choose among the tuned recommenders that finetune made."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+def adapters(ctx: typer.Context) -> None:
+    """List, choose and delete adapters.
+
+    An adapter (LoRA) is what finetune trains: it makes the model that it was trained on recommend better.
+    """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 @app.command(name="list")
-def list_adapters(context: typer.Context, as_json: opt.Json = False) -> None:
-    """Show all adapters, how good they are, and which one answers."""
+def list_adapters(ctx: typer.Context, as_json: opt.Json = False) -> None:
+    """List all adapters, how good they are, and which one is active."""
     from ..models import registry
     from ..models.choice import answering, shipped_recommender
+    from ..viewer.workspace import adapters_view
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     with session.workspace() as workspace:
+        session.note_misfit(workspace)
         chosen = answering(workspace)
         rows = [
             _row(manifest, problem or _misfit(workspace, manifest), chosen)
@@ -53,55 +47,59 @@ def list_adapters(context: typer.Context, as_json: opt.Json = False) -> None:
         if ours and ours[0].name not in {row["name"] for row in rows}:
             rows.append(_row(ours[0], None, chosen) | {"shipped": True})
     if chosen and not any(row["active"] for row in rows):
-        session.output.note(f"The active adapter {chosen[0]} is not there. Next: msr-local adapters use NAME or none.")
-    session.output.result(rows, lambda: _view(rows), as_json=as_json)
+        session.output.note(f"The active adapter {chosen[0]} is not there. Next: msr-local adapters use NAME, or none.")
+    session.output.result(rows, lambda: adapters_view(rows), as_json=as_json)
 
 
 @app.command()
 def use(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME|none", help="An adapter, or none for the plain model.")],
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME|none", help="An adapter; none: the plain model.")],
     form: Annotated[
-        Form, typer.Option("--form", help="A LoRA beside its base model, or the merged model.")
-    ] = Form.adapter,
+        Form, typer.Option(help="adapter: the LoRA beside its base model; merged: one model made of both.")
+    ] = "adapter",
     as_json: opt.Json = False,
 ) -> None:
-    """Let an adapter answer in this workspace, with the base model that it was made for."""
+    """Make an adapter the active one.
+
+    It answers in this workspace from then on, with the base model that it was trained on.
+    """
     from ..models import registry
     from ..models.choice import prompt_hashes, remember, shipped_recommender
+    from ..viewer.tables import shown
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     with session.workspace() as workspace:
         if name == registry.NONE:
             registry.activate(workspace, registry.NONE)
         elif ours := shipped_recommender(workspace, name):
-            registry.check_form(ours[0], form.value)
+            registry.check_form(ours[0], form)
             registry.check_prompts(ours[0], prompt_hashes(workspace, ours[0].prompts))
             with workspace.write():  # both or neither
                 registry.activate(workspace, None)
                 remember(workspace, None, None)
         else:
-            use_adapter(workspace, name, form.value)
+            use_adapter(workspace, name, form)
         kept = workspace.setting("model")
     chosen = None if name == registry.NONE else name
     document = {
         "adapter": chosen,
-        "form": form.value if chosen else None,
+        "form": form if chosen else None,
         "model": kept["model"] if kept else None,
         "mmproj": kept["mmproj"] if kept else None,
     }
     model = kept["model"] if kept else "the embedded model"
     answers = {None: model, "adapter": f"adapter {chosen} on {model}", "merged": f"adapter {chosen}, merged"}
     said = f"This workspace is now answered by {answers[document['form']]}."
-    session.output.result(document, lambda: _line(said), as_json=as_json)
+    session.output.result(document, lambda: shown(said), as_json=as_json)
 
 
 @app.command()
 def rm(
-    context: typer.Context,
+    ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The adapters to delete.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Delete the active one as well; the default answers then.")
+        bool, typer.Option("--force", help="Delete the active adapter too; then the default one answers.")
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -109,8 +107,9 @@ def rm(
     from ..errors import InputError
     from ..models import registry
     from ..models.choice import answering, shipped_recommender
+    from ..viewer.tables import shown
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     wanted = list(dict.fromkeys(names))
     with session.workspace() as workspace:
         for name in wanted:  # all or none
@@ -130,7 +129,40 @@ def rm(
     said = f"Deleted {', '.join(wanted)}."
     if was_active:
         said += f" {f'Adapter {now[0]}' if now else 'The plain model'} answers now."
-    session.output.result({"removed": wanted, "deactivated": was_active}, lambda: _line(said), as_json=as_json)
+    session.output.result({"removed": wanted, "deactivated": was_active}, lambda: shown(said), as_json=as_json)
+
+
+def _row(manifest: Manifest, problem: str | None, chosen: tuple[str, str] | None) -> dict[str, Any]:
+    value, interval = _auc(manifest.metrics, "after")
+    active = chosen is not None and chosen[0] == manifest.name
+    return {
+        "name": manifest.name,
+        "active": active,
+        "form": chosen[1] if chosen and active else None,
+        "base": manifest.base["name"],
+        "recipe": manifest.recipe.get("name"),
+        "auc": value,
+        "auc_ci95": interval,
+        "auc_before": _auc(manifest.metrics, "before")[0],
+        "bytes": sum(file["bytes"] for file in manifest.files.values()),
+        "files": manifest.files,
+        "backend": manifest.backend,
+        "run_id": manifest.run_id,
+        "shipped": False,
+        "created": manifest.created,
+        "problem": problem,
+    }
+
+
+def _auc(metrics: dict[str, Any], when: str) -> tuple[float | None, list[float] | None]:
+    """The validation AUC in a manifest with its interval; a manifest may come from anywhere."""
+    try:
+        found = metrics[when]["auc"]
+        value = float(found["value"])
+        low, high = (float(one) for one in found["ci95"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None, None
+    return (value, [low, high]) if all(map(math.isfinite, (value, low, high))) else (None, None)
 
 
 def use_adapter(workspace: Workspace, name: str, form: str = "adapter") -> None:
@@ -204,65 +236,3 @@ def _misfit(workspace: Workspace, manifest: Manifest) -> str | None:
     except MsrError as error:
         return str(error)
     return None
-
-
-def _row(manifest: Manifest, problem: str | None, chosen: tuple[str, str] | None) -> dict[str, Any]:
-    value, interval = _auc(manifest.metrics, "after")
-    active = chosen is not None and chosen[0] == manifest.name
-    return {
-        "name": manifest.name,
-        "active": active,
-        "form": chosen[1] if chosen and active else None,
-        "base": manifest.base["name"],
-        "recipe": manifest.recipe.get("name"),
-        "auc": value,
-        "auc_ci95": interval,
-        "auc_before": _auc(manifest.metrics, "before")[0],
-        "bytes": sum(file["bytes"] for file in manifest.files.values()),
-        "files": manifest.files,
-        "backend": manifest.backend,
-        "run_id": manifest.run_id,
-        "shipped": False,
-        "created": manifest.created,
-        "problem": problem,
-    }
-
-
-def _auc(metrics: dict[str, Any], when: str) -> tuple[float | None, list[float] | None]:
-    """The validation AUC in a manifest with its interval; a manifest may come from anywhere."""
-    try:
-        found = metrics[when]["auc"]
-        value = float(found["value"])
-        low, high = (float(one) for one in found["ci95"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None, None
-    return (value, [low, high]) if all(map(math.isfinite, (value, low, high))) else (None, None)
-
-
-def _view(rows: list[dict[str, Any]]) -> RenderableType:
-    """The table, and below it what is wrong with which adapter."""
-    from rich.console import Group
-
-    from .browse import _table
-
-    problems = [_line(f"{row['name']}: {row['problem']}") for row in rows if row["problem"]]
-    return Group(_table([_shown(row) for row in rows], right=("size",)), *([_line(""), *problems] if problems else []))
-
-
-def _shown(row: dict[str, Any]) -> dict[str, str]:
-    auc, interval = row["auc"], row["auc_ci95"]
-    return {
-        "name": row["name"],
-        "active": row["form"] or "",
-        "base": row["base"],
-        "recipe": row["recipe"] or "",
-        "AUC": f"{auc:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "",
-        "size": f"{row['bytes'] / 1e6:,.1f} MB",
-        "created": row["created"][:10],
-    }
-
-
-def _line(said: str) -> Text:
-    from rich.text import Text
-
-    return Text(printable(said))

@@ -2,92 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .output import Output
+from ..recipe.recipes import RECIPES
+from .output import Output, Progress
 
 if TYPE_CHECKING:
+    from ..recipe.recipes import Recipe
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+    RecipeName = str
+else:
+    RecipeName = Literal[tuple(RECIPES)]
+
+# Names that the library has in modules which are slow to import; a test holds them against it.
+Negatives = Literal["uniform", "popularity", "hard"]
+SplitKind = Literal["time", "order", "users"]
+ImageDetail = Literal["overview", "tiles"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Model = Annotated[
     Path | None,
     typer.Option(
-        "--model", exists=True, dir_okay=False, metavar="FILE", help="Answer with this GGUF model.", show_default=False
+        "--model", exists=True, dir_okay=False, metavar="FILE", help="A language model: a GGUF file.",
+        show_default="the workspace's",
     ),
-]
-Mmproj = Annotated[
+]  # fmt: skip
+Projector = Annotated[
     Path | None,
     typer.Option(
-        "--mmproj", exists=True, dir_okay=False, metavar="FILE", help="Its multimodal projector.", show_default=False
+        "--mmproj", exists=True, dir_okay=False, metavar="FILE", show_default=False,
+        help="The projector of --model, with which it sees pictures: a GGUF file.",
     ),
-]
+]  # fmt: skip
 Threads = Annotated[
-    int | None, typer.Option(min=1, max=512, metavar="N", help="CPU threads.", show_default="all that may be used")
+    int | None,
+    typer.Option(min=1, max=512, metavar="N", help="How many CPU threads to use.", show_default="all that are free"),
 ]
-Context = Annotated[int, typer.Option("--context", min=256, metavar="N", help="Tokens of context.")]
-
-
-class ImageDetail(str, Enum):
-    """How much of a picture a SmolVLM looks at."""
-
-    overview = "overview"
-    tiles = "tiles"
-
-
-Detail = Annotated[
-    ImageDetail, typer.Option("--image-detail", help="SmolVLM: the whole picture only, or tiles as well.")
-]
-
-
-class RecipeName(str, Enum):
-    """The recipes by name."""
-
-    full = "full"
-    paper = "paper"
-    no_image = "no-image"
-    history = "history"
-
-
+RECIPE_HELP = (
+    "What the prompt holds. full: everything; paper: no titles of the history, no hint of recall; no-image: no "
+    "picture, no caption; history: no preference summary."
+)
+BLOCK_SIZE_HELP = "Each step of the preference summary reads N interactions."
+WINDOW_HELP = "The preference summary covers the last N interactions at most."
 RecipeOption = Annotated[
     RecipeName | None,
-    typer.Option("--recipe", help="The evidence in the question.", show_default="the adapter's, else full"),
-]
-Adapter = Annotated[
-    str | None,
-    typer.Option(
-        "--adapter", metavar="NAME|none", help="The tuned recommender that answers.", show_default="the active one"
-    ),
+    typer.Option("--recipe", help=RECIPE_HELP, show_default="the adapter's, else full"),
 ]
 BlockSize = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Interactions that one summary step reads.", show_default="3")
+    int | None, typer.Option(min=1, metavar="N", help=BLOCK_SIZE_HELP, show_default="the adapter's, else 3")
 ]
-History = Annotated[
+Window = Annotated[
     int | None,
-    typer.Option("--history", min=1, metavar="N", help="Summarise at most the last N interactions.", show_default="30"),
+    typer.Option("--history", min=1, metavar="N", help=WINDOW_HELP, show_default="the adapter's, else 30"),
 ]
-Direct = Annotated[bool, typer.Option("--direct", help="One summary at once instead of block by block.")]
 Top = Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="How many items to recommend.")]
-Candidates = Annotated[int, typer.Option("--candidates", min=1, metavar="N", help="How many recalled items to score.")]
-
+Candidates = Annotated[
+    int, typer.Option("--candidates", min=1, metavar="N", help="The model scores the N best candidates of recall.")
+]
 Look = Annotated[
     int,
     typer.Option(
-        min=0, metavar="N", help="If the question has pictures: look at those of the N (at least k) best without."
+        min=0, metavar="N", help="Re-ask the N best candidates (at least k) with their pictures, if the recipe has any."
     ),
 ]
+NegativesOption = Annotated[
+    Negatives,
+    typer.Option(
+        help="How negatives are drawn. uniform: all items alike; popularity: in proportion to their interactions; "
+        "hard: from the candidates of recall."
+    ),
+]
+Ratio = Annotated[
+    int, typer.Option("--negatives-per-positive", min=1, metavar="N", help="How many negatives to draw per positive.")
+]
+SplitOption = Annotated[
+    SplitKind | None,
+    typer.Option(
+        "--split", show_default="as fits the data",
+        help="What is held back for validation and test. time: all after a point in time; order: each user's last "
+        "interactions; users: a fifth of the users.",
+    ),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all random choices.")]
+MaxCaptions = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Caption N pictures at most now.", show_default="all")
+]
+
+Command = Callable[..., None]
 
 
-def given(context: typer.Context, option: str) -> bool:
-    """Whether an option was written on the command line, rather than left at its default."""
-    return str(context.get_parameter_source(option)).endswith("COMMANDLINE")
+def gathered(name: str, make: Callable[..., Any], only: Collection[str] = ()) -> Callable[[Command], Command]:
+    """A decorator: the parameters of `make`, or `only` these, are options of the command.
+
+    They stand where the command has its argument `name`, which gets what `make` makes of them.
+    """
+    known = inspect.signature(make, eval_str=True).parameters.values()
+    options = [one for one in known if not only or one.name in only]
+
+    def decorate(command: Command) -> Command:
+        del command.__annotations__[name]  # a name that only type checkers import
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [more for one in own for more in (options if one.name == name else [one])]
+
+        @functools.wraps(command)
+        def call(**given: Any) -> None:
+            made = make(**{one.name: given.pop(one.name) for one in options})
+            command(**given, **{name: made})
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        signature = inspect.Signature([one.replace(kind=keyword) for one in parameters])
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__annotations__ = {one.name: one.annotation for one in parameters}
+        return call
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What somebody asks for; None: as the workspace, or its adapter, has it."""
+
+    model: Path | None = None
+    projector: Path | None = None
+    adapter: str | None = None
+    context: int = 4096
+    threads: int | None = None
+    image_detail: ImageDetail = "overview"
+    recipe: str | None = None
+    block_size: int | None = None
+    window: int | None = None
+    direct: bool = False
+
+
+def _asking(
+    recipe: RecipeOption = None,
+    block_size: BlockSize = None,
+    window: Window = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Summarise the history in one step instead of block by block.")
+    ] = False,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter", metavar="NAME|none", help="The adapter (LoRA) that answers; none: the plain model.",
+            show_default="the active one",
+        ),
+    ] = None,
+    model: Model = None,
+    projector: Projector = None,
+    image_detail: Annotated[
+        ImageDetail,
+        typer.Option(help="What SmolVLM sees of a picture. overview: a small copy; tiles: enlarged parts of it too."),
+    ] = "overview",
+    context: Annotated[int, typer.Option(min=256, metavar="N", help="The model's context, in tokens.")] = 4096,
+    threads: Threads = None,
+) -> Asking:  # fmt: skip
+    return Asking(**locals())
+
+
+def asking(*only: str) -> Callable[[Command], Command]:
+    """A decorator: the command gets one `asking: Asking`, and its options; with names, only these of its fields."""
+    return gathered("asking", _asking, only)
+
+
+def given(ctx: typer.Context) -> set[str]:
+    """The parameters that were written on the command line, rather than left at their defaults."""
+    names = {one.name for one in ctx.command.params if one.name}
+    return {name for name in names if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
 @dataclass(slots=True)
@@ -104,39 +194,39 @@ class Session:
 
         return Workspace(home or self.home)
 
+    def note_misfit(self, workspace: Workspace) -> None:
+        """Say what is wrong with the adapter that comes with msr-local, if the embedded model is to answer with it."""
+        from ..errors import ModelError
+        from ..models import shipped
+
+        try:
+            if not workspace.setting("model"):
+                shipped.find(workspace, shipped.RECOMMENDER)
+        except ModelError as error:
+            self.output.note(str(error))
+
     def recommender(
-        self,
-        workspace: Workspace,
-        progress: Callable[[str, int, int], None],
-        *,
-        model: Path | None = None,
-        mmproj: Path | None = None,
-        adapter: str | None = None,
-        threads: int | None = None,
-        context: int = 4096,
-        detail: ImageDetail = ImageDetail.overview,
-        recipe: RecipeName | None = None,
-        block_size: int | None = None,
-        window: int | None = None,
-        direct: bool = False,
+        self, workspace: Workspace, progress: Progress, asking: Asking | None = None, recipe: Recipe | None = None
     ) -> Recommender:
-        """The recipe on `workspace` with the chosen weights and settings; without `recipe`, the adapter's own."""
+        """The recommender that `asking` asks for, with another `recipe` if one is given."""
         from ..models import embedded
         from ..models.choice import choose
-        from ..recipe.recipes import RECIPES, Recipe
+        from ..recipe.recipes import Recipe
         from ..recipe.recommender import Recommender
 
-        if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
+        asked = asking or Asking()
+        if asked.model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")
         weights = choose(
-            workspace, model, mmproj, adapter=adapter, context=context, threads=threads, image_detail=detail.value
-        )
+            workspace, asked.model, asked.projector, adapter=asked.adapter, context=asked.context,
+            threads=asked.threads, image_detail=asked.image_detail,
+        )  # fmt: skip
         tuned = Recipe.from_json(weights.scorer.recipe) if weights.scorer else None
-        chosen = RECIPES[recipe.value] if recipe else tuned or RECIPES["full"]
-        chosen = chosen.with_history(block_size, window, direct or chosen.direct)
-        if tuned and chosen != tuned:
+        chosen = RECIPES[asked.recipe] if asked.recipe else tuned or RECIPES["full"]
+        chosen = chosen.with_history(asked.block_size, asked.window, asked.direct or chosen.direct)
+        if tuned and weights.scorer and chosen != tuned and recipe is None:
             self.output.note(
-                f"Adapter {weights.scorer.name} was tuned with another recipe ({tuned.name}, blocks of "  # type: ignore[union-attr]
-                f"{tuned.block_size}, the last {tuned.window}): its p(yes) is not calibrated for this one."
+                f"Adapter {weights.scorer.name} was trained with another recipe ({tuned.name}, blocks of "
+                f"{tuned.block_size}, the last {tuned.window} interactions): its p(yes) is not calibrated for this one."
             )
-        return Recommender(workspace, weights, chosen, progress=progress)
+        return Recommender(workspace, weights, recipe or chosen, progress=progress)
