@@ -11,7 +11,7 @@ from . import options as opt
 if TYPE_CHECKING:
     from ..store.workspace import Workspace
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="List N at most.")]
+Limit = Annotated[int, opt.number("List N at most.", "--limit", "-n")]
 
 
 def users(ctx: typer.Context, limit: Limit = 20, as_json: opt.Json = False) -> None:

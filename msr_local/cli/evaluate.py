@@ -41,15 +41,9 @@ def evaluate(
     full: Annotated[
         bool, typer.Option("--full", help="Rank the whole catalogue, not drawn negatives; the model scores its best.")
     ] = False,
-    candidates: Annotated[
-        int, typer.Option(min=1, metavar="N", help="With --full: the model scores the N best candidates.")
-    ] = 100,
-    users: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Test with N users at most.", show_default="all")
-    ] = None,
-    validation_users: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Fit the weight of the model's score on N users at most.")
-    ] = 300,
+    candidates: Annotated[int, opt.number("With --full: the model scores the N best candidates.")] = 100,
+    users: Annotated[int | None, opt.number("Test with N users at most.", default="all")] = None,
+    validation_users: Annotated[int, opt.number("Fit the weight of the model's score on N users at most.")] = 300,
     split: opt.SplitOption = None,
     core: Annotated[
         str | None,

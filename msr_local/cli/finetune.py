@@ -27,72 +27,47 @@ def _settings(
     ] = _DEFAULT.base,
     backend: Annotated[Backend, typer.Option(help="What trains: PEFT or Unsloth.")] = "auto",
     recipe: Annotated[opt.RecipeName, typer.Option(help=opt.RECIPE_HELP)] = _DEFAULT.recipe,
-    block_size: Annotated[int, typer.Option(min=1, metavar="N", help=opt.BLOCK_SIZE_HELP)] = _DEFAULT.block_size,
-    window: Annotated[int, typer.Option("--history", min=1, metavar="N", help=opt.WINDOW_HELP)] = _DEFAULT.window,
-    rows: Annotated[
-        int, typer.Option(min=8, metavar="N", help="Train on N questions, positives and negatives together.")
-    ] = _DEFAULT.rows,
+    block_size: Annotated[int, opt.number(opt.BLOCK_SIZE_HELP)] = _DEFAULT.block_size,
+    window: Annotated[int, opt.number(opt.WINDOW_HELP, "--history")] = _DEFAULT.window,
+    rows: Annotated[int, opt.number("Train on N questions, positives and negatives.", least=8)] = _DEFAULT.rows,
     negatives: opt.NegativesOption = "uniform",
     ratio: opt.Ratio = _DEFAULT.ratio,
     split: opt.SplitOption = None,
-    validation_rows: Annotated[
-        int, typer.Option(min=8, metavar="N", help="Validate on N questions.")
-    ] = _DEFAULT.validation_rows,
-    max_length: Annotated[
-        int, typer.Option(min=64, metavar="N", help="Shorten questions to N tokens.")
-    ] = _DEFAULT.max_length,
-    epochs: Annotated[float, typer.Option(min=0.01, metavar="X", help="Passes over the training questions.")] = (
-        _DEFAULT.epochs
-    ),
-    rank: Annotated[int, typer.Option(min=1, max=512, metavar="N", help="Rank of the LoRA.")] = _DEFAULT.rank,
-    alpha: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Alpha of the LoRA: its scale is alpha / rank.")
-    ] = _DEFAULT.alpha,
-    dropout: Annotated[
-        float, typer.Option(min=0.0, max=0.9, metavar="X", help="Dropout of the LoRA's input.")
-    ] = _DEFAULT.dropout,
+    validation_rows: Annotated[int, opt.number("Validate on N questions.", least=8)] = _DEFAULT.validation_rows,
+    max_length: Annotated[int, opt.number("Shorten questions of more than N tokens.", least=64)] = _DEFAULT.max_length,
+    epochs: Annotated[float, opt.number("Pass N times over the training questions.", least=0.01)] = _DEFAULT.epochs,
+    rank: Annotated[int, opt.number("Rank of the LoRA.", most=512)] = _DEFAULT.rank,
+    alpha: Annotated[int, opt.number("Alpha of the LoRA: its scale is alpha / rank.")] = _DEFAULT.alpha,
+    dropout: Annotated[float, opt.number("Dropout of the LoRA's input.", least=0.0, most=0.9)] = _DEFAULT.dropout,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
-            "--lr", min=1e-8, max=1.0, metavar="X", help="Learning rate.",
-            show_default="2e-5 from 1B parameters on, else 3e-4",
-        ),
+        opt.number("Learning rate.", "--lr", least=1e-8, most=1.0, default="2e-5 from 1B parameters on, else 3e-4"),
     ] = _DEFAULT.learning_rate,
     loss: Annotated[
         Loss,
         typer.Option(help="answer: learn the answers; ranking: learn also to rank each positive above its negatives."),
     ] = "answer",
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Questions per batch.")] = _DEFAULT.batch,
-    accumulation: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Batches per step of the optimiser.")
-    ] = _DEFAULT.accumulation,
+    batch: Annotated[int, opt.number("Questions per batch.")] = _DEFAULT.batch,
+    accumulation: Annotated[int, opt.number("Batches per step of the optimiser.")] = _DEFAULT.accumulation,
     load_in_4bit: Annotated[
         bool, typer.Option("--load-in-4bit", help="Train on the base model in 4 bits (CUDA only).")
     ] = _DEFAULT.load_in_4bit,
     eval_every: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Validate every N steps.", show_default="a quarter of all"),
+        int | None, opt.number("Validate every N steps.", default="a quarter of all")
     ] = _DEFAULT.eval_every,
-    patience: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Stop after N validations without a better AUC.")
-    ] = _DEFAULT.patience,
+    patience: Annotated[int, opt.number("Stop after N validations without a better AUC.")] = _DEFAULT.patience,
     quantisation: Annotated[
         Quantisation, typer.Option("--quantise", help="Weight type of the merged model.")
     ] = "q8_0",
     max_delta: Annotated[
         float,
-        typer.Option(
-            min=0.0, metavar="X",
-            help="Refuse the adapter if its log-odds in llama.cpp differ by more than X (median) from the trained "
-            "model's.",
-        ),
+        opt.number("Refuse the adapter if the median difference between its log-odds in llama.cpp and in training is "
+                   "above N.", least=0.0),
     ] = _DEFAULT.max_delta,
     min_correlation: Annotated[
         float,
-        typer.Option(
-            min=-1.0, max=1.0, metavar="X",
-            help="Refuse the adapter if its merged model has a rank correlation below X with the trained model.",
-        ),
+        opt.number("Refuse the adapter if the rank correlation between its merged model and training is below N.",
+                   least=-1.0, most=1.0),
     ] = _DEFAULT.min_correlation,
     seed: opt.Seed = _DEFAULT.seed,
     threads: opt.Threads = _DEFAULT.threads,

@@ -23,8 +23,8 @@ _BLIND = (
     "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
 )
 _NARROW = (
-    "The embedded model writes the captions. It knows pictures of clothes, of groceries and of the demo, nothing else. "
-    "Next, for other pictures: msr-local models use --model FILE --mmproj FILE; or --no-captions here and --recipe "
+    "The embedded model writes the captions. It was trained on pictures of clothes, groceries and the demo only. "
+    "Next, for other pictures: msr-local models use --model FILE --mmproj FILE; or --no-captions now and --recipe "
     "no-image later."
 )
 _UNLEARNED = "Recall is not fitted to these histories. Next, to fit it (takes minutes): the same command with --learn."

@@ -28,51 +28,39 @@ Negatives = Literal["uniform", "popularity", "hard"]
 SplitKind = Literal["time", "order", "users"]
 ImageDetail = Literal["overview", "tiles"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        "--model", exists=True, dir_okay=False, metavar="FILE", help="A language model: a GGUF file.",
-        show_default="the workspace's",
-    ),
-]  # fmt: skip
-Projector = Annotated[
-    Path | None,
-    typer.Option(
-        "--mmproj", exists=True, dir_okay=False, metavar="FILE", show_default=False,
-        help="The projector of --model, with which it sees pictures: a GGUF file.",
-    ),
-]  # fmt: skip
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, max=512, metavar="N", help="How many CPU threads to use.", show_default="all that are free"),
-]
+
+def number(help: str, *names: str, least: float = 1, most: float | None = None, default: str | bool = True) -> Any:
+    """An option that takes a number from `least` to `most`; `default` is what its help says of it, if not the value."""
+    return typer.Option(*names, min=least, max=most, metavar="N", help=help, show_default=default)
+
+
+def file(help: str, *names: str, default: str | bool = False) -> Any:
+    """An option that takes a file which is there."""
+    return typer.Option(*names, exists=True, dir_okay=False, metavar="FILE", help=help, show_default=default)
+
+
 RECIPE_HELP = (
     "What the prompt holds. full: everything; paper: no titles of the history, no hint of recall; no-image: no "
     "picture, no caption; history: no preference summary."
 )
 BLOCK_SIZE_HELP = "Each step of the preference summary reads N interactions."
 WINDOW_HELP = "The preference summary covers the last N interactions at most."
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Model = Annotated[Path | None, file("A language model: a GGUF file.", "--model", default="the workspace's")]
+Projector = Annotated[
+    Path | None, file("The projector of --model, with which it sees pictures: a GGUF file.", "--mmproj")
+]
+Threads = Annotated[int | None, number("Use N CPU threads.", most=512, default="all that are free")]
 RecipeOption = Annotated[
-    RecipeName | None,
-    typer.Option("--recipe", help=RECIPE_HELP, show_default="the adapter's, else full"),
+    RecipeName | None, typer.Option("--recipe", help=RECIPE_HELP, show_default="the adapter's, else full")
 ]
-BlockSize = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help=BLOCK_SIZE_HELP, show_default="the adapter's, else 3")
-]
-Window = Annotated[
-    int | None,
-    typer.Option("--history", min=1, metavar="N", help=WINDOW_HELP, show_default="the adapter's, else 30"),
-]
-Top = Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="How many items to recommend.")]
-Candidates = Annotated[
-    int, typer.Option("--candidates", min=1, metavar="N", help="The model scores the N best candidates of recall.")
-]
+BlockSize = Annotated[int | None, number(BLOCK_SIZE_HELP, default="the adapter's, else 3")]
+Window = Annotated[int | None, number(WINDOW_HELP, "--history", default="the adapter's, else 30")]
+Top = Annotated[int, number("Recommend N items.", "-k", "--top")]
+Candidates = Annotated[int, number("The model scores the N best candidates of recall.")]
 Look = Annotated[
-    int,
-    typer.Option(
-        min=0, metavar="N", help="Re-ask the N best candidates (at least k) with their pictures, if the recipe has any."
-    ),
+    int, number("Re-ask the N best candidates (at least k) with their pictures, if the recipe has any.", least=0)
 ]
 NegativesOption = Annotated[
     Negatives,
@@ -81,21 +69,17 @@ NegativesOption = Annotated[
         "hard: from the candidates of recall."
     ),
 ]
-Ratio = Annotated[
-    int, typer.Option("--negatives-per-positive", min=1, metavar="N", help="How many negatives to draw per positive.")
-]
+Ratio = Annotated[int, number("Draw N negatives per positive.", "--negatives-per-positive")]
 SplitOption = Annotated[
     SplitKind | None,
     typer.Option(
-        "--split", show_default="as fits the data",
         help="What is held back for validation and test. time: all after a point in time; order: each user's last "
         "interactions; users: a fifth of the users.",
+        show_default="as fits the data",
     ),
-]  # fmt: skip
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all random choices.")]
-MaxCaptions = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Caption N pictures at most now.", show_default="all")
 ]
+Seed = Annotated[int, number("Seed of all random choices.", least=0)]
+MaxCaptions = Annotated[int | None, number("Caption N pictures at most now.", least=0, default="all")]
 
 Command = Callable[..., None]
 
@@ -147,9 +131,7 @@ def _asking(
     recipe: RecipeOption = None,
     block_size: BlockSize = None,
     window: Window = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="Summarise the history in one step instead of block by block.")
-    ] = False,
+    direct: Annotated[bool, typer.Option("--direct", help="Summarise in one step instead of block by block.")] = False,
     adapter: Annotated[
         str | None,
         typer.Option(
@@ -163,7 +145,7 @@ def _asking(
         ImageDetail,
         typer.Option(help="What SmolVLM sees of a picture. overview: a small copy; tiles: enlarged parts of it too."),
     ] = "overview",
-    context: Annotated[int, typer.Option(min=256, metavar="N", help="The model's context, in tokens.")] = 4096,
+    context: Annotated[int, number("Tokens that the model's context holds.", least=256)] = 4096,
     threads: Threads = None,
 ) -> Asking:  # fmt: skip
     return Asking(**locals())

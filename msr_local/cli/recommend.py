@@ -41,6 +41,6 @@ def recommend(
     if skipped := found.pictures["skipped"]:
         session.output.note(
             f"The best {found.pictures['looked_at']:,} candidates were asked about with their pictures. {skipped:,} "
-            "others that have pictures are left out of the ranking. Next: --look N for more."
+            "others that have pictures are left out of the ranking. Next: a larger --look."
         )
     session.output.result(found.to_json(), lambda: recommendations_view(found), as_json=as_json)

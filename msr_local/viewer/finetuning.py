@@ -35,7 +35,7 @@ def questions_view(document: Mapping[str, Any]) -> RenderableType:
     }[split["kind"]]
     tokens = ", ".join(f"{name} {value:,}" for name, value in document["tokens"].items())
     shortened = f"{document['history_shortened']:,} histories, {document['descriptions_shortened']:,} descriptions"
-    facts = Text(f"{cut}\nTokens per question: {tokens}.\nShortened to fit: {shortened}.")
+    facts = Text(f"{cut}\nTokens of a question: {tokens}.\nShortened to fit: {shortened}.")
     parts: list[RenderableType] = [table, facts]
     for number, row in enumerate(document["rows"], start=1):
         # Line by line: a prompt's line ends are ours, all else in it is data.

@@ -15,7 +15,8 @@ def headed(columns: Iterable[str], *, right: bool = False) -> Table:
     """An empty table with these column names; `right`: all but the first column hold numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if right and number else "left")
+        numbers = right and number > 0
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=numbers)
     return table
 
 

@@ -10,7 +10,7 @@ import pytest
 from samples import Ran
 
 Cli = Callable[..., Ran]
-QUICK = ("--negatives", "4", "--fast", "--recipe", "history")
+QUICK = ("--negatives-per-positive", "4", "--fast", "--recipe", "history")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_the_json_document_is_the_contract(cli: Cli, stocked: None) -> None:
 
 
 def test_a_person_reads_a_table(cli: Cli, stocked: None) -> None:
-    done = cli("evaluate", *QUICK, "--no-model", "popularity")
+    done = cli("evaluate", *QUICK, "--no-model", "--negatives", "popularity")
     assert done.code == 0, done.err
     head, _, table = done.out.partition("\n\n")
     assert head.startswith("Protocol last, each user's last items held back:")
