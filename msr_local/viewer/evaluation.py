@@ -37,7 +37,7 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
 def ablation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate --ablation` shows: a row for each variant of the recipe, and what the first one has more."""
     shown = ["auc", "hr@5", "mrr@5"]
-    table = headed(("", *(_NAMES[name] for name in shown), "HR@5 lost", "summarised"), right=True)
+    table = headed(("", *(_NAMES[name] for name in shown), "HR@5 lost", "read"), right=True)
     for number, (name, one) in enumerate(document["variants"].items()):
         lost = one["lost"]["hr@5"]
         loss = f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
@@ -47,7 +47,7 @@ def ablation_view(document: Mapping[str, Any]) -> RenderableType:
             style="" if number else "bold",
         )  # fmt: skip
     head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
-    return Group(Text(head), Text("summarised: how many interactions, on average."), Text(), table)
+    return Group(Text(head), Text("read: how many interactions are summarised, on average."), Text(), table)
 
 
 def _interval(metric: Mapping[str, Any]) -> str:

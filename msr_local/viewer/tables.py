@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..text import printable
+from ..text import printable, storable
 
 
 def headed(columns: Iterable[str], *, right: bool = False) -> Table:
@@ -22,7 +22,7 @@ def headed(columns: Iterable[str], *, right: bool = False) -> Table:
 
 def shown(value: Any) -> Text:
     """Any value as text on one line; None is blank."""
-    return Text(printable("" if value is None else str(value)))
+    return Text(printable(storable("" if value is None else str(value))))
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], right: Collection[str] = ()) -> Table:

@@ -76,7 +76,8 @@ def test_an_ablation_asks_the_untuned_model_beside_the_tuned_one(
         (["--core", "900,900"], 1, "finds nobody to ask among 0 users"),
         (["--core", "many"], 2, "is not two counts, as in 7,5"),
         (["--protocol", "best"], 2, "Invalid value for '--protocol'"),
-        (["nearly"], 2, "Invalid value"),
+        (["--negatives", "nearly"], 2, "Invalid value for '--negatives'"),
+        (["popularity"], 2, "unexpected extra argument"),  # the kind is an option, as in finetune
     ],
 )
 def test_what_cannot_be_says_why(cli: Cli, stocked: None, arguments: list[str], code: int, said: str) -> None:
