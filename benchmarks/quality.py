@@ -27,6 +27,7 @@ TWEETINGS = ["movietweetings/movies.csv", "movietweetings/ratings.csv", "--no-ca
 MOVIELENS = ["movielens-small", "--no-captions"]
 SHOP, PICTURES = "shop", "shop-with-pictures"  # drawn by the project itself
 CORE = ["--core", "7,5"]
+POPULAR = ["--negatives", "popularity"]
 # What each name ingests and evaluates; paths are those of the data folder.
 RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "shop-last": (SHOP, ["items.csv", "interactions.csv", "--no-captions"], ["--recipe", "history"]),
@@ -34,7 +35,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
         PICTURES, ["items.csv", "interactions.csv"], ["--ablation", "--users", "40"],
     ),
     "microlens-popular6": ("microlens", MICROLENS, ["--protocol", "popular6"]),
-    "microlens-popular6-popular-negatives": ("microlens", MICROLENS, ["popularity", "--protocol", "popular6"]),
+    "microlens-popular6-popular-negatives": ("microlens", MICROLENS, [*POPULAR, "--protocol", "popular6"]),
     "microlens-popular6-sequential": ("microlens", MICROLENS, ["--protocol", "popular6", "--no-questions"]),
     "microlens-popular6-tuned": (
         "microlens", MICROLENS,
@@ -52,23 +53,23 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-last": ("microlens", MICROLENS, ["--protocol", "last", "--split", "users", *CORE]),
     "microlens-last-popular-negatives": (
-        "microlens", MICROLENS, ["popularity", "--protocol", "last", "--split", "users", *CORE],
+        "microlens", MICROLENS, [*POPULAR, "--protocol", "last", "--split", "users", *CORE],
     ),
     "movietweetings-temporal": ("movietweetings", TWEETINGS, ["--protocol", "temporal", "--full"]),
-    "movietweetings-popular-negatives": ("movietweetings", TWEETINGS, ["popularity", "--protocol", "temporal"]),
+    "movietweetings-popular-negatives": ("movietweetings", TWEETINGS, [*POPULAR, "--protocol", "temporal"]),
     "movielens-last": ("movielens", MOVIELENS, ["--protocol", "last", "--split", "order", "--full"]),
     "movielens-last-shipped": (  # the recommender that comes with msr-local has seen MovieLens' training interactions
         "movielens", MOVIELENS,
         ["--protocol", "last", "--split", "order", "--full", "--recipe", "history", "--candidates", "20",
          "--validation-users", "200", "--fast"],
     ),
-    "movielens-popular-negatives": ("movielens", MOVIELENS, ["popularity", "--protocol", "last", "--split", "order"]),
+    "movielens-popular-negatives": ("movielens", MOVIELENS, [*POPULAR, "--protocol", "last", "--split", "order"]),
 }  # fmt: skip
 # What `finetune` makes for a name before it is evaluated: an adapter called like the workspace.
 TUNED = {
     "microlens-popular6-tuned": [
-        "--split", "users", "--ratio", "3", "--rows", "2000", "--validation-rows", "200", "--epochs", "1",
-        "--loss", "ranking", "--recipe", "history", "--max-length", "512",
+        "--split", "users", "--negatives-per-positive", "3", "--rows", "2000", "--validation-rows", "200",
+        "--epochs", "1", "--loss", "ranking", "--recipe", "history", "--max-length", "512",
     ],
 }  # fmt: skip
 # What one must know to read a table: what the adapter had seen, and what so few users can show.

@@ -81,8 +81,9 @@ def sha256(path: Path) -> str:
     It is kept in the cache, and the file read again only when it is another one or was changed since.
     """
     stat = path.stat()
-    found = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-    kept = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(found[0])).hexdigest()[:32]
+    name = str(path.resolve())
+    found: list[object] = [name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    kept = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
     with contextlib.suppress(OSError, ValueError, TypeError):
         *what, digest = json.loads(kept.read_text(encoding="utf-8"))
         if what == found and len(digest) == 64:

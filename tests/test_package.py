@@ -139,7 +139,7 @@ def test_the_wheel_draws_the_demo(unzipped, tmp_path):
 
 def test_the_report_template_is_found_inside_the_package(unzipped, tmp_path):
     script = (
-        "from msr_local.viewer import html_report\n"
+        "from msr_local.viewer.report import html_report\n"
         "from jinja2 import Environment, PackageLoader\n"
         "print(PackageLoader('msr_local', 'viewer').get_source(Environment(), 'report.html.j2')[1])\n"
     )

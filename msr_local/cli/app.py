@@ -28,7 +28,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback(invoke_without_command=True)
 def main(
-    context: typer.Context,
+    ctx: typer.Context,
     home: Annotated[
         Path | None,
         typer.Option(
@@ -36,27 +36,29 @@ def main(
             envvar="MSR_LOCAL_HOME",
             file_okay=False,
             metavar="DIR",
-            help="The workspace's folder.",
+            help="The folder of the workspace.",
             show_default="the user's data folder",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Write errors only to stderr, no progress and no notes.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Recommend from pictures and histories with a local language model, and explain it.
+    """Recommend items from pictures and histories, and explain why, with a language model on this machine.
 
-    First: msr-local demo. With your own data: msr-local ingest ITEMS INTERACTIONS, then
+    To start: msr-local demo. With your own data: msr-local ingest ITEMS INTERACTIONS, then
     msr-local recommend USER and msr-local explain USER.
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
         raise typer.Exit
     from ..files import data_folder
 
     place = home or data_folder()
-    context.obj = Session(place, given(context, "home"), Output(quiet=quiet))
+    ctx.obj = Session(place, "home" in given(ctx), Output(quiet=quiet))
 
 
 app.command()(demo.demo)

@@ -1,4 +1,4 @@
-"""`msr-local demo`: the whole recipe on a drawn catalogue, offline."""
+"""`msr-local demo`: everything from pictures to an explanation, on an invented shop, offline."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ _SHOP = "drawn"  # which demo a workspace holds: there were films once
 
 
 def demo(
-    context: typer.Context,
-    user: Annotated[str, typer.Option(metavar="USER", help="One of the invented shoppers.")] = "ada",
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=0, metavar="N", help="Caption at most N pictures.", show_default="all")
-    ] = None,
+    ctx: typer.Context,
+    user: Annotated[str, typer.Option(metavar="USER", help="Which of the invented users to recommend to.")] = "ada",
+    max_captions: opt.MaxCaptions = None,
 ) -> None:
-    """Draw a shop, look at its pictures, recommend and explain.
+    """Recommend and explain in an invented shop.
 
-    Everything is invented: 300 products, their pictures, and 60 shoppers whose taste changes.
+    The shop is drawn on this machine: 300 items with pictures, and 60 users whose taste changes over time.
     """
     import shlex
 
@@ -30,9 +28,9 @@ def demo(
     from ..files import data_folder
     from ..recipe.explanations import explain
     from ..store import histories
-    from ..viewer import explanation_view
+    from ..viewer.explanation import explanation_view
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     home = session.home if session.home_given else data_folder("msr-local-demo")
     with session.workspace(home) as workspace, session.output.progress() as progress:
         if workspace.setting("demo") != _SHOP and histories.counts(workspace)["items"]:
@@ -42,16 +40,16 @@ def demo(
         draw_shop(shop)
         ingest(workspace, shop / "items.csv", shop / "interactions.csv", progress=progress)
         with session.recommender(workspace, progress) as recommender:
-            if recommender.weights.caption_id:
-                recommender.captions.make(limit=limit)
+            if recommender.cast.captioner:
+                recommender.captions.make(limit=max_captions)
             explanation = explain(recommender, user)
     session.output.result(None, lambda: explanation_view(explanation), as_json=False)
     at = f"msr-local --home {shlex.quote(str(home))}"
     for line in (
         "",
-        f"Go on here: {at} users · {at} recommend bruno · {at} items",
-        "Your data: msr-local ingest items.csv interactions.csv, then msr-local recommend USER",
-        "A recommender of your own: msr-local finetune --name mine --activate",
-        "A bigger model, with better eyes: msr-local models use --model FILE.gguf --mmproj FILE.gguf",
+        f"More of this shop: {at} users · {at} recommend bruno · {at} items",
+        "Your own data: msr-local ingest items.csv interactions.csv, then msr-local recommend USER",
+        "An adapter trained on it: msr-local finetune --name mine --activate",
+        "A larger model that sees more: msr-local models use --model FILE.gguf --mmproj FILE.gguf",
     ):
         session.output.note(line)

@@ -14,9 +14,6 @@ from ..errors import MsrError
 from . import options as opt
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ..prompts import Question
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
@@ -26,30 +23,32 @@ _FAST = ("AVX2", "AVX512", "NEON", "SVE")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `state` is ok, warning or broken."""
+    """The result of one check; `state` is ok, warning or broken."""
 
     check: str
     state: str
     detail: str
 
 
-def doctor(
-    context: typer.Context, model: opt.Model = None, mmproj: opt.Mmproj = None, as_json: opt.Json = False
-) -> None:
-    """Check the runtime, the model and the workspace.
+@opt.asking("model", "projector")
+def doctor(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False) -> None:
+    """Check the installation, the model and the workspace.
 
     Exit code 0: ready. 2: works, with warnings. 1: broken.
     """
-    session: opt.Session = context.obj
+    from ..viewer.workspace import findings_view
+
+    session: opt.Session = ctx.obj
     findings = [Finding("msr-local", "ok", f"{version('msr-local')}, Python {platform.python_version()}")]
     try:
         with session.workspace() as workspace, session.output.progress() as progress:
             findings.append(_workspace(workspace))
-            with session.recommender(workspace, progress, model=model, mmproj=mmproj) as recommender:
+            with session.recommender(workspace, progress, asking) as recommender:
                 findings += _model(recommender)
     except MsrError as error:
         findings.append(Finding("stopped", "broken", str(error)))
-    session.output.result([asdict(one) for one in findings], lambda: _table(findings), as_json=as_json)
+    document = [asdict(one) for one in findings]
+    session.output.result(document, lambda: findings_view(document), as_json=as_json)
     states = {one.state for one in findings}
     raise typer.Exit(BROKEN if "broken" in states else WARNINGS if "warning" in states else READY)
 
@@ -60,15 +59,15 @@ def _workspace(workspace: Workspace) -> Finding:
 
 
 def _model(recommender: Recommender) -> Iterator[Finding]:
-    facts = recommender.asker.facts
+    facts = recommender.tokens.facts
     fast = [name for name in _FAST if f"{name} = 1" in facts.system]
     yield Finding("runtime", "ok", f"llama-cpp-python {version('llama-cpp-python')}, {facts.threads} threads")
     slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
     yield Finding("SIMD", "ok" if fast else "warning", ", ".join(fast) or slow)
-    yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.weights.origin})")
-    blind = "none: pictures are not looked at. Next: msr-local models use --model FILE --mmproj FILE."
+    yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.cast.origin})")
+    blind = "none: the model sees no pictures. Next: msr-local models use --model FILE --mmproj FILE."
     yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
-    tuned = recommender.weights.scorer
+    tuned = recommender.cast.scorer
     yield Finding("adapter", "ok", f"{tuned.name} ({tuned.form})" if tuned else "none: the plain model answers")
     yield Finding("training", "ok", _training())
     yield _tried("chat template", lambda: _parts(recommender))
@@ -86,20 +85,15 @@ def _training() -> str:
     return f"not installed ({', '.join(missing)}). Next: pip install 'msr-local[train]'" if missing else "installed"
 
 
-def _question(recommender: Recommender) -> Question:
-    values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
-    return recommender.judge.template("score").question(recommender.judge.facts, values)
-
-
 def _parts(recommender: Recommender) -> str:
-    question = _question(recommender)
-    return f"holds the {len(question.prefix) + len(question.suffix)} parts of a question"
+    read = recommender.judge.tokens.rendered(recommender.judge.sample())
+    return f"takes a yes/no question, in {len(read.prefix) + len(read.suffix)} parts"
 
 
 def _answer(recommender: Recommender) -> Finding:
-    answer = recommender.judge.answer_alone(_question(recommender))
+    (answer,) = recommender.judge.tokens.answers([recommender.judge.sample()])
     said = f"yes and no have {answer.coverage:.0%} of the probability"
-    weak = f"{said}; the model would rather begin with {answer.top!r}: it was not tuned for this question"
+    weak = f"{said}; the most likely token is {answer.top!r}: the model was not trained for yes/no questions"
     return Finding("answer", "ok", said) if answer.coverage >= 0.5 else Finding("answer", "warning", weak)
 
 
@@ -108,16 +102,3 @@ def _tried(check: str, attempt: Callable[[], str]) -> Finding:
         return Finding(check, "ok", attempt())
     except MsrError as error:
         return Finding(check, "broken", str(error))
-
-
-def _table(findings: list[Finding]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..text import printable
-
-    styles = {"ok": "green", "warning": "yellow", "broken": "bold red"}
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for one in findings:
-        table.add_row(one.check, Text(one.state, styles[one.state]), Text(printable(one.detail)))
-    return table

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import options as opt
-from .finetune import Negatives, SplitKind
 
 if TYPE_CHECKING:
+    from ..recipe.recommender import Recommender
     from ..recipes import Recipe
 
-
-class Protocol(str, Enum):
-    """Who is asked about what."""
-
-    last = "last"
-    popular6 = "popular6"
-    temporal = "temporal"
+Protocol = Literal["last", "popular6", "temporal"]
 
 
 def _core(text: str) -> tuple[int, int]:
@@ -32,84 +26,71 @@ def _core(text: str) -> tuple[int, int]:
     return user, item
 
 
+@opt.asking()
 def evaluate(
-    context: typer.Context,
-    kind: Annotated[
-        Negatives, typer.Argument(metavar="uniform|popularity|hard", help="What the negatives are drawn from.")
-    ] = Negatives.uniform,
+    ctx: typer.Context,
     protocol: Annotated[
         Protocol,
-        typer.Option(help="The last item, the paper's code (last of the six most popular), or after one moment."),
-    ] = Protocol.last,
-    negatives: Annotated[int, typer.Option("--negatives", min=1, metavar="N", help="Other candidates a user.")] = 20,
+        typer.Option(
+            help="Which interaction is the positive. last: each user's last; popular6: the last of each user's six "
+            "most popular, as in the paper's code; temporal: each user's first after one point in time."
+        ),
+    ] = "last",
+    negatives: opt.NegativesOption = "uniform",
+    ratio: opt.Ratio = 20,
     full: Annotated[
-        bool, typer.Option("--full", help="Rank all items; the model is asked about the best of them.")
+        bool, typer.Option("--full", help="Rank the whole catalogue, not drawn negatives; the model scores its best.")
     ] = False,
-    candidates: opt.Candidates = 100,
-    users: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Ask at most N users.", show_default="all")
-    ] = None,
-    validation_users: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Users on whom the model's weight is fitted, at most.")
-    ] = 300,
-    split: Annotated[
-        SplitKind | None,
-        typer.Option(help="Hold back users, each user's last items, or a time.", show_default="as fits the protocol"),
-    ] = None,
+    candidates: Annotated[int, opt.number("With --full: the model scores the N best candidates.")] = 100,
+    users: Annotated[int | None, opt.number("Test with N users at most.", default="all")] = None,
+    validation_users: Annotated[int, opt.number("Fit the weight of the model's score on N users at most.")] = 300,
+    split: opt.SplitOption = None,
     core: Annotated[
         str | None,
         typer.Option(
-            metavar="U,I", help="Only users of at least U and items of at least I interactions.",
-            show_default="7,5 for popular6, else all",
+            metavar="U,I", show_default="7,5 for popular6, else all",
+            help="Keep only users of at least U interactions and items of at least I.",
         ),
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Without SASRec and GRU4Rec, which take minutes.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Leave out SASRec and GRU4Rec, which take minutes to train.")
+    ] = False,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="The model alone: what recurrence, pictures, order and length are worth.")
+        bool, typer.Option("--ablation", help="Compare variants of the recipe, scored by the language model alone.")
     ] = False,
-    no_model: Annotated[bool, typer.Option("--no-model", help="The baselines alone.")] = False,
+    no_model: Annotated[bool, typer.Option("--no-model", help="Evaluate the baselines only.")] = False,
     no_questions: Annotated[
-        bool, typer.Option("--no-questions", help="Of the model its vectors of the items alone: minutes, not hours.")
+        bool,
+        typer.Option(
+            "--no-questions", help="Ask the model nothing, use only its vectors of item texts: minutes, not hours."
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of users, negatives and intervals.")] = 0,
-    recipe: opt.RecipeOption = None,
-    block_size: opt.BlockSize = None,
-    history: opt.History = None,
-    direct: opt.Direct = False,
-    adapter: opt.Adapter = None,
-    model: opt.Model = None,
-    mmproj: opt.Mmproj = None,
-    image_detail: opt.Detail = opt.ImageDetail.overview,
-    context_size: opt.Context = 4096,
-    threads: opt.Threads = None,
+    seed: opt.Seed = 0,
+    *,
+    asking: opt.Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
-    """Measure the ranking on held-out interactions, against baselines on the same candidates.
+    """Measure the ranking against baselines.
 
-    Negatives: any item (uniform), in proportion to popularity, or hard ones, which recall would offer.
-    Whatever is fitted sees training interactions only. Answers are kept: an evaluation that was stopped goes on.
+    All systems rank the same candidates of each user: one positive, which is the item of an interaction that was
+    held back, and negatives. Whatever is fitted sees training interactions only. The model's answers are
+    kept: an evaluation that was stopped goes on when the same command is given again.
     """
     from ..evaluation.ablation import ablation as run_ablation
     from ..evaluation.experiment import Experiment, Options
-    from ..recipe.recommender import Recommender
     from ..viewer.evaluation import ablation_view, evaluation_view
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     options = Options(
-        protocol=protocol.value, split=split.value if split else None, core=_core(core) if core else None,
-        negatives=kind.value, count=negatives, full=full, candidates=candidates, users=users,
-        validation_users=validation_users, slow=not fast, model=not no_model, questions=not no_questions,
-        seed=seed,
+        protocol=protocol, split=split, core=_core(core) if core else None, negatives=negatives, count=ratio,
+        full=full, candidates=candidates, users=users, validation_users=validation_users, slow=not fast,
+        model=not no_model, questions=not no_questions, seed=seed,
     )  # fmt: skip
     with session.workspace() as workspace, session.output.progress() as progress:
 
-        def opened(chosen: Recipe | None = None, tuned: bool = True) -> Recommender:
-            made = session.recommender(
-                workspace, progress, adapter=adapter if tuned else "none", model=model, mmproj=mmproj, threads=threads,
-                context=context_size, detail=image_detail, recipe=recipe, block_size=block_size, window=history,
-                direct=direct,
-            )  # fmt: skip
-            return Recommender(workspace, made.weights, chosen, progress=progress) if chosen else made
+        def opened(recipe: Recipe | None = None, tuned: bool = True) -> Recommender:
+            asked = asking if tuned else replace(asking, adapter="none")
+            return session.recommender(workspace, progress, asked, recipe)
 
         with opened(tuned=not no_model) as recommender:
             experiment = Experiment(recommender, options, note=session.output.note)

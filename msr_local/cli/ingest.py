@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..progress import Progress
 from . import REJECTED
 from . import options as opt
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from ..store.workspace import Workspace
 
 _BLIND = (
-    "No vision model is configured: items are described by title and attributes. "
+    "The model has no projector, so the pictures are not captioned: items are described by title and attributes. "
     "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
 )
 _NARROW = (
-    "The embedded model writes the captions: its eyes know clothes, groceries and the demo's drawings, nothing else. "
-    "For other pictures: --no-captions here and --recipe no-image later, or msr-local models use --model FILE "
-    "--mmproj FILE."
+    "The embedded model writes the captions. It was trained on pictures of clothes, groceries and the demo only. "
+    "Next, for other pictures: msr-local models use --model FILE --mmproj FILE; or --no-captions now and --recipe "
+    "no-image later."
 )
-_UNLEARNED = "Recall is not fitted to these histories. Next, to learn it (minutes): the same with --learn."
+_UNLEARNED = "Recall is not fitted to these histories. Next, to fit it (takes minutes): the same command with --learn."
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
+@opt.asking("block_size", "window", "direct", "model", "projector", "image_detail", "context", "threads")
 def ingest(
-    context: typer.Context,
+    ctx: typer.Context,
     items: Annotated[
         Path,
         typer.Argument(
-            metavar="ITEMS", exists=True, help="Items: CSV, TSV, JSONL, Parquet, .item, .dat, or one folder."
+            metavar="ITEMS", exists=True, help="Items: CSV, TSV, JSONL, Parquet, .item, .dat, or a folder with both."
         ),
     ],
     interactions: Annotated[
@@ -46,78 +47,71 @@ def ingest(
     images: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            file_okay=False,
-            metavar="DIR",
+            exists=True, file_okay=False, metavar="DIR",
             help="A folder of pictures, named by item id or by the items' column image.",
         ),
     ] = None,
     mapping: Annotated[
-        list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Say what a column is.")
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="Read this column as this field, as in sku=item_id."),
     ] = None,
     min_rating: Annotated[
-        float | None, typer.Option(metavar="R", help="Lower ratings are kept apart: no history, never recommended.")
+        float | None,
+        typer.Option(
+            metavar="R", help="Keep interactions rated below R out of the histories, and never recommend their items."
+        ),
     ] = None,
-    captions: Annotated[bool, typer.Option(help="Caption pictures, where a vision model is configured.")] = True,
-    limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="Caption at most N pictures now.")] = None,
-    summaries: Annotated[bool, typer.Option(help="Summarise all users ahead of time.")] = False,
-    learn: Annotated[
-        bool, typer.Option("--learn", help="Learn from the histories how to recall (minutes; finetune does it too).")
+    captions: Annotated[bool, typer.Option(help="Caption the pictures, if the model has a projector.")] = True,
+    max_captions: opt.MaxCaptions = None,
+    summaries: Annotated[
+        bool, typer.Option(help="Write the preference summaries of all users now, not when they are needed.")
     ] = False,
-    block_size: opt.BlockSize = None,
-    history: opt.History = None,
-    direct: opt.Direct = False,
-    model: opt.Model = None,
-    mmproj: opt.Mmproj = None,
-    image_detail: opt.Detail = opt.ImageDetail.overview,
-    context_size: opt.Context = 4096,
-    threads: opt.Threads = None,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Fit recall to the histories (takes minutes; finetune does it too).")
+    ] = False,
+    *,
+    asking: opt.Asking,
     as_json: opt.Json = False,
-) -> None:
-    """Read items and interactions, caption pictures.
+) -> None:  # fmt: skip
+    """Read items and interactions, and caption pictures.
 
     Running it again adds only what is new.
 
-    Rows that cannot be used are kept in the table `rejects` with the reason; the exit code is then 3.
+    Rows that cannot be used are kept with the reason in the table `rejects`; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
-    from ..models.choice import sees
     from ..models.registry import NONE
-    from ..recall.learning import worth_learning
+    from ..recall import learning
+    from ..viewer.workspace import ingested_view
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     if interactions is None and items.is_file():
         raise typer.BadParameter("give an interactions file too, or one folder that holds both files.")
     if min_rating is not None and not math.isfinite(min_rating):
         raise typer.BadParameter(f"--min-rating {min_rating}: give a number.")
-    document: dict[str, Any] = {}
     with session.workspace() as workspace, session.output.progress() as progress:
         done = read(
             workspace, items, interactions, images=images, mapping=_mapping(mapping), min_rating=min_rating,
             progress=progress,
         )  # fmt: skip
-        document.update(_document(done))
+        document = _document(done)
         _tell_rejects(session, workspace, done)
         wanted = captions and done.images > 0
-        if wanted and not sees(workspace, model, mmproj):
-            session.output.note(_BLIND)
-            wanted = False
-        opened = functools.partial(
-            session.recommender, workspace, progress, model=model, mmproj=mmproj, threads=threads,
-            context=context_size, detail=image_detail, block_size=block_size, window=history, direct=direct,
-        )  # fmt: skip
         if wanted or learn:
-            with opened(adapter=NONE) as recommender:
-                if wanted:
-                    document["captions"] = _caption(session, recommender, done.images, limit)
+            with session.recommender(workspace, progress, replace(asking, adapter=NONE)) as recommender:
+                if wanted and recommender.cast.sees:
+                    document["captions"] = _caption(session, recommender, done.images, max_captions)
+                elif wanted:
+                    session.output.note(_BLIND)
                 if learn:
-                    document["recall"] = _learn(session, recommender)
+                    document["recall"] = recommender.learn()
+                    session.output.note(learning.told(document["recall"]))
         if summaries:
-            with opened() as recommender:  # in the recipe of the adapter that will read them
+            with session.recommender(workspace, progress, asking) as recommender:  # of the adapter that will read them
                 document["summaries"] = _summarise(session, recommender, progress)
-        if not learn and worth_learning(workspace):
+        if not learn and learning.worth_learning(workspace):
             session.output.note(_UNLEARNED)
-    session.output.result(document, lambda: _table(done, document), as_json=as_json)
+    session.output.result(document, lambda: ingested_view(document), as_json=as_json)
     if done.rejected:
         raise typer.Exit(REJECTED)
 
@@ -130,7 +124,7 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
 
 
 def _caption(session: opt.Session, recommender: Recommender, pictures: int, limit: int | None) -> dict[str, int]:
-    if recommender.weights.origin == "embedded" and len(recommender.captions.known()) < pictures:
+    if recommender.cast.origin == "embedded" and len(recommender.captions.known()) < pictures:
         session.output.note(_NARROW)
     run = recommender.captions.make(limit=limit)
     for item, reason in run.failed[:_SHOWN]:
@@ -138,11 +132,11 @@ def _caption(session: opt.Session, recommender: Recommender, pictures: int, limi
     return {"made": run.made, "present": run.present, "failed": len(run.failed), "left": run.left}
 
 
-def _summarise(session: opt.Session, recommender: Recommender, progress: Any) -> int:
+def _summarise(session: opt.Session, recommender: Recommender, progress: Progress) -> int:
     from ..store.histories import users
 
     if not recommender.recipe.summary:
-        session.output.note(f"Nobody summarised: the adapter's recipe, {recommender.recipe.name}, reads no summaries.")
+        session.output.note(f"No summaries are written: the adapter's recipe, {recommender.recipe.name}, has none.")
         return 0
     everyone = [user["user"] for user in users(recommender.workspace)]
     people = ((user, recommender.history(user)) for user in everyone)
@@ -152,21 +146,12 @@ def _summarise(session: opt.Session, recommender: Recommender, progress: Any) ->
     return len(everyone)
 
 
-def _learn(session: opt.Session, recommender: Recommender) -> dict[str, Any]:
-
-    from ..recall import learning
-
-    facts = learning.learn(recommender)
-    session.output.note(learning.told(facts))
-    return facts
-
-
 def _tell_rejects(session: opt.Session, workspace: Workspace, done: Ingested) -> None:
     from ..store.histories import rejects
 
     if not done.rejected:
         return
-    session.output.note(f"{done.rejected:,} rejected, kept in the table rejects of {workspace.path}:")
+    session.output.note(f"{done.rejected:,} rejected rows and pictures, kept in the table rejects of {workspace.path}:")
     for row in rejects(workspace, _SHOWN, done.files):
         session.output.note(f"  {row['file']}:{row['line']}: {row['reason']}")
     if done.rejected > _SHOWN:
@@ -180,22 +165,3 @@ def _document(done: Ingested) -> dict[str, Any]:
         "images": {"usable": done.images, "rejected": done.images_rejected},
         "rejected": done.rejected,
     }
-
-
-def _table(done: Ingested, document: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = ("new", "changed", "unchanged", "duplicate", "low_rated", "rejected")
-    table.add_column("")
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    for kind in ("items", "interactions"):
-        table.add_row(kind, *(f"{document[kind][name]:,}" for name in names))
-    pictures = {"new": done.images, "rejected": done.images_rejected}
-    if any(pictures.values()):
-        table.add_row("pictures", *(f"{pictures[name]:,}" if name in pictures else "" for name in names))
-    if made := document.get("captions"):
-        values = {"new": made["made"], "unchanged": made["present"], "rejected": made["failed"]}
-        table.add_row("captions", *(f"{values[name]:,}" if name in values else "" for name in names))
-    return table

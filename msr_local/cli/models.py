@@ -1,4 +1,4 @@
-"""`msr-local models`: which weights answer."""
+"""`msr-local models`: which model answers."""
 
 from __future__ import annotations
 
@@ -12,47 +12,45 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def models(context: typer.Context) -> None:
-    """Choose and check the model that answers."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+def models(ctx: typer.Context) -> None:
+    """Choose and check the language model."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 @app.command(name="list")
-def list_models(context: typer.Context, as_json: opt.Json = False) -> None:
-    """Show the embedded model and the workspace's choice."""
-    from contextlib import suppress
-
-    from ..errors import ModelError
+def list_models(ctx: typer.Context, as_json: opt.Json = False) -> None:
+    """List the embedded model and the one that this workspace has chosen, if any."""
     from ..models import embedded, shipped
+    from ..models.choice import chosen_model
+    from ..viewer.tables import rows_table
 
-    session: opt.Session = context.obj
-    eyes = None
+    session: opt.Session = ctx.obj
     with session.workspace() as workspace:
-        kept = workspace.setting("model")
-        with suppress(ModelError):  # they say what is wrong where they are used
-            eyes = shipped.find(workspace, shipped.EYES)
-    ours = {"model": str(embedded.prepared_path()), "mmproj": str(eyes.file) if eyes else None}
+        kept = chosen_model(workspace)
+    complaint = shipped.complaint(shipped.EYES)
+    if complaint:
+        session.output.note(complaint)
+    projector = None if complaint else shipped.find(shipped.EYES)
+    ours = {"model": str(embedded.prepared_path()), "mmproj": str(projector.file) if projector else None}
     rows: list[dict[str, Any]] = [{"name": "embedded", "active": kept is None, **ours}]
     if kept:
         rows.append({"name": "workspace", "active": True, **kept})
-    from .browse import _table
-
-    session.output.result(rows, lambda: _table(rows, right=()), as_json=as_json)
+    session.output.result(rows, lambda: rows_table(rows), as_json=as_json)
 
 
 @app.command()
 def use(
-    context: typer.Context,
+    ctx: typer.Context,
     model: opt.Model = None,
-    mmproj: opt.Mmproj = None,
+    mmproj: opt.Projector = None,
     embedded: Annotated[bool, typer.Option("--embedded", help="Go back to the embedded model.")] = False,
 ) -> None:
-    """Keep a model, and its projector if it has one, as the workspace's default."""
+    """Choose the model of this workspace, with its projector if it has one."""
     from ..engine.llama.gguf import require_gguf
-    from ..models.choice import remember
+    from ..models.choice import use_model
 
-    session: opt.Session = context.obj
+    session: opt.Session = ctx.obj
     if embedded == (model is not None):
         raise typer.BadParameter("give either --model FILE [--mmproj FILE] or --embedded.")
     if mmproj is not None and model is None:
@@ -61,33 +59,23 @@ def use(
         if path is not None:
             require_gguf(path)
     with session.workspace() as workspace:
-        remember(workspace, model, mmproj)
+        use_model(workspace, model, mmproj)
     session.output.note(f"This workspace now uses {model or 'the embedded model'}.")
 
 
 @app.command()
-def verify(
-    context: typer.Context,
-    model: opt.Model = None,
-    mmproj: opt.Mmproj = None,
-    as_json: opt.Json = False,
-) -> None:
-    """Load the model and say what it can do: context, pictures, chat template, yes and no tokens."""
+@opt.asking("model", "projector")
+def verify(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False) -> None:
+    """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no."""
     from dataclasses import asdict
 
-    session: opt.Session = context.obj
+    from ..viewer.workspace import model_view
+
+    session: opt.Session = ctx.obj
     with (
         session.workspace() as workspace,
         session.output.progress() as progress,
-        session.recommender(workspace, progress, model=model, mmproj=mmproj) as recommender,
+        session.recommender(workspace, progress, asking) as recommender,
     ):
-        document = {**asdict(recommender.asker.facts), **recommender.weights.to_json()}
-    rows = [{"": name.replace("_", " "), "value": _short(value)} for name, value in document.items()]
-    from .browse import _table
-
-    session.output.result(document, lambda: _table(rows, right=()), as_json=as_json)
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(repr(one) for one in value) if isinstance(value, tuple) else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+        document = {**asdict(recommender.tokens.facts), **recommender.cast.to_json()}
+    session.output.result(document, lambda: model_view(document), as_json=as_json)

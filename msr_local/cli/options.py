@@ -2,92 +2,153 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..progress import Progress
+from ..recipes import RECIPES
 from .output import Output
 
 if TYPE_CHECKING:
+    from ..models.spec import Asking as Asking  # for the signatures of the commands
     from ..recipe.recommender import Recommender
+    from ..recipes import Recipe
     from ..store.workspace import Workspace
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        "--model", exists=True, dir_okay=False, metavar="FILE", help="Answer with this GGUF model.", show_default=False
-    ),
+    RecipeName = str
+else:
+    RecipeName = Literal[tuple(RECIPES)]
+
+# Names that the library has in modules which are slow to import; a test holds them against it.
+Negatives = Literal["uniform", "popularity", "hard"]
+SplitKind = Literal["time", "order", "users"]
+ImageDetail = Literal["overview", "tiles"]
+
+
+def number(help: str, *names: str, least: float = 1, most: float | None = None, default: str | bool = True) -> Any:
+    """An option that takes a number from `least` to `most`; `default` is what its help says of it, if not the value."""
+    return typer.Option(*names, min=least, max=most, metavar="N", help=help, show_default=default)
+
+
+def file(help: str, *names: str, default: str | bool = False) -> Any:
+    """An option that takes a file which is there."""
+    return typer.Option(*names, exists=True, dir_okay=False, metavar="FILE", help=help, show_default=default)
+
+
+RECIPE_HELP = (
+    "What the prompt holds. full: everything; paper: no titles of the history, no hint of recall; no-image: no "
+    "picture, no caption; history: no preference summary."
+)
+BLOCK_SIZE_HELP = "Each step of the preference summary reads N interactions."
+WINDOW_HELP = "The preference summary covers the last N interactions at most."
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Model = Annotated[Path | None, file("A language model: a GGUF file.", "--model", default="the workspace's")]
+Projector = Annotated[
+    Path | None, file("The projector of --model, with which it sees pictures: a GGUF file.", "--mmproj")
 ]
-Mmproj = Annotated[
-    Path | None,
-    typer.Option(
-        "--mmproj", exists=True, dir_okay=False, metavar="FILE", help="Its multimodal projector.", show_default=False
-    ),
-]
-Threads = Annotated[
-    int | None, typer.Option(min=1, max=512, metavar="N", help="CPU threads.", show_default="all that may be used")
-]
-Context = Annotated[int, typer.Option("--context", min=256, metavar="N", help="Tokens of context.")]
-
-
-class ImageDetail(str, Enum):
-    """How much of a picture a SmolVLM looks at."""
-
-    overview = "overview"
-    tiles = "tiles"
-
-
-Detail = Annotated[
-    ImageDetail, typer.Option("--image-detail", help="SmolVLM: the whole picture only, or tiles as well.")
-]
-
-
-class RecipeName(str, Enum):
-    """The recipes by name."""
-
-    full = "full"
-    paper = "paper"
-    no_image = "no-image"
-    history = "history"
-
-
+Threads = Annotated[int | None, number("Use N CPU threads.", most=512, default="all that are free")]
 RecipeOption = Annotated[
-    RecipeName | None,
-    typer.Option("--recipe", help="The evidence in the question.", show_default="the adapter's, else full"),
+    RecipeName | None, typer.Option("--recipe", help=RECIPE_HELP, show_default="the adapter's, else full")
 ]
-Adapter = Annotated[
-    str | None,
-    typer.Option(
-        "--adapter", metavar="NAME|none", help="The tuned recommender that answers.", show_default="the active one"
-    ),
-]
-BlockSize = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Interactions that one summary step reads.", show_default="3")
-]
-History = Annotated[
-    int | None,
-    typer.Option("--history", min=1, metavar="N", help="Summarise at most the last N interactions.", show_default="30"),
-]
-Direct = Annotated[bool, typer.Option("--direct", help="One summary at once instead of block by block.")]
-Top = Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="How many items to recommend.")]
-Candidates = Annotated[int, typer.Option("--candidates", min=1, metavar="N", help="How many recalled items to score.")]
-
+BlockSize = Annotated[int | None, number(BLOCK_SIZE_HELP, default="the adapter's, else 3")]
+Window = Annotated[int | None, number(WINDOW_HELP, "--history", default="the adapter's, else 30")]
+Top = Annotated[int, number("Recommend N items.", "-k", "--top")]
+Candidates = Annotated[int, number("The model scores the N best candidates of recall.")]
 Look = Annotated[
-    int,
+    int, number("Re-ask the N best candidates (at least k) with their pictures, if the recipe has any.", least=0)
+]
+NegativesOption = Annotated[
+    Negatives,
     typer.Option(
-        min=0, metavar="N", help="If the question has pictures: look at those of the N (at least k) best without."
+        help="How negatives are drawn. uniform: all items alike; popularity: in proportion to their interactions; "
+        "hard: from the candidates of recall."
     ),
 ]
+Ratio = Annotated[int, number("Draw N negatives per positive.", "--negatives-per-positive")]
+SplitOption = Annotated[
+    SplitKind | None,
+    typer.Option(
+        help="What is held back for validation and test. time: all after a point in time; order: each user's last "
+        "interactions; users: a fifth of the users.",
+        show_default="as fits the data",
+    ),
+]
+Seed = Annotated[int, number("Seed of all random choices.", least=0)]
+MaxCaptions = Annotated[int | None, number("Caption N pictures at most now.", least=0, default="all")]
+
+Command = Callable[..., None]
 
 
-def given(context: typer.Context, option: str) -> bool:
-    """Whether an option was written on the command line, rather than left at its default."""
-    return str(context.get_parameter_source(option)).endswith("COMMANDLINE")
+def gathered(name: str, make: Callable[..., Any], only: Collection[str] = ()) -> Callable[[Command], Command]:
+    """A decorator: the parameters of `make`, or `only` these, are options of the command.
+
+    They stand where the command has its argument `name`, which gets what `make` makes of them.
+    """
+    known = inspect.signature(make, eval_str=True).parameters.values()
+    options = [one for one in known if not only or one.name in only]
+
+    def decorate(command: Command) -> Command:
+        del command.__annotations__[name]  # a name that only type checkers import
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [more for one in own for more in (options if one.name == name else [one])]
+
+        @functools.wraps(command)
+        def call(**given: Any) -> None:
+            made = make(**{one.name: given.pop(one.name) for one in options})
+            command(**given, **{name: made})
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        signature = inspect.Signature([one.replace(kind=keyword) for one in parameters])
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__annotations__ = {one.name: one.annotation for one in parameters}
+        return call
+
+    return decorate
+
+
+def _asking(
+    recipe: RecipeOption = None,
+    block_size: BlockSize = None,
+    window: Window = None,
+    direct: Annotated[bool, typer.Option("--direct", help="Summarise in one step instead of block by block.")] = False,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter", metavar="NAME|none", help="The adapter (LoRA) that answers; none: the plain model.",
+            show_default="the active one",
+        ),
+    ] = None,
+    model: Model = None,
+    projector: Projector = None,
+    image_detail: Annotated[
+        ImageDetail,
+        typer.Option(help="What SmolVLM sees of a picture. overview: a small copy; tiles: enlarged parts of it too."),
+    ] = "overview",
+    context: Annotated[int, number("Tokens that the model's context holds.", least=256)] = 4096,
+    threads: Threads = None,
+) -> Asking:  # fmt: skip
+    wanted = locals()
+    from ..models.spec import Asking as Asking  # for the signatures of the commands
+
+    return Asking(**wanted)
+
+
+def asking(*only: str) -> Callable[[Command], Command]:
+    """A decorator: the command gets one `asking: Asking`, and its options; with names, only these of its fields."""
+    return gathered("asking", _asking, only)
+
+
+def given(ctx: typer.Context) -> set[str]:
+    """The parameters that were written on the command line, rather than left at their defaults."""
+    names = {one.name for one in ctx.command.params if one.name}
+    return {name for name in names if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
 @dataclass(slots=True)
@@ -104,39 +165,33 @@ class Session:
 
         return Workspace(home or self.home)
 
-    def recommender(
-        self,
-        workspace: Workspace,
-        progress: Progress,
-        *,
-        model: Path | None = None,
-        mmproj: Path | None = None,
-        adapter: str | None = None,
-        threads: int | None = None,
-        context: int = 4096,
-        detail: ImageDetail = ImageDetail.overview,
-        recipe: RecipeName | None = None,
-        block_size: int | None = None,
-        window: int | None = None,
-        direct: bool = False,
-    ) -> Recommender:
-        """The recipe on `workspace` with the chosen weights and settings; without `recipe`, the adapter's own."""
-        from ..models import embedded
-        from ..models.choice import choose
-        from ..recipe.recommender import Recommender
-        from ..recipes import RECIPES, Recipe
+    def note_misfit(self, workspace: Workspace) -> None:
+        """Say what is wrong with the adapter that comes with msr-local, if the embedded model is to answer with it."""
+        from ..models import shipped
+        from ..models.choice import chosen_model
 
-        if model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
+        if not chosen_model(workspace) and (complaint := shipped.complaint(shipped.RECOMMENDER)):
+            self.output.note(complaint)
+
+    def recommender(
+        self, workspace: Workspace, progress: Progress, asking: Asking | None = None, recipe: Recipe | None = None
+    ) -> Recommender:
+        """The recommender that `asking` asks for, with another `recipe` if one is given."""
+        from dataclasses import replace
+
+        from ..models import embedded
+        from ..models.choice import cast, chosen_model
+        from ..models.spec import Asking
+        from ..recipe.recommender import Recommender
+
+        wanted = asking or Asking()
+        if wanted.model is None and not chosen_model(workspace) and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")
-        weights = choose(
-            workspace, model, mmproj, adapter=adapter, context=context, threads=threads, image_detail=detail.value
-        )
-        tuned = Recipe.from_json(weights.scorer.recipe) if weights.scorer else None
-        chosen = RECIPES[recipe.value] if recipe else tuned or RECIPES["full"]
-        chosen = chosen.with_history(block_size, window, direct or chosen.direct)
-        if tuned and chosen != tuned:
+        found = cast(workspace, wanted)
+        tuned = found.scorer.recipe if found.scorer else None
+        if tuned and found.scorer and found.recipe != tuned and recipe is None:
             self.output.note(
-                f"Adapter {weights.scorer.name} was tuned with another recipe ({tuned.name}, blocks of "  # type: ignore[union-attr]
-                f"{tuned.block_size}, the last {tuned.window}): its p(yes) is not calibrated for this one."
+                f"Adapter {found.scorer.name} was trained with another recipe ({tuned.name}, blocks of "
+                f"{tuned.block_size}, the last {tuned.window} interactions): its p(yes) is not calibrated for this one."
             )
-        return Recommender(workspace, weights, chosen, progress=progress)
+        return Recommender(workspace, replace(found, recipe=recipe or found.recipe), progress=progress)

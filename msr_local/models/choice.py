@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +45,7 @@ def cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
     if asking.model:
         plain = _of_files(asking, asking.model, asking.projector, "option")
     elif kept:
-        plain = _of_files(asking, Path(kept["model"]), Path(kept["mmproj"]) if kept["mmproj"] else None, "workspace")
+        plain = _of_files(asking, *_paths(kept), "workspace")
     else:
         plain = embedded_cast(workspace, asking)
     found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter)
@@ -215,6 +215,12 @@ def chosen_model(workspace: Workspace) -> dict[str, str | None] | None:
     return kept
 
 
+def _paths(kept: Mapping[str, str | None]) -> tuple[Path, Path | None]:
+    """Model and projector of a choice or of a manifest's base."""
+    projector = kept["mmproj"]
+    return Path(str(kept["model"])), Path(projector) if projector else None
+
+
 def use_model(workspace: Workspace, model: Path | None, projector: Path | None = None) -> None:
     """Make `model` the workspace's choice; None goes back to the embedded default."""
     # Links stay links: their names say what the files are.
@@ -257,9 +263,8 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
         if prepared.exists():  # else it is made, and compared, when it is first asked
             registry.check_base(manifest, sha256(prepared), None)
         return None, None
-    files = Path(base["model"]), Path(base["mmproj"]) if base["mmproj"] else None
-    own = (Path(kept["model"]), Path(kept["mmproj"]) if kept["mmproj"] else None) if kept and kept["model"] else None
-    for some in (own, files):
+    files = _paths(base)
+    for some in (kept and _paths(kept), files):
         if some and _is_base(manifest, *some):
             return some
     for path in files:

@@ -84,14 +84,11 @@ def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequ
     """z(all) - z(all but one part), for each part: asked anew and each alone, never inferred."""
     parts = [(_WHOLE, asked.evidence), *asked.evidence.without()]
     z: list[float] = []
-    for done, (part, evidence) in enumerate(parts):
-
-        def tell(stage: str, made: int, missing: int, detail: str = "", done: int = done) -> None:
-            if missing:
-                recommender.progress("evidence", done + made, len(parts))
-
-        found = recommender.judge.scores(user_id, [replace(asked, evidence=evidence)], without=part.name, progress=tell)
+    for part, evidence in parts:
+        one = replace(asked, evidence=evidence)
+        found = recommender.judge.scores(user_id, [one], without=part.name, progress=silent)
         z.append(found[asked.item.item_id].log_odds)
+        recommender.progress("evidence", len(z), len(parts))
     left_out = zip(parts[1:], z[1:], strict=True)
     return [views.Evidence(part.kind, part.label(titles), z[0] - left) for (part, _), left in left_out]
 

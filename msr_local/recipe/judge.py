@@ -74,6 +74,11 @@ class Judge:
         """The engine that answers, with its tokens: for training. Raises `ModelError` where they cannot be seen."""
         return self._asker.tokens
 
+    def sample(self) -> Question:
+        """A question about nobody, to see what a model makes of it."""
+        values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
+        return self._asker.template("score").question(values)
+
     def ask(self, candidate: Candidate, summary: str, history: Sequence[Interaction]) -> Asked:
         """The question whether the user of `summary` and `history` would take `candidate` next.
 

@@ -423,3 +423,15 @@ def _cuda() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+def questions_document(made: Questions, shown: int = 3) -> dict[str, Any]:
+    """What `finetune --dry-run` tells of a training set: its counts, and its first questions with their answers."""
+    rows = [{"prompt": row.prompt, "completion": row.answer, "tokens": len(row.ids)} for row in made.train[:shown]]
+    return {**made.facts(), "rows": rows}
+
+
+def run_document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    """What came of a run: the manifest of its adapter, and all that was measured."""
+    run = runs.run(workspace, manifest.run_id)
+    return {**manifest.to_json(), "run": run.metrics if run else {}}

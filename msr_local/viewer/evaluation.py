@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from .tables import headed
 
 _NAMES = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
 
@@ -16,52 +17,37 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate` shows: a row for each system on the same candidates, in per cent."""
     systems = {document["system"]: document["metrics"], **document["baselines"]}
     shown = [name for name in _NAMES if name in document["metrics"]]
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name in shown:
-        table.add_column(_NAMES[name], justify="right", no_wrap=True)
+    table = headed(("", *(_NAMES[name] for name in shown)), right=True)
     for name in sorted(systems, key=lambda name: -(systems[name]["ndcg@10"]["value"] or 0.0)):
         cells = [_interval(systems[name][metric]) for metric in shown]
         table.add_row(name, *cells, style="bold" if name == document["system"] else "")
     if document["negatives"] is None:
-        best = f"{document['recalled']:.1%} took one of the best {document['candidates']}"
-        against = f"all items ranked ({best})"
+        best = f"{document['recalled']:.1%} of the positives are among the best {document['candidates']}"
+        against = f"the whole catalogue ranked ({best})"
     else:
         against = f"{document['candidates'] - 1} {document['negatives']} negatives"
     way = {"users": "users held back", "order": "each user's last items held back", "time": "a later time held back"}
     how = f"Protocol {document['protocol']}, {way[document['split']['kind']]}"
-    lines: list[RenderableType] = [
-        Text(f"{how}: {document['users']:,} users, {against}."),
-        Text("Per cent, ± half of the 95% interval (bootstrap over users)."),
-        Text(),
-        table,
-        Text(),
-        *(Text(_tested(name, found)) for name, found in document["tests"].items()),
-    ]  # fmt: skip
-    return Group(*lines)
+    head = Text(f"{how}: {document['users']:,} users, {against}.")
+    scale = Text("Per cent, ± half of the 95% interval (bootstrap over users).")
+    tests = (Text(_tested(name, found)) for name, found in document["tests"].items())
+    return Group(head, scale, Text(), table, Text(), *tests)
 
 
 def ablation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate --ablation` shows: a row for each variant of the recipe, and what the first one has more."""
     shown = ["auc", "hr@5", "mrr@5"]
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name in shown:
-        table.add_column(_NAMES[name], justify="right", no_wrap=True)
-    table.add_column("HR@5 lost", justify="right", no_wrap=True)
-    table.add_column("read", justify="right", no_wrap=True)
+    table = headed(("", *(_NAMES[name] for name in shown), "HR@5 lost", "read"), right=True)
     for number, (name, one) in enumerate(document["variants"].items()):
         lost = one["lost"]["hr@5"]
         loss = f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
         table.add_row(
             name,
-            *(_interval(one[metric]) for metric in shown),
-            loss,
-            f"{one['summarised']:.1f}",
+            *(_interval(one[metric]) for metric in shown), loss, f"{one['summarised']:.1f}",
             style="" if number else "bold",
-        )
+        )  # fmt: skip
     head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
-    return Group(Text(head), Text("read: interactions summarised, on average."), Text(), table)
+    return Group(Text(head), Text("read: how many interactions are summarised, on average."), Text(), table)
 
 
 def _interval(metric: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from .recommendations import recommendations_table
 from .timeline import timeline
 
 EVIDENCE_MEANING = (
-    "Log-odds lost when this is left out of the question; measured, not guessed. "
+    "Log-odds lost when this is left out of the prompt; measured, not guessed. "
     "Plus spoke for the item, minus against it."
 )
 _TWO_COLUMNS = 130  # below this width the sections stand under each other

@@ -22,7 +22,7 @@ def test_the_demo_recommends_and_explains(cli: Cli, tmp_path: Path) -> None:
     assert first.code == 0, first.err
     for said in ("ada over time", "This person", "Recommended now", "measured, not guessed"):
         assert said in first.out, said
-    for said in ("Go on here:", "Your data:", "A bigger model"):
+    for said in ("More of this shop:", "Your own data:", "A larger model"):
         assert said in first.err, said
     looks = {product.item_id: product.look for product in products()}
     captions = {one["item_id"]: one["caption"] for one in cli("--home", home, "items", "-n", "999", "--json").json}
@@ -49,5 +49,5 @@ def test_the_demo_keeps_to_itself(cli: Cli, shop: tuple[Path, Path], tmp_path: P
 
 @pytest.mark.parametrize("user", ["nobody", "[bold]ada"])
 def test_an_unknown_shopper_is_a_clear_error(cli: Cli, tmp_path: Path, user: str) -> None:
-    ran = cli("--home", tmp_path / "demo", "demo", "--user", user, "--limit", "0")
+    ran = cli("--home", tmp_path / "demo", "demo", "--user", user, "--max-captions", "0")
     assert ran.code == 1 and f"no user {user!r}" in ran.err and "Next:" in ran.err

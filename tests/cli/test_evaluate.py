@@ -10,7 +10,7 @@ import pytest
 from samples import Ran
 
 Cli = Callable[..., Ran]
-QUICK = ("--negatives", "4", "--fast", "--recipe", "history")
+QUICK = ("--negatives-per-positive", "4", "--fast", "--recipe", "history")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_the_json_document_is_the_contract(cli: Cli, stocked: None) -> None:
 
 
 def test_a_person_reads_a_table(cli: Cli, stocked: None) -> None:
-    done = cli("evaluate", *QUICK, "--no-model", "popularity")
+    done = cli("evaluate", *QUICK, "--no-model", "--negatives", "popularity")
     assert done.code == 0, done.err
     head, _, table = done.out.partition("\n\n")
     assert head.startswith("Protocol last, each user's last items held back:")
@@ -76,7 +76,8 @@ def test_an_ablation_asks_the_untuned_model_beside_the_tuned_one(
         (["--core", "900,900"], 1, "finds nobody to ask among 0 users"),
         (["--core", "many"], 2, "is not two counts, as in 7,5"),
         (["--protocol", "best"], 2, "Invalid value for '--protocol'"),
-        (["nearly"], 2, "Invalid value"),
+        (["--negatives", "nearly"], 2, "Invalid value for '--negatives'"),
+        (["popularity"], 2, "unexpected extra argument"),  # the kind is an option, as in finetune
     ],
 )
 def test_what_cannot_be_says_why(cli: Cli, stocked: None, arguments: list[str], code: int, said: str) -> None:

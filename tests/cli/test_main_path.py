@@ -174,8 +174,8 @@ def test_images_by_folder(cli: Cli, shop: tuple[Path, Path], home: Path, models:
     items.write_text("id,name\n" + "".join(f"i{i},Film {i}\n" for i in range(12)))
     done = cli("ingest", items, shop[1], "--images", pictures, "--model", models / "text.gguf", "--json")
     assert done.code == 0 and done.json["images"]["usable"] == 3
-    assert "No vision model" in done.err  # said once, and the items are described without pictures
-    assert done.err.count("No vision model") == 1
+    assert "The model has no projector" in done.err  # said once, and the items are described without pictures
+    assert done.err.count("The model has no projector") == 1
 
 
 def test_the_image_column_is_looked_up_in_the_folder_of_images_and_then_beside_the_items(
@@ -310,7 +310,7 @@ def test_summaries_ahead_are_those_that_the_adapter_will_read(
     assert cli("adapters", "use", "mine").code == 0
     done = cli("ingest", *shop, "--no-captions", "--summaries", "--json")
     assert done.code == 0 and done.json["summaries"] == 0
-    assert "Nobody summarised: the adapter's recipe, history, reads no summaries." in done.err
+    assert "No summaries are written: the adapter's recipe, history, has none." in done.err
     assert cli("status", "--json").json["todo"]["summaries"] == 0
     assert cli("adapters", "use", "none").code == 0
     assert cli("ingest", *shop, "--no-captions", "--summaries", "--json").json["summaries"] == 6

@@ -11,7 +11,7 @@ from PIL import Image
 from viewer_samples import BARE, ODD, PLAIN, WILD
 
 from msr_local.recipe.views import Explanation, Thumbnail
-from msr_local.viewer import html_report
+from msr_local.viewer.report import html_report
 
 VOID = {"meta", "img", "br"}
 

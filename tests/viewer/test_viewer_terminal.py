@@ -11,7 +11,8 @@ from rich.text import Text
 from viewer_samples import BARE, ODD, PLAIN, WILD, drawn, listed
 
 from msr_local.recipe.views import Evidence, Explanation, Recommendation, Thumbnail, TimelineBlock
-from msr_local.viewer import explanation_view, recommendations_view
+from msr_local.viewer.explanation import explanation_view
+from msr_local.viewer.recommendations import recommendations_view
 
 ALL = pytest.mark.parametrize("explanation", [PLAIN, WILD, BARE, ODD], ids=["plain", "wild", "bare", "odd"])
 COLOURED = {"force_terminal": True, "color_system": "truecolor"}

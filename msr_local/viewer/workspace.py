@@ -1,0 +1,85 @@
+"""What a workspace holds, which models it can use, and whether all of it works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .tables import facts_table, headed, rows_table, shown
+
+_STATES = {"ok": "green", "warning": "yellow", "broken": "bold red"}
+_FORMS = {"adapter": "LoRA", "merged": "merged model"}
+_LONGEST = 80  # characters of a fact about a model: a chat template has thousands
+
+
+def items_view(items: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What `items` shows of each item."""
+    columns = ("item_id", "title", "interactions", "caption")
+    return rows_table([{name: item[name] for name in columns} for item in items], right=("interactions",))
+
+
+def status_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `status` shows: a line for each fact, and what is still to do last."""
+    model, adapter, form = document["model"], document["adapter"], document["adapter_form"]
+    facts = {name: value for name, value in document.items() if name not in ("adapter_form", "todo")}
+    if isinstance(model, Mapping):
+        facts["model"] = model["model"] + (f", projector {model['mmproj']}" if model["mmproj"] else "")
+    facts["adapter"] = f"{adapter} ({_FORMS[form]})" if adapter else "none: the plain model answers"
+    return facts_table(facts | {f"{name} to do": count for name, count in document["todo"].items()})
+
+
+def ingested_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `ingest` shows: how many items, interactions, pictures and captions are new, and how many not."""
+    names = ("new", "changed", "unchanged", "duplicate", "low_rated", "rejected")
+    counts = {kind: document[kind] for kind in ("items", "interactions")}
+    pictures = {"new": document["images"]["usable"], "rejected": document["images"]["rejected"]}
+    if any(pictures.values()):
+        counts["pictures"] = pictures
+    if made := document.get("captions"):
+        counts["captions"] = {"new": made["made"], "unchanged": made["present"], "rejected": made["failed"]}
+    table = headed(("", *(name.replace("_", " ") for name in names)), right=True)
+    for kind, row in counts.items():
+        table.add_row(kind, *(f"{row[name]:,}" if name in row else "" for name in names))
+    return table
+
+
+def adapters_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What `adapters list` shows: the table, and below it what is wrong with which adapter."""
+    problems = [shown(f"{row['name']}: {row['problem']}") for row in rows if row["problem"]]
+    table = rows_table([_adapter(row) for row in rows], right=("size",))
+    return Group(table, *([Text(), *problems] if problems else []))
+
+
+def _adapter(row: Mapping[str, Any]) -> dict[str, str]:
+    auc, interval = row["auc"], row["auc_ci95"]
+    return {
+        "name": row["name"],
+        "active": _FORMS.get(row["form"], ""),
+        "base": row["base"],
+        "recipe": row["recipe"] or "",
+        "AUC (95% interval)": f"{auc:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "",
+        "size": f"{row['bytes'] / 1e6:,.1f} MB",
+        "created": row["created"][:10],
+    }
+
+
+def model_view(facts: Mapping[str, Any]) -> RenderableType:
+    """What `models verify` shows: all facts of a loaded model, long ones cut."""
+    return facts_table({name: _cut(value) for name, value in facts.items()})
+
+
+def _cut(value: Any) -> str:
+    text = ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def findings_view(findings: Sequence[Mapping[str, str]]) -> RenderableType:
+    """What `doctor` shows: a line for each check, with its state in colour."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for one in findings:
+        table.add_row(one["check"], Text(one["state"], _STATES[one["state"]]), shown(one["detail"]))
+    return table
