@@ -20,8 +20,9 @@ __all__ = [
 if TYPE_CHECKING:
     from .catalogue.ingest import ingest
     from .errors import MsrError
+    from .models.asking import Asking
     from .models.choice import cast
-    from .models.spec import Asking, Cast
+    from .models.spec import Cast
     from .recipe.explanations import explain
     from .recipe.recommender import Recommender
     from .recipes import RECIPES, Recipe
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "RECIPES": "recipes",
-    "Asking": "models.spec",
+    "Asking": "models.asking",
     "Cast": "models.spec",
     "MsrError": "errors",
     "Recipe": "recipes",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import MsrError
+from ..models.asking import Asking
 from . import options as opt
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Finding:
 
 
 @opt.asking("model", "projector")
-def doctor(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False) -> None:
+def doctor(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Check the installation, the model and the workspace.
 
     Exit code 0: ready. 2: works, with warnings. 1: broken.

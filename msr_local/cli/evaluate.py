@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..models.asking import Asking
 from . import options as opt
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def evaluate(
     ] = False,
     seed: opt.Seed = 0,
     *,
-    asking: opt.Asking,
+    asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Measure the ranking against baselines.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..models.asking import Asking
 from ..progress import Progress
 from . import REJECTED
 from . import options as opt
@@ -70,7 +71,7 @@ def ingest(
         bool, typer.Option("--learn", help="Fit recall to the histories (takes minutes; finetune does it too).")
     ] = False,
     *,
-    asking: opt.Asking,
+    asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Read items and interactions, and caption pictures.

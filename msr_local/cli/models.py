@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..models.asking import Asking
 from . import options as opt
 
 app = typer.Typer(rich_markup_mode=None)
@@ -65,7 +66,7 @@ def use(
 
 @app.command()
 @opt.asking("model", "projector")
-def verify(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False) -> None:
+def verify(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no."""
     from dataclasses import asdict
 

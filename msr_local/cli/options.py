@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..models.asking import Asking
 from ..progress import Progress
 from ..recipes import RECIPES
 from .output import Output
 
 if TYPE_CHECKING:
-    from ..models.spec import Asking as Asking  # for the signatures of the commands
     from ..recipe.recommender import Recommender
     from ..recipes import Recipe
     from ..store.workspace import Workspace
@@ -95,7 +95,6 @@ def gathered(name: str, make: Callable[..., Any], only: Collection[str] = ()) ->
     options = [one for one in known if not only or one.name in only]
 
     def decorate(command: Command) -> Command:
-        del command.__annotations__[name]  # a name that only type checkers import
         own = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [more for one in own for more in (options if one.name == name else [one])]
 
@@ -134,10 +133,7 @@ def _asking(
     context: Annotated[int, number("Tokens that the model's context holds.", least=256)] = 4096,
     threads: Threads = None,
 ) -> Asking:  # fmt: skip
-    wanted = locals()
-    from ..models.spec import Asking as Asking  # for the signatures of the commands
-
-    return Asking(**wanted)
+    return Asking(**locals())
 
 
 def asking(*only: str) -> Callable[[Command], Command]:
@@ -181,7 +177,6 @@ class Session:
 
         from ..models import embedded
         from ..models.choice import cast, chosen_model
-        from ..models.spec import Asking
         from ..recipe.recommender import Recommender
 
         wanted = asking or Asking()

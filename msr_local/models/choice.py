@@ -19,9 +19,10 @@ from ..prompts import PromptTemplate
 from ..recipes import RECIPES, Recipe
 from ..store.workspace import Workspace
 from . import embedded, registry, shipped
+from .asking import Asking
 from .manifest import FILE_NAME, Manifest
 from .prepared import to_compute_with
-from .spec import Asking, Cast, Scorer
+from .spec import Cast, Scorer
 
 __all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "chosen_model", "use_adapter", "use_model"]
 

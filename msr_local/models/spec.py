@@ -1,34 +1,15 @@
-"""What a workspace is asked with: what somebody wants, and the models that were chosen for it, one a role."""
+"""The models that were chosen to answer in a workspace, one a role."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..engine.types import CAPTION, SUMMARY, EngineConfig
 from ..recipes import RECIPES, Recipe
 from ..store.workspace import fingerprint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """What somebody asks for; None: as the workspace, or its adapter, has it.
-
-    `adapter` names a tuned recommender, or is "none". `recipe` is the name of one of the `RECIPES`.
-    """
-
-    model: Path | None = None
-    projector: Path | None = None
-    adapter: str | None = None
-    context: int = 4096
-    threads: int | None = None
-    image_detail: Literal["overview", "tiles"] = "overview"
-    recipe: str | None = None
-    block_size: int | None = None
-    window: int | None = None
-    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..catalogue.images import load_rgb
 from ..errors import InputError, NotFoundError
+from ..progress import silent
 from ..store import histories
 from ..store.rows import Interaction, Item, Preference, Score
 from . import views
