@@ -24,7 +24,7 @@ from msr_local.catalogue.ingest import ingest
 from msr_local.demo import catalogue
 from msr_local.demo.users import Shopper, matches, shoppers
 from msr_local.evaluation.metrics import mean_estimate
-from msr_local.models.choice import choose
+from msr_local.models.choice import Asking, cast
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES, Recipe
 from msr_local.store.workspace import Workspace
@@ -63,7 +63,7 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
             write(folder, [*purchases(training), *purchases(others, back)])
             with Workspace(home) as workspace:
                 ingest(workspace, folder / "items.csv", folder / "interactions.csv")
-                weights = choose(workspace, adapter=adapter)
+                weights = cast(workspace, Asking(adapter=adapter))
                 recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
                 with Recommender(workspace, weights, recipe) as recommender:
                     recommender.captions.make()

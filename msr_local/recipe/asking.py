@@ -66,13 +66,13 @@ class Asker:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
         """The log-odds of yes, in order. Raises `AnswerTokensError` where the engine cannot give them."""
-        if self.engine.can.log_odds == "none":
+        if questions and self.engine.can.log_odds == "none":
             raise AnswerTokensError(
                 f"{self._config.model.name}: it has no single token for yes or none for no, so p(yes) cannot be read. "
                 "Next: choose another model with msr-local models use."
             )
         self._require_eyes(questions)
-        return self.engine.answers(questions)
+        return self.engine.answers(questions) if questions else iter(())
 
     def write(self, questions: Sequence[Question], how: Writing) -> Iterator[tuple[int, str]]:
         """(place of the question, its answer on one line) as each is finished.
@@ -80,7 +80,7 @@ class Asker:
         Where the cap cut an answer off, it goes up to its last whole sentence.
         """
         self._require_eyes(questions)
-        for place, made in self.engine.write(questions, how):
+        for place, made in self.engine.write(questions, how) if questions else ():
             yield place, _one_line(questions[place], made)
 
     def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
@@ -89,7 +89,8 @@ class Asker:
         return self.engine.vectors(texts)
 
     def _require_eyes(self, questions: Sequence[Question]) -> None:
-        self._require(self.engine.can.sees or not any(one.image for one in questions), "cannot see pictures")
+        if any(one.image for one in questions):
+            self._require(self.engine.can.sees, "cannot see pictures")
 
     def _require(self, able: bool, what: str) -> None:
         if not able:
