@@ -38,7 +38,7 @@ def shelf(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def opened(workspace: Workspace, models: Path) -> Recall:
     """What another command would recall with."""
     with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
-        return made.recall
+        return made.recall.now()
 
 
 def test_the_next_command_reads_no_log(
@@ -87,19 +87,19 @@ def test_reading_the_same_files_again_changes_nothing(workspace: Workspace, shel
 @pytest.mark.parametrize("harm", ["cut", "gone", "no items", "nonsense", "empty", "an archive"])
 def test_a_broken_copy_is_made_anew(workspace: Workspace, shelf: Path, models: Path, harm: str) -> None:
     first = opened(workspace, models).candidates(["i1"], 9)
-    (kept,) = shelf.iterdir()
+    (copy,) = shelf.iterdir()
     if harm == "cut":
-        (kept / "follows.data.npy").write_bytes((kept / "follows.data.npy").read_bytes()[:-8])
+        (copy / "follows.data.npy").write_bytes((copy / "follows.data.npy").read_bytes()[:-8])
     elif harm == "gone":
-        (kept / "text.indptr.npy").unlink()
+        (copy / "text.indptr.npy").unlink()
     elif harm in ("empty", "an archive"):
-        (kept / "text.data.npy").write_bytes(b"" if harm == "empty" else b"PK\x03\x04 nonsense")
+        (copy / "text.data.npy").write_bytes(b"" if harm == "empty" else b"PK\x03\x04 nonsense")
     elif harm == "no items":
-        (kept / "items.json").write_text("{}")
+        (copy / "items.json").write_text("{}")
     else:
-        (kept / "by_user.indices.npy").write_bytes(b"\x93NUMPY nonsense")
+        (copy / "by_user.indices.npy").write_bytes(b"\x93NUMPY nonsense")
     assert opened(workspace, models).candidates(["i1"], 9) == first
-    assert kept.load(shelf, kept.name) is not None and len(list(shelf.iterdir())) == 1
+    assert kept.load(shelf, copy.name) is not None and len(list(shelf.iterdir())) == 1
     shutil.rmtree(shelf)
     assert opened(workspace, models).candidates(["i1"], 9) == first
 

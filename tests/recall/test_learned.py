@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_shop import Record, Shop, Watched
+from recipe.recipe_shop import Record, Shop, Watched
 
-from msr_local.models.choice import Scorer
+from msr_local.models.spec import Scorer
 from msr_local.recall import candidates, learned
 from msr_local.recall.candidates import Recall
 from msr_local.recall.fusion import SHAPES, Fusion
@@ -146,7 +146,7 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
     recipe_shop.take("ada", "a", "b")
     recipe = Recipe(summary=False, caption=False, image=False)
     scorer = Scorer(
-        "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, tuned[0], None, recipe.to_json(), "r1", {}, tuned[1]
+        "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, tuned[0], None, recipe, "r1", {}, tuned[1]
     )
     if there:
         weights = {shape: (0.1,) * len(RECALLED) for shape in SHAPES}
@@ -154,11 +154,11 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
                       Fusion(RECALLED, weights, 0.0))  # fmt: skip
         learned.save(recipe_shop.workspace, "k", one, ["a", "b", "c", "d"], {"used": True})
     with Recommender(
-        recipe_shop.workspace, replace(recipe_shop.weights, scorer=scorer), recipe,
+        recipe_shop.workspace, replace(recipe_shop.cast, scorer=scorer, recipe=recipe),
         open_engine=lambda _: Watched(recipe_shop.engine, Record()),
     ) as made:  # fmt: skip
         for item in made.recommend("ada").items:
-            recall = made.recall.candidate(["a", "b"], item.item_id).recall
+            recall = made.recall.now().candidate(["a", "b"], item.item_id).recall
             assert item.score == pytest.approx(item.log_odds + weight * recall)
 
 
@@ -168,11 +168,9 @@ def test_another_calibration_tells_p_anew_and_asks_nothing(recipe_shop: Shop) ->
     recipe = Recipe(summary=False, caption=False, image=False)
     record = Record()
     for a, b in ((1.0, 0.0), (0.5, -1.0), (0.5, -1.0)):
-        scorer = Scorer(
-            "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, (a, b), recipe.to_json(), "r", {}
-        )
+        scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, (a, b), recipe, "r", {})
         with Recommender(
-            recipe_shop.workspace, replace(recipe_shop.weights, scorer=scorer), recipe,
+            recipe_shop.workspace, replace(recipe_shop.cast, scorer=scorer, recipe=recipe),
             open_engine=lambda _: Watched(recipe_shop.engine, record),
         ) as made:  # fmt: skip
             items = made.recommend("ada").items

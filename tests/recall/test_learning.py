@@ -70,7 +70,7 @@ def school(tmp_path_factory: pytest.TempPathFactory, models: Path) -> tuple[Path
         Workspace(folder / "after") as workspace,
         Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made,
     ):
-        facts = learning.learn(made)
+        facts = made.learn()
     return folder / "before", folder / "after", facts
 
 
@@ -86,8 +86,11 @@ def test_what_is_learned_ranks_better_and_is_used(school: tuple[Path, Path, dict
     *homes, facts = school
     found = []
     for home in homes:
-        with Workspace(home) as workspace, Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
-            found.append(made.recall.candidates(["i50", "i52", "i55"], 10))
+        with (
+            Workspace(home) as workspace,
+            Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made,
+        ):
+            found.append(made.recall.now().candidates(["i50", "i52", "i55"], 10))
     before, after = found
     assert facts["used"] and facts["interactions"] == PEOPLE * STEPS
     assert facts["ndcg@10"]["learned"] > 1.2 * facts["ndcg@10"]["hand_set"] > 0
@@ -101,8 +104,8 @@ def test_what_is_learned_ranks_better_and_is_used(school: tuple[Path, Path, dict
 def test_the_same_is_learned_once(taught: Workspace, school: tuple[Path, Path, dict[str, Any]], models: Path) -> None:
     stages: list[str] = []
     weights = cast(taught, Asking(model=models / "text.gguf"))
-    with Recommender(taught, weights, progress=lambda stage, *_: stages.append(stage)) as made:
-        assert learning.learn(made) == school[2]
+    with Recommender(taught, weights, progress=lambda stage, *_, **__: stages.append(stage)) as made:
+        assert made.learn() == school[2]
     assert not stages
 
 
@@ -115,19 +118,19 @@ def test_new_interactions_and_items_are_ranked_by_what_was_learned_before(
         file.write("late,A late film of cats\n")
     ingest(taught, items, log)
     with Recommender(taught, weights) as made:
-        found = {one.item_id: one for one in made.recall.candidates(["i3"], 99)}
+        found = {one.item_id: one for one in made.recall.now().candidates(["i3"], 99)}
         assert "late" in found and set(found) == {f"i{n}" for n in range(FILMS) if n != 3} | {"late"}
         assert results.learned_recall_key(taught) is not None
-        again = learning.learn(made)
+        again = made.learn()
         assert again["interactions"] == PEOPLE * STEPS + 1
 
 
 def test_few_users_teach_nothing(workspace: Workspace, tmp_path: Path, models: Path) -> None:
     ingest(workspace, *files(tmp_path, fashion(people=learning.LEAST - 1)))
     with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
-        facts = learning.learn(made)
+        facts = made.learn()
         assert facts == results.learned_recall_facts(workspace)
-        assert not facts["used"] and facts["users"] < learning.LEAST and made.recall.learned is None
+        assert not facts["used"] and facts["users"] < learning.LEAST and made.recall.now().learned is None
     assert not learning.worth_learning(workspace)
 
 
@@ -139,10 +142,10 @@ def test_what_is_no_better_is_not_used(workspace: Workspace, tmp_path: Path, mod
         steps += [(f"u{user:03}", f"i{(first + n) % FILMS}", 1_000_000 + n) for n in range(STEPS)]
     ingest(workspace, *files(tmp_path, steps))
     with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
-        before = made.recall.candidates(["i9", "i10"], 20)
-        facts = learning.learn(made)
+        before = made.recall.now().candidates(["i9", "i10"], 20)
+        facts = made.learn()
         assert facts["ndcg@10"]["hand_set"] == 1.0 and not facts["used"]
-        assert made.recall.candidates(["i9", "i10"], 20) == before
+        assert made.recall.now().candidates(["i9", "i10"], 20) == before
 
 
 @pytest.mark.parametrize("times", [True, False])
@@ -192,11 +195,11 @@ def test_validation_questions_know_what_was_learned_from_the_training_part_alone
     ingest(workspace, *files(tmp_path, fashion(people=80)))
     asked = Settings(rows=16, validation_rows=16, split="order")
     weights = cast(workspace, Asking(model=models / "text.gguf"))
-    with Recommender(workspace, weights, RECIPES["history"]) as made:
+    with Recommender(workspace, replace(weights, recipe=RECIPES["history"])) as made:
         before = questions.questions(made, asked)
-        facts = learning.learn(made)
+        facts = made.learn()
         after = questions.questions(made, asked)
-        log, texts = histories.log(workspace), made.texts()
+        log, texts = histories.log(workspace), made.recall.texts()
         known = split(log, "order")[1] == TRAIN
         part = Log(log.item_ids, log.user_ids, log.users[known], log.items[known], log.times[known])
         alone = Recall.of_log(log, texts, known)
@@ -229,8 +232,8 @@ def test_ingest_learns_on_demand(cli: Callable[..., Ran], tmp_path: Path, models
 def test_fewer_users_than_before_unlearn(taught: Workspace, models: Path) -> None:
     taught.execute("DELETE FROM interactions WHERE user_id > 'u150'")
     with Recommender(taught, cast(taught, Asking(model=models / "text.gguf"))) as made:
-        assert made.recall.learned is not None
-        assert not learning.learn(made)["used"] and made.recall.learned is None
+        assert made.recall.now().learned is not None
+        assert not made.learn()["used"] and made.recall.now().learned is None
 
 
 def test_popularity_of_late_is_no_part_of_what_is_learned_from_last_interactions() -> None:

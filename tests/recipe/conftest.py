@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recipe_shop import Record, Shop
+from recipe.recipe_shop import Record, Shop
 
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.fake import FakeEngine
+from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_MARK, Question
 from msr_local.models.spec import Cast
 from msr_local.recipe.recommender import Recommender

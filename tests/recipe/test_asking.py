@@ -2,55 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from samples import picture
 
+from msr_local.engine.fake import FakeEngine
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Generation, Text
-from msr_local.prompts import Question
-from msr_local.recipe.asking import CAPTION, SCORE, SUMMARY, Asker
+from msr_local.engine.types import CAPTION, SUMMARY, Capabilities, Engine, EngineConfig, Generation, Question, Writing
+from msr_local.errors import ModelError
+from msr_local.models.spec import Role
+from msr_local.recipe.asking import Asker, repeat_penalty
 
-QUESTION = Question((Text("Continue."), Text("\n")), (Text("A walk by the sea:"),))
+QUESTION = Question("Continue.", "", "A walk by the sea:")
 
 
-class Scribe:
-    """Writes what it was told to, and remembers how it was asked."""
+class Scribe(FakeEngine):
+    """Writes what it was told to, the last text first."""
 
     def __init__(self, *texts: Generation) -> None:
-        self.texts, self.options = texts, list[dict[str, Any]]()
+        super().__init__()
+        self.texts = texts
 
-    def generate(self, _prefix: Any, _suffix: Any, **options: Any) -> Generation:
-        self.options.append(options)
-        return self.texts[0]
-
-    def generate_many(self, _prefix: Any, suffixes: Any, **options: Any) -> Iterator[tuple[int, Generation]]:
-        self.options.append(options)
-        yield from reversed(list(enumerate(self.texts[: len(suffixes)])))
-
-    def close(self) -> None:
-        pass
+    def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
+        yield from reversed(list(enumerate(self.texts[: len(questions)])))
 
 
-def asker(tiny: EngineConfig, scribe: Scribe, *roles: str) -> Asker:
-    config = replace(tiny, adapters=dict.fromkeys(roles, tiny.adapters["caption"]))
-    return Asker(config, open_engine=lambda _: scribe)  # type: ignore[arg-type,return-value]
+def asker(tiny: EngineConfig, engine: Engine) -> Asker:
+    return Asker(tiny, open_engine=lambda _: engine)
 
 
-@pytest.mark.parametrize("role", [CAPTION, SUMMARY])
-@pytest.mark.parametrize("roles", [(), (CAPTION,), (SUMMARY,), (SCORE,), (CAPTION, SUMMARY, SCORE)])
-def test_a_text_is_written_under_the_adapter_of_its_role_or_by_the_plain_model(
-    tiny: EngineConfig, role: str, roles: tuple[str, ...]
+def test_repeats_are_penalised_unless_a_lora_was_trained_for_the_question(tiny: EngineConfig) -> None:
+    assert repeat_penalty(Role(tiny, "id", tuned=False), 1.2) == repeat_penalty(None, 1.2) == 1.2
+    assert repeat_penalty(Role(tiny, "id", tuned=True), 1.2) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("can", "asked", "error"),
+    [
+        ({"log_odds": "none"}, lambda asking: asking.answers([QUESTION]), "p\\(yes\\) cannot be read"),
+        ({"sees": False}, lambda asking: asking.answers([replace(QUESTION, image=picture(1))]), "cannot see pictures"),
+        ({"sees": False}, lambda asking: list(asking.write([replace(QUESTION, image=picture(1))], Writing())), "see"),
+        ({"reads": False}, lambda asking: asking.vectors(["a text"]), "no vectors"),
+        ({"tokens": False}, lambda asking: asking.tokens, "does not show its tokens"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused_before_it_is_asked(
+    tiny: EngineConfig, can: dict[str, Any], asked: Callable[[Asker], object], error: str
 ) -> None:
-    scribe = Scribe(Generation("Fine.", 2, ended=True))
-    asking = asker(tiny, scribe, *roles)
-    asking.write(QUESTION, 9, 1.2, role=role)
-    list(asking.write_many([QUESTION], 9, 1.2, role=role))
-    expected = (role, 1.0) if role in roles else (None, 1.2)
-    assert [(one["adapter"], one["repeat_penalty"]) for one in scribe.options] == [expected] * 2
-    assert all(one["max_tokens"] == 9 for one in scribe.options)
+    engine = FakeEngine(can=replace(Capabilities(512, True, "exact", reads=True, tokens=True), **can))
+    with pytest.raises(ModelError, match=rf"text\.gguf.*{error}.*Next: "):
+        asked(asker(tiny, engine))
+    assert engine.asked == [] and engine.read == []
 
 
 @pytest.mark.parametrize(
@@ -70,24 +75,21 @@ def test_an_answer_is_one_line_of_whole_sentences(
 ) -> None:
     asking = asker(tiny, Scribe(Generation(made, 3, ended)))
     question = replace(QUESTION, opening=opening)
-    assert asking.write(question, 9, 1.0, role=SUMMARY) == expected
-    assert list(asking.write_many([question], 9, 1.0, role=SUMMARY)) == [(0, expected)]
+    assert list(asking.write([question], Writing(SUMMARY))) == [(0, expected)]
 
 
 def test_each_answer_belongs_to_its_question_whatever_order_they_come_in(tiny: EngineConfig) -> None:
     asking = asker(tiny, Scribe(Generation("One.", 1, True), Generation("Two.", 1, True)))
     questions = [replace(QUESTION, opening="First: "), replace(QUESTION, opening="Second: ")]
-    assert list(asking.write_many(questions, 9, 1.0, role=CAPTION)) == [(1, "Second: Two."), (0, "First: One.")]
+    assert list(asking.write(questions, Writing(CAPTION))) == [(1, "Second: Two."), (0, "First: One.")]
 
 
 def test_no_questions_start_no_engine(tiny: EngineConfig) -> None:
     asking = Asker(tiny, open_engine=lambda _: pytest.fail("an engine was started"))
-    assert list(asking.write_many([], 9, 1.0, role=CAPTION)) == []
+    assert list(asking.write([], Writing(CAPTION))) == list(asking.answers([])) == []
 
 
 def test_a_real_adapter_changes_the_words(tiny: EngineConfig, running: EngineProcess) -> None:
-    asking = Asker(tiny, open_engine=lambda _: running)
-    tuned, plain = (asking.write(QUESTION, 12, 1.0, role=role) for role in (CAPTION, SUMMARY))
+    asking = asker(tiny, running)
+    (tuned,), (plain,) = (list(asking.write([QUESTION], Writing(role, 12))) for role in (CAPTION, SUMMARY))
     assert tuned != plain
-    assert list(asking.write_many([QUESTION], 12, 1.0, role=CAPTION)) == [(0, tuned)]
-    assert list(asking.write_many([QUESTION], 12, 1.0, role=SUMMARY)) == [(0, plain)]

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recipe_shop import Shop
+from recipe.recipe_shop import Shop
 
 from msr_local.errors import ModelError
-from msr_local.models.choice import Scorer
+from msr_local.models.spec import Scorer
 from msr_local.recipe.captions import CaptionRun
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES
@@ -150,31 +150,29 @@ def test_an_edited_prompt_captions_anew(shop: Shop) -> None:
 
 def test_recall_reads_the_captions_where_the_recipe_has_them(shop: Shop) -> None:
     with shop.recommender() as before:
-        plain = before.texts()
+        plain = before.recall.texts()
     make(shop)
     written = captions(shop)
     with shop.recommender() as recommender, shop.recommender(RECIPES["no-image"]) as blind:
-        ids = recommender.recall.item_ids
-        told = dict(zip(ids, recommender.texts(), strict=True))
+        ids = recommender.recall.now().item_ids
+        told = dict(zip(ids, recommender.recall.texts(), strict=True))
         assert all(told[item].endswith(text) for item, text in written.items() if text)
-        assert blind.texts() == plain and told["e"] == plain[ids.index("e")]
-        first = recommender.recall
-        assert recommender.recall is first
+        assert blind.recall.texts() == plain and told["e"] == plain[ids.index("e")]
+        first = recommender.recall.now()
+        assert recommender.recall.now() is first
         shop.paint("a", 200)
         recommender.captions.make()
-        assert recommender.recall is not first
+        assert recommender.recall.now() is not first
 
 
 def test_pictures_stay_out_of_the_question_of_a_model_that_was_tuned_without(shop: Shop) -> None:
-    scorer = Scorer(
-        "mine", False, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, None, RECIPES["full"].to_json(), "r1", {}
-    )
+    scorer = Scorer("mine", False, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, None, RECIPES["full"], "r1", {})
     with shop.recommender() as plain:
-        assert plain.looks
-        tuned = replace(plain.weights, scorer=scorer)
-    with Recommender(shop.workspace, tuned, RECIPES["full"]) as recommender:
-        assert not recommender.looks
+        assert plain.cast.looks
+        tuned = replace(plain.cast, scorer=scorer)
+    with Recommender(shop.workspace, tuned) as recommender:
+        assert not recommender.cast.looks
         assert recommender.captions.state() == plain.captions.state()  # captions are another matter
-    embedded = replace(plain.weights, origin="embedded")
-    with Recommender(shop.workspace, embedded, RECIPES["full"]) as recommender:
-        assert not recommender.looks
+    embedded = replace(plain.cast, origin="embedded")
+    with Recommender(shop.workspace, embedded) as recommender:
+        assert not recommender.cast.looks

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image as Pillow
 
-from msr_local import Recommender, Workspace, choose, ingest
+from msr_local import Asking, Recommender, Workspace, cast, ingest
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Generation, Image
+from msr_local.engine.types import Generation, Image, ModelFacts, Question, Writing
 from msr_local.errors import EngineCrashed
+from msr_local.prompts import PromptTemplate
 from msr_local.recipe import captions
 from msr_local.store import histories
 
@@ -26,28 +26,20 @@ class Deadly(EngineProcess):
     deadly: frozenset[str] = frozenset()
     started = 0
 
-    def __init__(self, config: EngineConfig) -> None:
+    def _start(self) -> ModelFacts:
         Deadly.started += 1
-        super().__init__(config)
+        return super()._start()
 
-    def generate(self, prefix: Any, suffix: Any, **kwargs: Any) -> Generation:
-        self._look(suffix)
-        return super().generate(prefix, suffix, **kwargs)
-
-    def generate_many(self, prefix: Any, suffixes: Any, **kwargs: Any) -> Iterator[tuple[int, Generation]]:
+    def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
         """It dies when all before the deadly picture are finished."""
-        fatal = next((n for n, suffix in enumerate(suffixes) if self._kills(suffix)), len(suffixes))
-        yield from super().generate_many(prefix, suffixes[:fatal], **kwargs)
-        if fatal < len(suffixes):
-            self._look(suffixes[fatal])
-            yield from super().generate_many(prefix, suffixes[fatal:], **kwargs)
+        fatal = next((n for n, question in enumerate(questions) if self._kills(question)), len(questions))
+        yield from super().write(questions[:fatal], how)
+        if fatal < len(questions):
+            self._alive()._child.kill()
+            yield from super().write(questions[fatal:], how)
 
-    def _look(self, suffix: Any) -> None:
-        if self._kills(suffix):
-            self._child._child.kill()
-
-    def _kills(self, suffix: Any) -> bool:
-        return any(getattr(part, "sha256", None) in self.deadly for part in suffix)
+    def _kills(self, question: Question) -> bool:
+        return question.image is not None and question.image.sha256 in self.deadly
 
 
 @pytest.mark.parametrize(("deadly", "made"), [(2, 10), (5, None)])
@@ -95,10 +87,13 @@ def test_a_picture_that_does_not_fit_the_context_fails_alone(
     weights = replace(chosen, config=replace(chosen.config, image_detail="tiles", context=256))
     Deadly.deadly, Deadly.started = frozenset(), 0
     with Recommender(workspace, weights, open_engine=Deadly) as recommender:
-        template, asker = recommender.asker.template("item_caption"), recommender.asker
-        asked = [template.question(asker.facts, {}, Image(*shape, bytes(3 * 24 * shape[1]), "x")) for shape in SHAPES]
-        square, narrow = (asker.engine.count_tokens([*one.prefix, *one.suffix]) for one in asked)
-        monkeypatch.setattr(captions, "MAX_TOKENS", 256 - (square + narrow) // 2)
+        template = PromptTemplate("item_caption")
+        asked = [template.question({}, Image(*shape, bytes(3 * 24 * shape[1]), "x")) for shape in SHAPES]
+        read = (recommender.tokens.rendered(one) for one in asked)
+        square, narrow = (len(recommender.tokens.token_ids([*one.prefix, *one.suffix])) for one in read)
+    monkeypatch.setattr(captions, "MAX_TOKENS", 256 - (square + narrow) // 2)
+    with Recommender(workspace, weights, open_engine=Deadly) as recommender:
+        Deadly.started = 0
         run = recommender.captions.make()
     assert run.made == 12 - len(long) and Deadly.started == 1
     assert {item.item_id for item, _ in run.failed} == {f"i{n}" for n in long}
@@ -108,9 +103,9 @@ def test_a_picture_that_does_not_fit_the_context_fails_alone(
 class Wordless(Deadly):
     """A real engine that has nothing to say of chosen pictures."""
 
-    def generate_many(self, prefix: Any, suffixes: Any, **kwargs: Any) -> Iterator[tuple[int, Generation]]:
-        for place, made in EngineProcess.generate_many(self, prefix, suffixes, **kwargs):
-            yield place, Generation(" \n", 1, ended=True) if self._kills(suffixes[place]) else made
+    def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
+        for place, made in EngineProcess.write(self, questions, how):
+            yield place, Generation(" \n", 1, ended=True) if self._kills(questions[place]) else made
 
 
 def test_a_picture_of_which_the_model_says_nothing_fails(
@@ -122,7 +117,10 @@ def test_a_picture_of_which_the_model_says_nothing_fails(
     weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf"))
     progress: list[tuple[str, int, int]] = []
     with Recommender(
-        workspace, weights, open_engine=Wordless, progress=lambda *step: progress.append(step)
+        workspace,
+        weights,
+        open_engine=Wordless,
+        progress=lambda *step: progress.append(step),  # type: ignore[arg-type]
     ) as recommender:
         run = recommender.captions.make()
     assert run.made == 10 and [item for item, _ in run.failed] == items[3:5]

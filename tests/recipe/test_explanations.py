@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recipe_shop import Shop
+from recipe.recipe_shop import Shop
 
 from msr_local.errors import NotFoundError
 from msr_local.recipe.explanations import explain
@@ -95,7 +95,7 @@ def test_a_picture_that_was_not_looked_at_is_noted_with_the_reason(shop: Shop) -
     assert (
         "The picture was not in the question: no vision model is configured." in why(shop, "u", "f7", blind=True).notes
     )
-    shop.weights = replace(shop.weights, origin="embedded")
+    shop.cast = replace(shop.cast, origin="embedded")
     assert any(
         "the model was not tuned with pictures; it read the caption" in note for note in why(shop, "u", "f7").notes
     )

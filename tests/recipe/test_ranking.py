@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from recipe_shop import Shop
+from recipe.recipe_shop import Shop
 
 from msr_local.recipe.views import RecommendationList
 from msr_local.recipes import RECIPES

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Pillow
+from recipe.recipe_shop import plain
 
 from msr_local.catalogue.ingest import ingest
+from msr_local.engine.fake import FakeEngine
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
+from msr_local.engine.types import EngineConfig, Generation, LogOdds, Question, Writing
 from msr_local.errors import NotFoundError
 from msr_local.models.choice import Asking, cast
 from msr_local.recipe import captions, preferences
@@ -42,48 +44,27 @@ class Log:
     def all(self) -> list[str]:
         return [*self.writings, *self.questions]
 
-    def note(self, kind: list[str], prompt: Prompt) -> None:
+    def note(self, kind: list[str], question: Question) -> None:
         if len(self.all) >= self.patience:
             raise KeyboardInterrupt
-        kind.append("".join(f"[{part.sha256}]" if isinstance(part, Image) else part.text for part in prompt))
+        kind.append(plain(question))
 
 
-class Recorded:
+class Recorded(FakeEngine):
     """A real engine behind a log; closing it leaves the real one open for the next test."""
 
     def __init__(self, engine: EngineProcess, log: Log) -> None:
-        self.engine, self.log = engine, log
+        super().__init__(engine, watch=lambda question: log.note(self.kind, question))
+        self.log, self.kind = log, log.questions
         log.opened += 1
 
-    @property
-    def facts(self) -> ModelFacts:
-        return self.engine.facts
+    def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
+        self.kind = self.log.questions
+        return super().answers(questions)
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        return self.engine.count_tokens(prompt)
-
-    def token_ids(self, prompt: Prompt) -> list[int]:
-        return self.engine.token_ids(prompt)
-
-    def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        answers = self.engine.log_odds(prefix, suffixes, adapter=adapter)
-        for suffix in suffixes:
-            self.log.note(self.log.questions, [*prefix, *suffix])
-            yield next(answers)
-
-    def generate(self, prefix: Prompt, suffix: Prompt, **options: Any) -> Generation:
-        self.log.note(self.log.writings, [*prefix, *suffix])
-        return self.engine.generate(prefix, suffix, **options)
-
-    def generate_many(
-        self, prefix: Prompt, suffixes: Sequence[Prompt], **options: Any
-    ) -> Iterator[tuple[int, Generation]]:
-        for place, made in self.engine.generate_many(prefix, suffixes, **options):
-            self.log.note(self.log.writings, [*prefix, *suffixes[place]])
-            yield place, made
-
-    def close(self) -> None:
-        pass
+    def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
+        self.kind = self.log.writings
+        return super().write(questions, how)
 
 
 @pytest.fixture
@@ -107,10 +88,13 @@ Open = Callable[..., Recommender]
 def opened(workspace: Workspace, shop: tuple[Path, Path], models: Path, engine: EngineProcess, few_words: None) -> Open:
     """Open a recommender over the shop: opened(log, recipe="full")."""
     ingest(workspace, *shop)
-    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf", context=CONTEXT, threads=1))
+    weights = cast(
+        workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf", context=CONTEXT, threads=1)
+    )
 
     def recommender(log: Log, recipe: str = "full") -> Recommender:
-        return Recommender(workspace, weights, RECIPES[recipe], open_engine=lambda _: Recorded(engine, log))
+        chosen = replace(weights, recipe=RECIPES[recipe])
+        return Recommender(workspace, chosen, open_engine=lambda _: Recorded(engine, log))
 
     return recommender
 
@@ -283,7 +267,9 @@ def test_another_size_of_context_asks_anew_for_it_decides_how_much_of_a_text_is_
 ) -> None:
     run(opened)
     log = Log()
-    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf", context=2 * CONTEXT, threads=1))
+    weights = cast(
+        workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf", context=2 * CONTEXT, threads=1)
+    )
     with Recommender(workspace, weights, open_engine=lambda _: Recorded(engine, log)) as recommender:
         recommender.recommend("u2")
     assert (len(log.writings), len(log.questions)) == (2, 6)
@@ -297,7 +283,7 @@ def test_the_ranking_is_by_the_fused_score(opened: Open) -> None:
     with opened(log) as recommender:
         answer = recommender.recommend("u2")
         seen = [step.item.item_id for step in recommender.history("u2")]
-        recall = {one.item_id: recommender.recall.candidate(seen, one.item_id).recall for one in answer.items}
+        recall = {one.item_id: recommender.recall.now().candidate(seen, one.item_id).recall for one in answer.items}
     assert [one.rank for one in answer.items] == [1, 2, 3, 4, 5, 6]
     assert [one.item_id for one in answer.items] == [
         one.item_id for one in sorted(answer.items, key=lambda one: (-one.score, one.item_id))
@@ -344,15 +330,16 @@ def test_evidence_is_the_difference_of_separately_asked_questions(
     opened: Open, engine: EngineProcess, item_id: str
 ) -> None:
     def ask(recommender: Recommender, evidence: Any) -> float:
-        question = recommender.question(asked.item, evidence)
-        (answer,) = engine.log_odds(question.prefix, [question.suffix])
+        (answer,) = engine.answers([recommender.judge.question(replace(asked, evidence=evidence))])
         return answer.z
 
     with opened(Log()) as recommender:
         why = explain(recommender, "u2", item_id)
         history = recommender.history("u2")
         others = [step.item.item_id for step in history if step.item.item_id != item_id]
-        asked = recommender.ask(recommender.recall.candidate(others, item_id), why.timeline[-1].summary, history)
+        asked = recommender.judge.ask(
+            recommender.recall.now().candidate(others, item_id), why.timeline[-1].summary, history
+        )
         whole = ask(recommender, asked.evidence)
         parts = [(part, whole - ask(recommender, less)) for part, less in asked.evidence.without()]
     assert why.log_odds == pytest.approx(whole, abs=1e-4)
@@ -370,12 +357,12 @@ def test_a_part_left_out_is_gone_from_the_question_and_nothing_else_is(opened: O
         before = len(log.questions)
         why = explain(recommender, "u2", "i9")
     whole = next(q for q in log.questions[:before] if "Film 9" in q.partition(ASKED)[2])
-    kept = [line.removesuffix("<|im_end|>") for line in whole.splitlines() if line]
+    kept = [line for line in whole.splitlines() if line]
     again, *parts = log.questions[before:]
     assert again == whole  # alone this time: a neighbour in a batch may touch the last digits
     assert len(parts) == len(why.evidence)
     for question in parts:
-        lines = [line.removesuffix("<|im_end|>") for line in question.splitlines() if line]
+        lines = [line for line in question.splitlines() if line]
         changed = [line for line in kept if line not in lines]
         assert len(changed) == 1
         assert len(lines) == len(kept) - ("Film 9" not in changed[0])
@@ -416,13 +403,15 @@ def test_what_was_answered_before_an_interrupt_is_not_asked_again(opened: Open, 
     assert len(answer.items) == 6
 
 
-def test_an_interrupted_run_ends_with_the_same_ranking(opened: Open, tmp_path: Path, shop: tuple[Path, Path]) -> None:
+def test_an_interrupted_run_ends_with_the_same_ranking(
+    opened: Open, engine: EngineProcess, tmp_path: Path, shop: tuple[Path, Path]
+) -> None:
     with opened(Log(patience=4)) as recommender, pytest.raises(KeyboardInterrupt):
         recommender.recommend("u2")
     resumed, _ = run(opened)
     with opened(Log()) as recommender, Workspace(tmp_path / "other") as other:
         ingest(other, *shop)
-        with Recommender(other, recommender.weights, open_engine=recommender.asker._open) as fresh:
+        with Recommender(other, recommender.cast, open_engine=lambda _: Recorded(engine, Log())) as fresh:
             whole = fresh.recommend("u2")
     assert [one.item_id for one in resumed.items] == [one.item_id for one in whole.items]
     assert [one.log_odds for one in resumed.items] == pytest.approx([one.log_odds for one in whole.items], abs=1e-4)
@@ -458,6 +447,6 @@ def test_titles_of_thousands_of_characters_fit_a_small_context(
     weights = cast(workspace, Asking(model=models / "text.gguf", context=context, threads=1))
     with Recommender(workspace, weights) as recommender:
         why = explain(recommender, "u")
-        assert recommender.asker.facts.context == context
+        assert recommender.tokens.facts.context == context
     assert (len(why.recommendations), len(why.timeline)) == (3, 5)
     assert all(math.isfinite(one.delta_log_odds) for one in why.evidence)

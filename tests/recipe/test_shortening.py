@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recipe_shop import Record, Shop, Watched
+from recipe.recipe_shop import Record, Shop, Watched
 
-from msr_local.engine.types import Image
+from msr_local.engine.types import IMAGE_MARK, Question
 from msr_local.errors import ContextOverflow
-from msr_local.models.choice import Scorer
-from msr_local.prompts import Question
+from msr_local.models.spec import Scorer
 from msr_local.recipe.asking import ROOMS
-from msr_local.recipe.recommender import Asked, Cut, Recommender
+from msr_local.recipe.judge import Asked, Cut
+from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import Recipe
 
 FILMS = [f"f{n:02}" for n in range(14)]
@@ -32,12 +32,13 @@ def shop(recipe_shop: Shop) -> Shop:
 
 def asked(recommender: Recommender, item_id: str = "f13") -> Asked:
     history = recommender.history("u")
-    candidate = recommender.recall.candidate([step.item.item_id for step in history], item_id)
-    return recommender.ask(candidate, SUMMARY, history)
+    candidate = recommender.recall.now().candidate([step.item.item_id for step in history], item_id)
+    return recommender.judge.ask(candidate, SUMMARY, history)
 
 
 def written(question: Question) -> str:
-    return "".join("[picture]" if isinstance(p, Image) else p.text for p in (*question.prefix, *question.suffix))
+    picture = question.own.replace(IMAGE_MARK, "[picture]")
+    return "\n".join([question.system, question.shared, picture, question.opening])
 
 
 def shown(question: Question) -> list[str]:
@@ -46,21 +47,22 @@ def shown(question: Question) -> list[str]:
 
 
 def size(recommender: Recommender, question: Question) -> int:
-    return recommender.judge.engine.count_tokens([*question.prefix, *question.suffix])
+    read = recommender.judge.tokens.rendered(question)
+    return len(recommender.judge.tokens.token_ids([*read.prefix, *read.suffix]))
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, Recipe()], ids=["text", "picture"])
 def test_what_fits_is_not_touched(shop: Shop, recipe: Recipe) -> None:
     with shop.recommender(recipe) as recommender:
         one = asked(recommender)
-        cut, question = recommender.fitted(one.item, one.evidence)
+        cut, question = recommender.judge.fitted(one)
         assert cut == Cut(0, ROOMS[0])
         assert shown(question) == [*one.evidence.history]
         assert len(one.evidence.history) == 10
         exact = size(recommender, question)
-        assert recommender.fitted(one.item, one.evidence, exact) == (cut, question)
-        assert recommender.question(one.item, one.evidence) == question
-        assert recommender.fitted(one.item, one.evidence, exact - 1)[0] == Cut(1, ROOMS[0])
+        assert recommender.judge.fitted(one, exact) == (cut, question)
+        assert recommender.judge.question(one) == question
+        assert recommender.judge.fitted(one, exact - 1)[0] == Cut(1, ROOMS[0])
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, Recipe()], ids=["text", "picture"])
@@ -69,10 +71,10 @@ def test_each_smaller_limit_takes_the_oldest_titles_first_and_then_descriptions(
     with shop.recommender(recipe) as recommender:
         one = asked(recommender)
         history = [*one.evidence.history]
-        whole = size(recommender, recommender.question(one.item, one.evidence))
+        whole = size(recommender, recommender.judge.question(one))
         for limit in range(whole, 0, -3):
             try:
-                cut, question = recommender.fitted(one.item, one.evidence, limit)
+                cut, question = recommender.judge.fitted(one, limit)
             except ContextOverflow as error:
                 assert "--max-length" in str(error)
                 break
@@ -94,19 +96,19 @@ def test_no_title_goes_that_could_have_stayed(shop: Shop) -> None:
         one = asked(recommender)
         sizes = []
         for dropped in range(11):
-            less = replace(one.evidence, history=one.evidence.history[dropped:])
-            sizes.append(size(recommender, recommender.question(one.item, less)))
+            less = replace(one, evidence=replace(one.evidence, history=one.evidence.history[dropped:]))
+            sizes.append(size(recommender, recommender.judge.question(less)))
         for limit in range(sizes[-1], sizes[0] + 5):
             fits = next(dropped for dropped, tokens in enumerate(sizes) if tokens <= limit)
-            assert recommender.fitted(one.item, one.evidence, limit)[0] == Cut(fits, ROOMS[0])
+            assert recommender.judge.fitted(one, limit)[0] == Cut(fits, ROOMS[0])
 
 
 def test_a_question_without_history_loses_its_descriptions_at_once(shop: Shop) -> None:
     with shop.recommender(PLAIN) as recommender:
         one = asked(recommender)
-        bare = replace(one.evidence, history=())
-        whole = size(recommender, recommender.question(one.item, bare))
-        cut, question = recommender.fitted(one.item, bare, whole - 1)
+        bare = replace(one, evidence=replace(one.evidence, history=()))
+        whole = size(recommender, recommender.judge.question(bare))
+        cut, question = recommender.judge.fitted(bare, whole - 1)
         assert cut.dropped == 0
         assert cut.room < ROOMS[0]
         assert "Film f13" in written(question)
@@ -117,24 +119,23 @@ def test_a_limit_over_the_context_is_the_context(shop: Shop) -> None:
         shop.rename(film, chr(0x4E00 + n) * 4000)
     with shop.recommender(Recipe(image=False, caption=False, recent=12)) as recommender:
         one = asked(recommender)
-        cut, question = recommender.fitted(one.item, one.evidence, 10**6)
+        cut, question = recommender.judge.fitted(one, 10**6)
         assert cut.dropped > 0
-        assert size(recommender, question) <= recommender.judge.facts.context == 1024
-        assert recommender.fitted(one.item, one.evidence) == (cut, question)
+        assert size(recommender, question) <= recommender.judge.tokens.facts.context == 1024
+        assert recommender.judge.fitted(one) == (cut, question)
 
 
 def test_a_tuned_model_is_asked_in_as_many_tokens_as_it_was_trained_with(shop: Shop) -> None:
-    recipe = PLAIN.to_json()
-    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, recipe, "r1", {})
-    tuned = replace(shop.weights, scorer=scorer)
+    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, PLAIN, "r1", {})
+    tuned = replace(shop.cast, scorer=scorer, recipe=PLAIN)
     with (
-        Recommender(shop.workspace, tuned, PLAIN, open_engine=lambda _: Watched(shop.engine, Record())) as recommender,
+        Recommender(shop.workspace, tuned, open_engine=lambda _: Watched(shop.engine, Record())) as recommender,
         shop.recommender(PLAIN) as plain,
     ):
         one = asked(recommender)
-        question = recommender.question(one.item, one.evidence)
+        question = recommender.judge.question(one)
         assert size(recommender, question) <= 150
         assert shown(question) == [*one.evidence.history[-len(shown(question)) :]]
-        assert plain.fitted(one.item, one.evidence, 150)[1] == question != plain.question(one.item, one.evidence)
-        assert recommender.fitted(one.item, one.evidence, 200)[1] == plain.fitted(one.item, one.evidence, 200)[1]
-        assert recommender.key(one.evidence) != plain.key(one.evidence)
+        assert plain.judge.fitted(one, 150)[1] == question != plain.judge.question(one)
+        assert recommender.judge.fitted(one, 200)[1] == plain.judge.fitted(one, 200)[1]
+        assert recommender.judge.key(one) != plain.judge.key(one)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from recipe_shop import Shop
+from recipe.recipe_shop import Shop
 
-from msr_local.models.spec import Cast
+from msr_local.models.spec import Scorer
 from msr_local.recipes import Recipe
 from msr_local.store import results
 
@@ -113,6 +114,11 @@ def test_without_pictures_in_the_question_all_are_ranked(pictured: Shop) -> None
 
 
 def test_the_states_of_prompts_belong_to_models_and_adapters(pictured: Shop) -> None:
-    weights: Weights = pictured.weights
-    tuned = replace(weights, tuned={"caption": "c" * 64})
-    assert len({weights.states_id, tuned.states_id, replace(weights, sha256="d" * 64).states_id}) == 3
+    plain = pictured.cast
+    lora = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, Recipe(), "r1", {})
+    merged = replace(plain, scorer=replace(lora, form="merged"))
+    casts = [plain, replace(plain, tuned={"caption": "c" * 64}), replace(plain, sha256="d" * 64)]
+    casts += [replace(plain, scorer=lora), replace(plain, scorer=replace(lora, sha256="e" * 64))]
+    ids = [cast.weights_id(cast.summariser) for cast in casts]
+    assert len({*ids, merged.weights_id(merged.judge)}) == 6
+    assert merged.weights_id(merged.summariser) == ids[0] and casts[3].weights_id(casts[3].judge) == ids[3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from recipe_shop import Shop
+from recipe.recipe_shop import Shop
 
 
 def test_each_text_is_read_once_and_kept_in_its_place(recipe_shop: Shop) -> None:
