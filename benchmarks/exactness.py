@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from msr_local.engine.hardware import usable_threads
+from msr_local.hardware import usable_threads
 from msr_local.engine.llama import engine as llama_engine
 from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.llama.process import quantise_in_child

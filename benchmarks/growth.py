@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from msr_local.demo.catalogue import products
-from msr_local.engine.hardware import usable_threads
+from msr_local.hardware import usable_threads
 from msr_local.models import embedded
 from msr_local.recall.candidates import Recall
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,28 +20,33 @@ import msr_local
 PACKAGE = Path(__file__).parents[1] / "msr_local"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
-# What the modules of a part may not import: names of modules, inside the package or outside.
-FORBIDDEN = {
-    "engine": ["cli", "catalogue", "recipe", "store", "training", "evaluation", "viewer", "weights"],
-    "store": ["cli", "catalogue", "engine", "recipe", "training", "evaluation", "viewer", "weights"],
-    "catalogue": ["cli", "recipe", "training", "evaluation", "viewer"],
-    "recipe": ["cli", "training", "evaluation", "viewer", "ctypes", "rich", "sqlite3", "sqlite_utils"],
-    "training": ["cli", "viewer", "sqlite3", "sqlite_utils"],
-    "evaluation": ["cli", "viewer", "sqlite3", "sqlite_utils"],
-    "viewer": ["cli", "catalogue", "engine", "store", "training", "sqlite3", "sqlite_utils"],
+# Imports go to parts of a lower rank only, or stay in their part.
+RANK = {
+    **dict.fromkeys(("errors.py", "text.py", "arrays.py", "progress.py", "recipes.py", "demo"), 0),
+    **dict.fromkeys(("files.py", "hardware.py"), 1),
+    **dict.fromkeys(("engine", "store"), 2),
+    **dict.fromkeys(("prompts.py", "catalogue", "recall"), 3),
+    "models": 4,
+    "recipe": 5,
+    **dict.fromkeys(("evaluation", "viewer"), 6),
+    "training": 7,
+    "cli": 8,
+    **dict.fromkeys(("__init__.py", "__main__.py"), 9),
 }
+# The parts that answer, and what none of their modules may load, not even by way of others.
+ANSWERING = ("engine", "store", "catalogue", "recall", "models", "recipe", "prompts.py")
+NEVER_LOADED = {"training", "evaluation", "viewer", "cli", "torch", "transformers", "rich", "typer"}
+# Which of `recipe`'s modules the viewer may know: plain results.
+PLAIN = {"msr_local.recipe.views"}
 # Outside modules that only these files may import; a folder stands for all files in it.
 ONLY = {
-    "ctypes": ["engine/context.py", "engine/forks.py", "engine/hidden.py", "engine/llama.py", "engine/native.py"],
-    "llama_cpp": ["engine/context.py", "engine/forks.py", "engine/hidden.py", "engine/llama.py", "engine/native.py"],
+    "ctypes": ["engine/llama/"],
+    "llama_cpp": ["engine/llama/"],
     "sqlite3": ["store/", "cli/__init__.py"],  # the command line's table of errors names sqlite3.Error
     "sqlite_utils": ["store/"],
     "typer": ["cli/"],
     "rich": ["cli/", "viewer/"],
 }
-# The parts of the package that have nothing of their own above them.
-LEAVES = {"errors.py", "text.py"}
-
 LONGEST = 450
 
 # Method names that need no docstring: their protocol says it all.
@@ -61,6 +70,26 @@ def imports(module: str) -> frozenset[str]:
     return frozenset(imported(tree(module), module))
 
 
+@cache
+def edges(module: str) -> frozenset[str]:
+    """The files of the package that a module imports."""
+    return frozenset(file for name in imports(module) if (file := file_of(name)) and file != module)
+
+
+def file_of(name: str) -> str | None:
+    """`msr_local.store.rows.Item` -> `store/rows.py`; None for what is outside, and for the package itself."""
+    parts = name.split(".")
+    if parts[0] != "msr_local":
+        return None
+    if len(parts) > 1 and parts[1] in msr_local._HOMES:
+        parts = ["msr_local", *msr_local._HOMES[parts[1]].split(".")]
+    for end in range(len(parts), 1, -1):
+        for file in ("/".join(parts[1:end]) + ".py", "/".join(parts[1:end]) + "/__init__.py"):
+            if file in MODULES:
+                return file
+    return None
+
+
 def imported(parsed: ast.Module, module: str) -> Iterator[str]:
     package = ["msr_local", *Path(module).parent.parts]
     for node in ast.walk(parsed):
@@ -76,10 +105,8 @@ def imported(parsed: ast.Module, module: str) -> Iterator[str]:
 
 def part(name: str) -> str:
     """`msr_local.store.rows.Item` -> `store`; `msr_local.Workspace` -> `store`; `sqlite3.dbapi2` -> `sqlite3`."""
-    first, *rest = name.split(".")
-    if first != "msr_local" or not rest:
-        return first
-    return msr_local._HOMES.get(rest[0], rest[0]).split(".")[0]
+    file = file_of(name)
+    return file.split("/")[0] if file else name.split(".")[0]
 
 
 def strings(parsed: ast.Module) -> Iterator[str]:
@@ -122,7 +149,8 @@ def trivial(method: ast.AST) -> bool:
 
 
 def test_the_package_is_found():
-    assert {"store/schema.py", "engine/llama.py", "cli/app.py", "recipe/recommender.py"} <= set(MODULES)
+    assert {"store/schema.py", "engine/llama/engine.py", "cli/app.py", "recipe/recommender.py"} <= set(MODULES)
+    assert {module.split("/")[0] for module in MODULES} == set(RANK)
 
 
 @pytest.mark.parametrize(
@@ -143,19 +171,93 @@ def test_no_way_to_import_goes_unseen(code, expected):
 def test_a_public_name_counts_as_the_part_it_comes_from():
     assert {part(name) for name in imported(ast.parse("from .. import Workspace, errors"), "engine/x.py")} == {
         "store",
-        "errors",
+        "errors.py",
     }
+
+
+def running_up(module: str, names: Iterable[str]) -> set[str]:
+    """Which of the `names` that `module` imports are of its own rank or a higher one, but not of its part."""
+    here = module.split("/")[0]
+    files = {file for name in names if (file := file_of(name))}
+    return {file for file in files if file.split("/")[0] != here and RANK[file.split("/")[0]] >= RANK[here]}
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "expected"),
+    [
+        ("recipe/x.py", "def f():\n    from ..training import finetune", {"training/finetune.py"}),
+        ("engine/llama/x.py", "from ...store.rows import Item", {"store/rows.py"}),
+        ("models/x.py", "from .. import Recommender", {"recipe/recommender.py"}),
+        ("store/x.py", "from ..cli.output import Output", {"cli/output.py"}),
+        ("recipe/x.py", "from ..models import choice\nimport numpy", set()),
+    ],
+)
+def test_an_import_that_runs_up_is_seen(module, code, expected):
+    assert running_up(module, imported(ast.parse(code), module)) == expected
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_in_one_direction(module):
-    folder = module.split("/")[0]
-    parts = {part(name) for name in imports(module)}
-    assert not parts & set(FORBIDDEN.get(folder, []))
-    if folder not in {"cli", "__main__.py"}:
-        assert "cli" not in parts
-    if module in LEAVES:
-        assert not [name for name in imports(module) if name.startswith("msr_local")]
+    assert running_up(module, imports(module)) == set()
+    if module.startswith("viewer/"):
+        assert {name for name in imports(module) if part(name) == "recipe"} <= {
+            name for name in imports(module) if name.startswith(tuple(PLAIN))
+        }
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Also not by way of others, inside functions, or for type checking."""
+
+    def reached(start: str) -> set[str]:
+        seen, left = set(), [start]
+        while left:
+            new = edges(left.pop()) - seen
+            seen |= new
+            left += new
+        return seen
+
+    assert [module for module in MODULES if module in reached(module)] == []
+
+
+def loaded(modules: Sequence[str]) -> dict[str, set[str]]:
+    """{module: the parts and packages that importing it loads}, each in a process that has nothing of ours yet."""
+    names = [
+        f"msr_local.{module.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}" for module in modules
+    ]
+    script = (
+        "import importlib, json, os, sys\n"
+        "import jinja2, llama_cpp, numpy, PIL.Image, pyarrow, scipy.optimize, scipy.sparse, scipy.stats, sqlite_utils\n"
+        "before, found = set(sys.modules), {}\n"
+        "for name in sys.argv[1:]:\n"
+        "    read, write = os.pipe()\n"
+        "    if os.fork() == 0:\n"
+        "        importlib.import_module(name)\n"
+        "        os.write(write, json.dumps(sorted(set(sys.modules) - before)).encode())\n"
+        "        os._exit(0)\n"
+        "    os.close(write)\n"
+        "    with os.fdopen(read) as pipe: found[name] = json.loads(pipe.read())\n"
+        "print(json.dumps(found))\n"
+    )
+    path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *names], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    found = json.loads(ran.stdout)
+    return {
+        module: {
+            (one.split(".") + [""])[1] if one.startswith("msr_local.") else one.split(".")[0] for one in found[name]
+        }
+        for module, name in zip(modules, names, strict=True)
+    }
+
+
+def test_what_answers_loads_nothing_that_trains_measures_or_shows():
+    answering = [module for module in MODULES if module.split("/")[0] in ANSWERING]
+    found = loaded([*answering, "training/questions.py", "cli/options.py"])
+    assert {"training", "evaluation"} & found.pop("training/questions.py") and "cli" in found.pop("cli/options.py")
+    assert len(found) == len(answering) > 50
+    assert {module: parts & NEVER_LOADED for module, parts in found.items() if parts & NEVER_LOADED} == {}
 
 
 @pytest.mark.parametrize("name", ONLY)

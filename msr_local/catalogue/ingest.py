@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..engine.hardware import usable_threads
 from ..errors import InputError
+from ..hardware import usable_threads
 from ..progress import Progress, silent
 from ..store import catalogue
 from ..store.catalogue import Added, ImageFact

@@ -47,7 +47,8 @@ class FakeEngine:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
         """See `Engine`."""
-        answers = self.behind.answers(questions) if self.behind else (LogOdds(self._z(q), 1.0, "Yes") for q in questions)
+        rule = (LogOdds(self._z(question), 1.0, "Yes") for question in questions)
+        answers = self.behind.answers(questions) if self.behind else rule
         for question in questions:
             self._see(question)
             yield next(answers)

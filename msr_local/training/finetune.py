@@ -25,11 +25,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..engine.hardware import usable_threads
 from ..engine.types import EngineConfig, Text
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
 from ..files import sha256, written_whole
+from ..hardware import usable_threads
 from ..models import registry
 from ..models.choice import Asking, cast, embedded_cast
 from ..models.manifest import Manifest

@@ -10,9 +10,8 @@ import pytest
 
 from msr_local.catalogue.ingest import ingest
 from msr_local.models.choice import Asking, cast
-from msr_local.recall import kept
+from msr_local.recall import current, kept
 from msr_local.recall.candidates import Recall
-from msr_local.recipe import recommender
 from msr_local.recipe.recommender import Recommender
 from msr_local.store import histories
 from msr_local.store.workspace import Workspace
@@ -46,7 +45,7 @@ def test_the_next_command_reads_no_log(
 ) -> None:
     first = opened(workspace, models).candidates(["i1", "i5"], 40)
     with monkeypatch.context() as patch:
-        patch.setattr(recommender, "Recall", None)  # it must not be built
+        patch.setattr(current, "Recall", None)  # it must not be built
         assert opened(workspace, models).candidates(["i1", "i5"], 40) == first
     assert len(list(shelf.iterdir())) == 1
 

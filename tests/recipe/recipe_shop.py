@@ -45,7 +45,7 @@ def plain(question: Question) -> str:
     """A question as one text, its picture as the picture's hash."""
     shown = f"[{question.image.sha256}]" if question.image else ""
     own = question.own.replace(IMAGE_MARK, shown)
-    return "\n".join(part for part in (question.system, question.shared, own, question.opening) if part)
+    return f"{question.system}\n{question.shared}\n\n{own}\n{question.opening}"
 
 
 class Watched(FakeEngine):

@@ -21,8 +21,8 @@ import numpy as np
 
 from ...arrays import Floats
 from ...errors import AnswerTokensError, ContextOverflow, ModelError
+from ...hardware import usable_threads
 from ..answers import answer_log_odds, spellings
-from ..hardware import usable_threads
 from ..types import IMAGE_CELL, EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt, Writing
 from .context import Context, unquantised
 from .forks import FORKS, Forks, cells, positions

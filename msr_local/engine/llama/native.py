@@ -18,7 +18,7 @@ import numpy as np
 
 from ...arrays import Floats
 from ...errors import ModelError
-from ..hardware import usable_threads
+from ...hardware import usable_threads
 from ..types import EngineConfig, Image
 from .gguf import require_gguf
 

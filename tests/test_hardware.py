@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from msr_local.engine.hardware import usable_threads
+from msr_local.hardware import usable_threads
 
 
 @pytest.fixture
