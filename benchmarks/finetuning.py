@@ -23,10 +23,11 @@ from scipy.stats import spearmanr
 from msr_local.catalogue.ingest import ingest
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import auc_estimate
+from msr_local.files import sha256
 from msr_local.models import registry
 from msr_local.models.prepared import to_compute_with
 from msr_local.store.workspace import Workspace
-from msr_local.training.convert import converter, file_sha256, quantise
+from msr_local.training.convert import converter, quantise
 from msr_local.training.finetune import Finetuning, Listener, prepare
 from msr_local.training.gate import engine_log_odds
 from msr_local.training.rows import YES, Row
@@ -79,7 +80,7 @@ def variants(adapter: Path, base: Path, folder: Path) -> dict[str, tuple[Path, E
         quantise(adapter / "merged.f16.gguf", merged, kind)
         found[f"merged {kind}"] = merged, EngineConfig(merged)
         if kind != "f16":
-            copy = to_compute_with(merged, file_sha256(merged), quantised=True)
+            copy = to_compute_with(merged, sha256(merged), quantised=True)
             found[f"merged {kind}, F16 copy"] = merged, EngineConfig(copy)
     return found
 

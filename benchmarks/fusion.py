@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from msr_local.catalogue.ingest import ingest
-from msr_local.models.choice import choose
+from msr_local.models.choice import Asking, cast
 from msr_local.recall.candidates import Recall
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES
 from msr_local.store import histories
 from msr_local.store.workspace import Workspace
 
@@ -54,7 +54,7 @@ def measure(workspace: Workspace, count: int, rng: random.Random, adapter: str) 
     chosen = [row["user"] for row in histories.users(workspace) if row["interactions"] >= 6]
     rng.shuffle(chosen)
     z, known = [], []
-    with Recommender(workspace, choose(workspace, adapter=adapter), RECIPES["history"]) as recommender:
+    with Recommender(workspace, cast(workspace, Asking(adapter=adapter)), RECIPES["history"]) as recommender:
         for user in chosen[:count]:
             *before, target = recommender.history(user)
             seen = [step.item.item_id for step in before]

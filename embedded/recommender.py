@@ -35,16 +35,17 @@ import numpy as np
 
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import auc_estimate, platt
+from msr_local.files import sha256, written_whole
 from msr_local.models import embedded
 from msr_local.models.manifest import FILE_NAME, Manifest
 from msr_local.prompts import PromptTemplate
 from msr_local.recipe.asking import SCORE
-from msr_local.recipe.recipes import RECIPES
+from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 from msr_local.training import bases
 from msr_local.training.backends import Backend, load_plain, load_trainable
 from msr_local.training.batches import Answers, Collator, log_odds
-from msr_local.training.convert import convert_adapter, converter, file_sha256, written_whole
+from msr_local.training.convert import convert_adapter, converter
 from msr_local.training.export import ADAPTER_GGUF, LORA, save_lora
 from msr_local.training.finetune import Listener, prepare
 from msr_local.training.gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
@@ -165,7 +166,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Write WORK/NAME/lora, and what it did to AUC and to the rank of what was taken in WORK/NAME/trained.json."""
     import torch
 
-    from msr_local.training.loop import Progress
+    from msr_local.training.loop import Reported
     from msr_local.training.loop import train as fit
 
     sets, answers = kept(arguments.work / "rows.jsonl.gz")
@@ -188,7 +189,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     moments: list[float] = []
 
-    def report(one: Progress) -> None:
+    def report(one: Reported) -> None:
         if one.loss is not None:
             moments.append(one.seconds)
         if one.auc or one.step % 25 == 0:
@@ -301,7 +302,7 @@ def ship(arguments: argparse.Namespace) -> None:
             "name": base.name, "model": embedded.PACKAGE, "model_sha256": base.sha256, "mmproj": None,
             "mmproj_sha256": None, "licence": base.licence, "package": embedded.PACKAGE, "version": embedded.version(),
         },
-        files={"adapter": {"file": adapter.name, "sha256": file_sha256(adapter), "bytes": adapter.stat().st_size,
+        files={"adapter": {"file": adapter.name, "sha256": sha256(adapter), "bytes": adapter.stat().st_size,
                            "quantisation": "f16"}},
         prompts={"score": PromptTemplate("score").sha256},
         recipe=RECIPES["full"].to_json(),

@@ -17,10 +17,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from msr_local.files import sha256, written_whole
 from msr_local.models import embedded
 from msr_local.models.manifest import FILE_NAME
 from msr_local.prompts import PromptTemplate
-from msr_local.training.convert import convert_adapter, converter, file_sha256, written_whole
+from msr_local.training.convert import convert_adapter, converter
 
 from . import assemble
 from .language import language_folder
@@ -65,7 +66,7 @@ def manifest(name: str, file: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "base": {"name": "embedded", "package": embedded.PACKAGE, "version": embedded.version()},
         "files": {
-            "adapter": {"file": file.name, "sha256": file_sha256(file), "bytes": file.stat().st_size,
+            "adapter": {"file": file.name, "sha256": sha256(file), "bytes": file.stat().st_size,
                         "quantisation": "f16"},
         },
         "prompts": {template: PromptTemplate(template).sha256 for template in told["prompts"]},

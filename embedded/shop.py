@@ -24,9 +24,9 @@ from msr_local.catalogue.ingest import ingest
 from msr_local.demo import catalogue
 from msr_local.demo.users import Shopper, matches, shoppers
 from msr_local.evaluation.metrics import mean_estimate
-from msr_local.models.choice import choose
-from msr_local.recipe.recipes import RECIPES, Recipe
+from msr_local.models.choice import Asking, cast
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES, Recipe
 from msr_local.store.workspace import Workspace
 
 HELD_BACK = 2  # purchases of each held-out shopper that are to be foretold, one after the other
@@ -63,7 +63,7 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
             write(folder, [*purchases(training), *purchases(others, back)])
             with Workspace(home) as workspace:
                 ingest(workspace, folder / "items.csv", folder / "interactions.csv")
-                weights = choose(workspace, adapter=adapter)
+                weights = cast(workspace, Asking(adapter=adapter))
                 recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
                 with Recommender(workspace, weights, recipe) as recommender:
                     recommender.captions.make()

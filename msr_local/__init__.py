@@ -6,38 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "RECIPES",
+    "Asking",
+    "Cast",
     "MsrError",
     "Recipe",
     "Recommender",
-    "Weights",
     "Workspace",
-    "choose",
+    "cast",
     "explain",
     "ingest",
-    "learn",
 ]
 
 if TYPE_CHECKING:
     from .catalogue.ingest import ingest
     from .errors import MsrError
-    from .models.choice import Weights, choose
-    from .recall.learning import learn
+    from .models.asking import Asking
+    from .models.choice import cast
+    from .models.spec import Cast
     from .recipe.explanations import explain
-    from .recipe.recipes import RECIPES, Recipe
     from .recipe.recommender import Recommender
+    from .recipes import RECIPES, Recipe
     from .store.workspace import Workspace
 
 _HOMES = {
-    "RECIPES": "recipe.recipes",
+    "RECIPES": "recipes",
+    "Asking": "models.asking",
+    "Cast": "models.spec",
     "MsrError": "errors",
-    "Recipe": "recipe.recipes",
+    "Recipe": "recipes",
     "Recommender": "recipe.recommender",
-    "Weights": "weights",
     "Workspace": "store.workspace",
-    "choose": "weights",
+    "cast": "models.choice",
     "explain": "recipe.explanations",
     "ingest": "catalogue.ingest",
-    "learn": "training.recall",
 }
 
 

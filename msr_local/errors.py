@@ -3,6 +3,7 @@
 - MsrError
   - InputError          a file, row or value that cannot be used
   - NotFoundError       a user, item or model that is not in the workspace
+  - FileError           a file that cannot be written
   - WorkspaceError      the SQLite file cannot be opened or is from a newer release
   - PromptError         a prompt template is missing or broken
   - ModelError          a model file that is missing, broken or unfit for the job
@@ -28,6 +29,10 @@ class InputError(MsrError):
 
 class NotFoundError(MsrError):
     """A user, item or model that is not in the workspace."""
+
+
+class FileError(MsrError):
+    """A file that cannot be written."""
 
 
 class WorkspaceError(MsrError):

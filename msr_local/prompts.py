@@ -9,9 +9,7 @@ replaces the shipped one, and its hash is part of the key of everything made wit
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +17,19 @@ import jinja2
 import jinja2.meta
 import jinja2.sandbox
 
-from .engine.llama.chat import frame
-from .engine.types import Image, ModelFacts, Prompt, Text
+from .engine.types import IMAGE_MARK, Image, Question
 from .errors import PromptError
+from .files import package_data
 from .text import printable
 
 _BLOCKS = ("system", "shared", "own")
-_IMAGE_MARK = "\ufffc"  # OBJECT REPLACEMENT CHARACTER: stands where the picture goes
 
 
 class _ImageMark(str):
     __slots__ = ()
 
 
-IMAGE = _ImageMark(_IMAGE_MARK)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A prompt in two parts: `prefix` is the same for many questions, `suffix` is this one's own."""
-
-    prefix: tuple[Text | Image, ...]
-    suffix: tuple[Text | Image, ...]
-    opening: str = ""  # the first words of the answer, part of `suffix`
+IMAGE = _ImageMark(IMAGE_MARK)
 
 
 class PromptTemplate:
@@ -75,24 +63,16 @@ class PromptTemplate:
             raise PromptError(f"{self.path}: a prompt needs the blocks {', '.join(_BLOCKS)}; {missing[0]} is missing.")
         self.sha256 = hashlib.sha256(source.encode()).hexdigest()
 
-    def question(self, facts: ModelFacts, values: Mapping[str, Any], image: Image | None = None) -> Question:
-        """The template filled with `values`, in the chat format of the model. All values are plain data."""
+    def question(self, values: Mapping[str, Any], image: Image | None = None) -> Question:
+        """The template filled with `values`, which are all plain data. Without a place for `image`, it is left out."""
         system, shared, own = (self._block(block, image, values) for block in _BLOCKS)
         opening = self._block("answer", None, values) if "answer" in self._template.blocks else ""
         for block, text in zip(("system", "shared", "answer"), (system, shared, opening), strict=True):
-            if _IMAGE_MARK in text:
+            if IMAGE_MARK in text:
                 raise PromptError(f"{self.path}, block {block}: a picture may only stand in the block 'own'.")
-        if own.count(_IMAGE_MARK) > 1:
+        if own.count(IMAGE_MARK) > 1:
             raise PromptError(f"{self.path}: a picture may stand only once in a question.")
-        chat = frame(facts, system)
-        if shared:
-            shared = f"{chat.blank}{shared}\n\n"
-        else:
-            own = chat.blank + own
-        asked = (*_parts(own, image), *chat.after, *_parts(opening, None))
-        if asked and isinstance(asked[-1], Image):
-            asked += (Text("\n"),)  # the answer is read off a token, and this chat has none to begin it
-        return Question((*chat.before, *_parts(shared, None)), asked, opening)
+        return Question(system, shared, own, image if IMAGE_MARK in own else None, opening)
 
     def _block(self, block: str, image: Image | None, values: Mapping[str, Any]) -> str:
         context = self._template.new_context({**values, "image": IMAGE if image else ""})
@@ -106,18 +86,4 @@ def _data(value: Any) -> Any:
     """Each value on one line and free of control characters: data cannot imitate the prompt's structure."""
     if isinstance(value, _ImageMark):
         return value
-    return printable(str(value)).replace(_IMAGE_MARK, "")
-
-
-def _parts(text: str, image: Image | None) -> Prompt:
-    before, mark, after = text.partition(_IMAGE_MARK)
-    if not mark:
-        return (Text(text),) if text else ()
-    assert image is not None
-    return tuple(part for part in (Text(before), image, Text(after)) if not isinstance(part, Text) or part.text)
-
-
-def package_data(name: str) -> Path:
-    """A folder of package data: inside the installed package, or beside it in a source checkout."""
-    installed = Path(str(importlib.resources.files("msr_local"))) / name
-    return installed if installed.is_dir() else Path(__file__).parents[1] / name
+    return printable(str(value)).replace(IMAGE_MARK, "")

@@ -7,13 +7,14 @@ path, size and time of change. Both may be stopped at any moment and run again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.hardware import usable_threads
 from ..errors import InputError
+from ..progress import Progress, silent
 from ..store import catalogue
 from ..store.catalogue import Added, ImageFact
 from ..store.rows import ItemRow, Rejected
@@ -23,8 +24,6 @@ from .images import check_image, images_by_id, resolve_image
 from .readers import find_sources, read_columns, read_interactions, read_items
 
 _TOGETHER = 64  # pictures checked in one transaction
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def ingest(
     images: Path | None = None,
     mapping: Mapping[str, str] | None = None,
     min_rating: float | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Ingested:
     """Read an items file and an interactions file (or one folder that holds both) into `workspace`.
 

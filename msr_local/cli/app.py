@@ -55,9 +55,9 @@ def main(
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
         raise typer.Exit
-    import platformdirs
+    from ..files import data_folder
 
-    place = home or Path(platformdirs.user_data_dir("msr-local"))
+    place = home or data_folder()
     ctx.obj = Session(place, "home" in given(ctx), Output(quiet=quiet))
 
 

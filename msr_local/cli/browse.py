@@ -55,7 +55,7 @@ def status(
 
     Also: which model and adapter answer, how recall works, and how many captions and summaries are still to do.
     """
-    from ..models.choice import answering
+    from ..models.choice import answering, chosen_model
     from ..store import histories, results
     from ..viewer.tables import rows_table
     from ..viewer.workspace import status_view
@@ -73,7 +73,7 @@ def status(
         adapter, form = answering(workspace) or (None, None)
         document: dict[str, Any] = {
             "home": str(workspace.home),
-            "model": workspace.setting("model") or "embedded",
+            "model": chosen_model(workspace) or "embedded",
             "adapter": adapter,
             "adapter_form": form,
             "recall": by,
@@ -87,14 +87,16 @@ def _todo(session: opt.Session, workspace: Workspace, counts: dict[str, int]) ->
     """Captions and summaries that the present model, prompts and recipe have not made yet; no model is made for it."""
     from ..errors import MsrError
     from ..models import embedded
+    from ..models.choice import chosen_model
+    from ..progress import silent
     from ..store import results
 
     captions = counts["images"] - min(counts["captions"], counts["images"])
     summaries = counts["users"] - min(counts["users_with_summary"], counts["users"])
-    if workspace.setting("model") or embedded.prepared_path().exists():
+    if chosen_model(workspace) or embedded.prepared_path().exists():
         try:
-            with session.recommender(workspace, lambda *_: None) as recommender:
-                if recommender.weights.caption_id is not None:
+            with session.recommender(workspace, silent) as recommender:
+                if recommender.cast.captioner is not None:
                     captions = recommender.captions.missing()
                 summaries = 0
                 if recommender.recipe.summary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,17 +22,16 @@ def demo(
     """
     import shlex
 
-    import platformdirs
-
     from ..catalogue.ingest import ingest
     from ..demo.catalogue import write as draw_shop
     from ..errors import InputError
+    from ..files import data_folder
     from ..recipe.explanations import explain
     from ..store import histories
     from ..viewer.explanation import explanation_view
 
     session: opt.Session = ctx.obj
-    home = session.home if session.home_given else Path(platformdirs.user_data_dir("msr-local-demo"))
+    home = session.home if session.home_given else data_folder("msr-local-demo")
     with session.workspace(home) as workspace, session.output.progress() as progress:
         if workspace.setting("demo") != _SHOP and histories.counts(workspace)["items"]:
             raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home DIR demo.")
@@ -42,7 +40,7 @@ def demo(
         draw_shop(shop)
         ingest(workspace, shop / "items.csv", shop / "interactions.csv", progress=progress)
         with session.recommender(workspace, progress) as recommender:
-            if recommender.weights.caption_id:
+            if recommender.cast.captioner:
                 recommender.captions.make(limit=max_captions)
             explanation = explain(recommender, user)
     session.output.result(None, lambda: explanation_view(explanation), as_json=False)

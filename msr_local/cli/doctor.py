@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import MsrError
+from ..models.asking import Asking
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..prompts import Question
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
@@ -32,7 +32,7 @@ class Finding:
 
 
 @opt.asking("model", "projector")
-def doctor(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False) -> None:
+def doctor(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Check the installation, the model and the workspace.
 
     Exit code 0: ready. 2: works, with warnings. 1: broken.
@@ -60,15 +60,15 @@ def _workspace(workspace: Workspace) -> Finding:
 
 
 def _model(recommender: Recommender) -> Iterator[Finding]:
-    facts = recommender.asker.facts
+    facts = recommender.tokens.facts
     fast = [name for name in _FAST if f"{name} = 1" in facts.system]
     yield Finding("runtime", "ok", f"llama-cpp-python {version('llama-cpp-python')}, {facts.threads} threads")
     slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
     yield Finding("SIMD", "ok" if fast else "warning", ", ".join(fast) or slow)
-    yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.weights.origin})")
+    yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.cast.origin})")
     blind = "none: the model sees no pictures. Next: msr-local models use --model FILE --mmproj FILE."
     yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
-    tuned = recommender.weights.scorer
+    tuned = recommender.cast.scorer
     yield Finding("adapter", "ok", f"{tuned.name} ({tuned.form})" if tuned else "none: the plain model answers")
     yield Finding("training", "ok", _training())
     yield _tried("chat template", lambda: _parts(recommender))
@@ -86,18 +86,13 @@ def _training() -> str:
     return f"not installed ({', '.join(missing)}). Next: pip install 'msr-local[train]'" if missing else "installed"
 
 
-def _question(recommender: Recommender) -> Question:
-    values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
-    return recommender.judge.template("score").question(recommender.judge.facts, values)
-
-
 def _parts(recommender: Recommender) -> str:
-    question = _question(recommender)
-    return f"takes a yes/no question, in {len(question.prefix) + len(question.suffix)} parts"
+    read = recommender.judge.tokens.rendered(recommender.judge.sample())
+    return f"takes a yes/no question, in {len(read.prefix) + len(read.suffix)} parts"
 
 
 def _answer(recommender: Recommender) -> Finding:
-    answer = recommender.judge.answer_alone(_question(recommender))
+    (answer,) = recommender.judge.tokens.answers([recommender.judge.sample()])
     said = f"yes and no have {answer.coverage:.0%} of the probability"
     weak = f"{said}; the most likely token is {answer.top!r}: the model was not trained for yes/no questions"
     return Finding("answer", "ok", said) if answer.coverage >= 0.5 else Finding("answer", "warning", weak)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..models.asking import Asking
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..recipe.recipes import Recipe
     from ..recipe.recommender import Recommender
+    from ..recipes import Recipe
 
 Protocol = Literal["last", "popular6", "temporal"]
 
@@ -58,7 +59,7 @@ def evaluate(
     ] = False,
     seed: opt.Seed = 0,
     *,
-    asking: opt.Asking,
+    asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Measure the ranking against baselines.

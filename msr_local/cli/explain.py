@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..models.asking import Asking
 from . import options as opt
 
 
@@ -27,7 +28,7 @@ def explain(
     candidates: opt.Candidates = 100,
     look: opt.Look = 20,
     *,
-    asking: opt.Asking,
+    asking: Asking,
     as_json: opt.Json = False,
 ) -> None:
     """Explain a recommendation to a user.

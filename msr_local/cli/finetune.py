@@ -136,11 +136,11 @@ def _finish(session: opt.Session, workspace: Workspace, manifest: Manifest, *, a
     """Draw the curve, activate the adapter if asked to, and show what came of the run."""
     from ..errors import MsrError
     from ..models import registry
+    from ..models.choice import use_adapter
     from ..store import runs
     from ..training.finetune import run_document
     from ..viewer.curve import curve_png
     from ..viewer.finetuning import outcome_view
-    from .adapters import use_adapter
 
     steps = runs.steps(workspace, manifest.run_id)
     picture = registry.folder(workspace, manifest.name) / "curve.png"

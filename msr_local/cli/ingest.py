@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..models.asking import Asking
+from ..progress import Progress
 from . import REJECTED
 from . import options as opt
-from .output import Progress
 
 if TYPE_CHECKING:
     from ..catalogue.ingest import Ingested
@@ -68,7 +69,7 @@ def ingest(
     ] = False,
     learn: Annotated[bool, opt.flag("--learn", "Fit recall to the histories: minutes. finetune does it too.")] = False,
     *,
-    asking: opt.Asking,
+    asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Read items and interactions, and caption pictures.
@@ -78,7 +79,6 @@ def ingest(
     Rows that cannot be used are kept with the reason in the table `rejects`; the exit code is then 3.
     """
     from ..catalogue.ingest import ingest as read
-    from ..models.choice import sees
     from ..models.registry import NONE
     from ..recall import learning
     from ..viewer.workspace import ingested_view
@@ -96,15 +96,14 @@ def ingest(
         document = _document(done)
         _tell_rejects(session, workspace, done)
         wanted = captions and done.images > 0
-        if wanted and not sees(workspace, asking.model, asking.projector):
-            session.output.note(_BLIND)
-            wanted = False
         if wanted or learn:
             with session.recommender(workspace, progress, replace(asking, adapter=NONE)) as recommender:
-                if wanted:
+                if wanted and recommender.cast.sees:
                     document["captions"] = _caption(session, recommender, done.images, max_captions)
+                elif wanted:
+                    session.output.note(_BLIND)
                 if learn:
-                    document["recall"] = learning.learn(recommender)
+                    document["recall"] = recommender.learn()
                     session.output.note(learning.told(document["recall"]))
         if summaries:
             with session.recommender(workspace, progress, asking) as recommender:  # of the adapter that will read them
@@ -124,7 +123,7 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
 
 
 def _caption(session: opt.Session, recommender: Recommender, pictures: int, limit: int | None) -> dict[str, int]:
-    if recommender.weights.origin == "embedded" and len(recommender.captions.known()) < pictures:
+    if recommender.cast.origin == "embedded" and len(recommender.captions.known()) < pictures:
         session.output.note(_NARROW)
     run = recommender.captions.make(limit=limit)
     for item, reason in run.failed[:_SHOWN]:

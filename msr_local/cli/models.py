@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..models.asking import Asking
 from . import options as opt
 
 app = typer.Typer(rich_markup_mode=None)
@@ -21,18 +22,17 @@ def models(ctx: typer.Context) -> None:
 @app.command(name="list")
 def list_models(ctx: typer.Context, as_json: opt.Json = False) -> None:
     """List the embedded model and the one that this workspace has chosen, if any."""
-    from ..errors import ModelError
     from ..models import embedded, shipped
+    from ..models.choice import chosen_model
     from ..viewer.tables import rows_table
 
     session: opt.Session = ctx.obj
-    projector = None
     with session.workspace() as workspace:
-        kept = workspace.setting("model")
-        try:
-            projector = shipped.find(workspace, shipped.EYES)
-        except ModelError as error:
-            session.output.note(str(error))
+        kept = chosen_model(workspace)
+    complaint = shipped.complaint(shipped.EYES)
+    if complaint:
+        session.output.note(complaint)
+    projector = None if complaint else shipped.find(shipped.EYES)
     ours = {"model": str(embedded.prepared_path()), "mmproj": str(projector.file) if projector else None}
     rows: list[dict[str, Any]] = [{"name": "embedded", "active": kept is None, **ours}]
     if kept:
@@ -49,7 +49,7 @@ def use(
 ) -> None:
     """Choose the model of this workspace, with its projector if it has one."""
     from ..engine.llama.gguf import require_gguf
-    from ..models.choice import remember
+    from ..models.choice import use_model
 
     session: opt.Session = ctx.obj
     if embedded == (model is not None):
@@ -60,13 +60,13 @@ def use(
         if path is not None:
             require_gguf(path)
     with session.workspace() as workspace:
-        remember(workspace, model, mmproj)
+        use_model(workspace, model, mmproj)
     session.output.note(f"This workspace now uses {model or 'the embedded model'}.")
 
 
 @app.command()
 @opt.asking("model", "projector")
-def verify(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False) -> None:
+def verify(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no."""
     from dataclasses import asdict
 
@@ -78,5 +78,5 @@ def verify(ctx: typer.Context, *, asking: opt.Asking, as_json: opt.Json = False)
         session.output.progress() as progress,
         session.recommender(workspace, progress, asking) as recommender,
     ):
-        document = {**asdict(recommender.asker.facts), **recommender.weights.to_json()}
+        document = {**asdict(recommender.tokens.facts), **recommender.cast.to_json()}
     session.output.result(document, lambda: model_view(document), as_json=as_json)

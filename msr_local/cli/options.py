@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..recipe.recipes import RECIPES
-from .output import Output, Progress
+from ..models.asking import Asking
+from ..progress import Progress
+from ..recipes import RECIPES
+from .output import Output
 
 if TYPE_CHECKING:
-    from ..recipe.recipes import Recipe
     from ..recipe.recommender import Recommender
+    from ..recipes import Recipe
     from ..store.workspace import Workspace
 
     RecipeName = str
@@ -98,7 +100,6 @@ def gathered(name: str, make: Callable[..., Any], only: Collection[str] = ()) ->
     options = [one for one in known if not only or one.name in only]
 
     def decorate(command: Command) -> Command:
-        del command.__annotations__[name]  # a name that only type checkers import
         own = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [more for one in own for more in (options if one.name == name else [one])]
 
@@ -114,22 +115,6 @@ def gathered(name: str, make: Callable[..., Any], only: Collection[str] = ()) ->
         return call
 
     return decorate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """What somebody asks for; None: as the workspace, or its adapter, has it."""
-
-    model: Path | None = None
-    projector: Path | None = None
-    adapter: str | None = None
-    context: int = 4096
-    threads: int | None = None
-    image_detail: ImageDetail = "overview"
-    recipe: str | None = None
-    block_size: int | None = None
-    window: int | None = None
-    direct: bool = False
 
 
 def _asking(
@@ -183,37 +168,30 @@ class Session:
 
     def note_misfit(self, workspace: Workspace) -> None:
         """Say what is wrong with the adapter that comes with msr-local, if the embedded model is to answer with it."""
-        from ..errors import ModelError
         from ..models import shipped
+        from ..models.choice import chosen_model
 
-        try:
-            if not workspace.setting("model"):
-                shipped.find(workspace, shipped.RECOMMENDER)
-        except ModelError as error:
-            self.output.note(str(error))
+        if not chosen_model(workspace) and (complaint := shipped.complaint(shipped.RECOMMENDER)):
+            self.output.note(complaint)
 
     def recommender(
         self, workspace: Workspace, progress: Progress, asking: Asking | None = None, recipe: Recipe | None = None
     ) -> Recommender:
         """The recommender that `asking` asks for, with another `recipe` if one is given."""
+        from dataclasses import replace
+
         from ..models import embedded
-        from ..models.choice import choose
-        from ..recipe.recipes import Recipe
+        from ..models.choice import cast, chosen_model
         from ..recipe.recommender import Recommender
 
-        asked = asking or Asking()
-        if asked.model is None and not workspace.setting("model") and not embedded.prepared_path().exists():
+        wanted = asking or Asking()
+        if wanted.model is None and not chosen_model(workspace) and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")
-        weights = choose(
-            workspace, asked.model, asked.projector, adapter=asked.adapter, context=asked.context,
-            threads=asked.threads, image_detail=asked.image_detail,
-        )  # fmt: skip
-        tuned = Recipe.from_json(weights.scorer.recipe) if weights.scorer else None
-        chosen = RECIPES[asked.recipe] if asked.recipe else tuned or RECIPES["full"]
-        chosen = chosen.with_history(asked.block_size, asked.window, asked.direct or chosen.direct)
-        if tuned and weights.scorer and chosen != tuned and recipe is None:
+        found = cast(workspace, wanted)
+        tuned = found.scorer.recipe if found.scorer else None
+        if tuned and found.scorer and found.recipe != tuned and recipe is None:
             self.output.note(
-                f"Adapter {weights.scorer.name} was trained with another recipe ({tuned.name}, blocks of "
+                f"Adapter {found.scorer.name} was trained with another recipe ({tuned.name}, blocks of "
                 f"{tuned.block_size}, the last {tuned.window} interactions): its p(yes) is not calibrated for this one."
             )
-        return Recommender(workspace, weights, recipe or chosen, progress=progress)
+        return Recommender(workspace, replace(found, recipe=recipe or found.recipe), progress=progress)

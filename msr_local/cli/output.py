@@ -7,8 +7,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from ..progress import Progress, silent
 from ..text import printable, printable_json
 
 if TYPE_CHECKING:
@@ -40,12 +41,6 @@ _STAGES = {
     "whole catalogue": "Ranking the whole catalogue",
     "evaluation": "Asking the model",
 }
-
-
-class Progress(Protocol):
-    """Called with a stage, how many of how many are done, and what else there is to say of it."""
-
-    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None: ...
 
 
 class Output:
@@ -81,7 +76,7 @@ class Output:
     def progress(self) -> Iterator[Progress]:
         """A callback for (stage, done, total): a bar with rate and time left, or plain lines when piped."""
         if self.quiet:
-            yield lambda stage, done, total, detail="": None
+            yield silent
         elif sys.stderr.isatty():
             with _Bars() as bars:
                 yield bars.update

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..models.asking import Asking
 from . import options as opt
 
 
@@ -17,7 +18,7 @@ def recommend(
     candidates: opt.Candidates = 100,
     look: opt.Look = 20,
     *,
-    asking: opt.Asking,
+    asking: Asking,
     as_json: opt.Json = False,
 ) -> None:
     """Recommend items to a user.

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Vector
+
 
 def spellings(word: str) -> list[str]:
     """The ways a model may begin its answer: capitalised, lower and upper case, with and without a blank."""
@@ -29,6 +31,6 @@ def sigmoid(z: float) -> float:
     return float(np.exp(-np.logaddexp(0.0, -z)))
 
 
-def _log_sum(values: npt.NDArray[np.float64]) -> float:
+def _log_sum(values: Vector) -> float:
     top = float(values.max())
     return top + float(np.log(np.exp(values - top).sum()))

@@ -1,8 +1,11 @@
-"""What the rest of the project knows of a model runtime: prompts in, text and log-odds out.
+"""What the rest of the project knows of a model runtime: questions in, text and log-odds out.
 
-Knows nothing of llama.cpp, of prompts' wording or of the workspace. A prompt is a sequence of parts. Only a
-`Text` with `special=True` may hold chat-control tokens; it comes from a chat template. Everything else,
-item titles above all, is tokenised as plain text, so that no data can open or close a turn.
+Knows nothing of llama.cpp, of prompts' wording or of the workspace. A `Question` is plain data, so that it can be sent
+to another process or machine; the engine puts the model's chat markup around it. Everything in a question is
+tokenised as plain text, so that no data, item titles above all, can open or close a turn.
+
+Below that, for those who train or measure on the very tokens, a `TokenEngine` speaks of prompts: sequences of parts,
+of which only a `Text` with `special=True`, from a chat template, may hold control tokens.
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from ..arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,57 @@ class Image:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or len(self.pixels) != 3 * self.width * self.height:
             raise ValueError(f"{len(self.pixels)} bytes are no {self.width}x{self.height} RGB picture")
+
+
+IMAGE_MARK = "\ufffc"  # OBJECT REPLACEMENT CHARACTER: stands in a question where the picture goes
+CAPTION, SUMMARY, SCORE = "caption", "summary", "score"  # roles: what a question is asked for, and a LoRA is tuned for
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question to a model, before the chat markup.
+
+    `shared` is the beginning of the user's turn that many questions have in common: it is read once for all of them.
+    `own` is the rest, with `IMAGE_MARK` where `image` goes, if there is one. `opening` holds the first words of the
+    model's answer.
+    """
+
+    system: str
+    shared: str
+    own: str
+    image: Image | None = None
+    opening: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How to write answers: greedily at temperature 0, else sampled with `seed`.
+
+    `repeat_penalty` over 1 makes the last 160 written tokens less likely to come again; the tokens of `said`, one text
+    for each question, count as written before.
+    """
+
+    role: str = ""  # whose LoRA writes, where the engine has one for it
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+    repeat_penalty: float = 1.0
+    said: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do.
+
+    `log_odds`: "exact", from the logits of all spellings of yes and no; "top", from those that a server reports; or
+    "none". `reads`: it gives vectors of texts. `tokens`: it is a `TokenEngine`.
+    """
+
+    context: int  # tokens
+    sees: bool
+    log_odds: Literal["exact", "top", "none"]
+    reads: bool
+    tokens: bool
 
 
 Prompt = Sequence[Text | Image]
@@ -72,6 +125,12 @@ class ModelFacts:
     threads: int
     system: str  # what the native build can use, in llama.cpp's words
 
+    @property
+    def can(self) -> Capabilities:
+        """What llama.cpp can do with this model."""
+        exact = bool(self.yes and self.no)
+        return Capabilities(self.context, self.vision, "exact" if exact else "none", reads=True, tokens=True)
+
 
 @dataclass(frozen=True, slots=True)
 class LogOdds:
@@ -96,13 +155,58 @@ class Generation:
 
 
 class Engine(Protocol):
-    """One loaded model. Not thread-safe. Every method raises `ContextOverflow` for an over-long prompt."""
+    """One loaded model. Not thread-safe. Read an iterator before the next call: a newer call ends it."""
+
+    @property
+    def can(self) -> Capabilities: ...
+
+    def fits(self, question: Question, room: int) -> bool:
+        """Whether the question, with its chat markup, takes at most `room` tokens of the context."""
+        ...
+
+    def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
+        """The log-odds of yes for each question, in order, under the LoRA for `SCORE` if there is one.
+
+        What neighbours share is read once. What one gets does not depend on the others. Raises `ContextOverflow` at an
+        over-long question, when all before it are answered, and `AnswerTokensError` where p(yes) cannot be read.
+        """
+        ...
+
+    def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
+        """The texts that answer the questions, many at a time: (place of the question, its text) as each is finished.
+
+        Raises `ContextOverflow` when all questions before the over-long one are finished: the first that has no text is
+        the one.
+        """
+        ...
+
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
+        """(place, what the model makes of a text, shape [D]) of each text, as they come; adapters have no part in it.
+
+        The mean over its tokens of the hidden states in the middle of the model, each scaled to length sqrt(D). A text
+        is read as plain text, its first `LONGEST` tokens; it has at least one.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A question in a model's chat format: `prefix` is the same for questions that share their beginning."""
+
+    prefix: tuple[Text | Image, ...]
+    suffix: tuple[Text | Image, ...]
+
+
+class TokenEngine(Engine, Protocol):
+    """An engine whose tokens can be seen: for training and for the gate that compares the engine with transformers."""
 
     @property
     def facts(self) -> ModelFacts: ...
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        """How many cells of the context `prompt` takes."""
+    def rendered(self, question: Question) -> Rendered:
+        """The question as the model reads it. Raises `ModelError` for a model without a usable chat template."""
         ...
 
     def token_ids(self, prompt: Prompt) -> list[int]:
@@ -110,55 +214,8 @@ class Engine(Protocol):
         ...
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        """The log-odds of yes after `prefix + suffix`, one by one in order; the prefix is decoded once.
+        """As `answers`, of prompts: the log-odds of yes after `prefix + suffix`. A suffix ends in text.
 
-        A suffix ends in text. Read the iterator before the next call: a newer call ends it.
+        `adapter` is the role of the LoRA to use. Raises `ModelError` where none was loaded for it.
         """
         ...
-
-    def generate(
-        self,
-        prefix: Prompt,
-        suffix: Prompt,
-        *,
-        adapter: str | None = None,
-        max_tokens: int = 128,
-        temperature: float = 0.0,
-        seed: int = 0,
-        repeat_penalty: float = 1.0,
-        said: str = "",
-    ) -> Generation:
-        """Continue `prefix + suffix`; greedy at temperature 0, else sampled with `seed`.
-
-        `repeat_penalty` over 1 makes the last 160 generated tokens less likely to come again; the tokens of
-        `said` count as generated before.
-        """
-        ...
-
-    def generate_many(
-        self,
-        prefix: Prompt,
-        suffixes: Sequence[Prompt],
-        *,
-        adapter: str | None = None,
-        max_tokens: int = 128,
-        repeat_penalty: float = 1.0,
-        said: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Generation]]:
-        """Continue `prefix + suffix` for each suffix, greedily, as many at a time as fit; `said` holds one text each.
-
-        Yields (place of the suffix, its text) as each is finished; a text that ends makes room for the next
-        suffix. `ContextOverflow` comes when all suffixes before the over-long one are finished: the first that has
-        no text is the one. A suffix ends in text. Read the iterator before the next call: a newer call ends it.
-        """
-        ...
-
-    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """(place, what the model makes of a text, shape [D]) of each text, as they come; adapters have no part in it.
-
-        The mean over its tokens of the hidden states in the middle of the model, each scaled to length sqrt(D). A text
-        is read as plain text, its first `LONGEST` tokens; it has at least one. Read the iterator before the next call.
-        """
-        ...
-
-    def close(self) -> None: ...

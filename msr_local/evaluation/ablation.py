@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..arrays import Vector, padded
 from ..errors import InputError
 from ..recall.halves import Half
 from ..recipe.blocks import summarised
-from ..recipe.recipes import RECIPES, Recipe
 from ..recipe.recommender import Recommender
+from ..recipes import RECIPES, Recipe
 from ..store import runs
 from . import ranking
 from .answers import Answers
@@ -64,11 +65,11 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
     half = experiment.test
     bootstrap = ranking.Bootstrap(len(half.cases), experiment.options.seed)
     found: dict[str, Any] = {}
-    first: dict[str, ranking.Vector] = {}
-    for variant in variants(experiment.recommender.recipe, tuned=experiment.recommender.weights.scorer is not None):
+    first: dict[str, Vector] = {}
+    for variant in variants(experiment.recommender.recipe, tuned=experiment.recommender.cast.scorer is not None):
         with open_recommender(variant.recipe, variant.tuned) as recommender:
             answers = Answers(recommender, experiment.log, shuffled=variant.shuffled, seed=experiment.options.seed)
-            scores = ranking.table(list(answers(half.cases, half.recall, half.candidates)))
+            scores = padded(list(answers(half.cases, half.recall, half.candidates)))
         values = ranking.per_case(scores)
         first = first or values
         found[variant.name] = {
@@ -80,9 +81,9 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
                 for name in ("auc_per_user", "hr@5", "mrr@5")
             },
         }
-    weights = experiment.recommender.weights.to_json()
+    model = experiment.recommender.cast.to_json()
     finite: dict[str, Any] = runs.finite(
-        {"protocol": experiment.plan.protocol, "users": len(half.cases), "model": weights, "variants": found}
+        {"protocol": experiment.plan.protocol, "users": len(half.cases), "model": model, "variants": found}
     )
     return finite
 

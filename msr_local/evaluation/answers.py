@@ -7,21 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Items, Vector
 from ..recall.candidates import Recall
-from ..recall.protocols import Case, Items
+from ..recall.protocols import Case
 from ..recipe.blocks import summarised
-from ..recipe.recommender import Asked, Recommender
+from ..recipe.judge import Asked
+from ..recipe.recommender import Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
 
-Vector = npt.NDArray[np.float64]
 _TOGETHER = 32  # users whose summaries are written side by side
 
 
 class Answers:
-    """A recommender's log-odds for cases of a log; each answer is kept in the workspace, and asked for once.
+    """A judge's log-odds for cases of a log; each answer is kept in the workspace, and asked for once.
 
     With `shuffled` "history", the interactions that a question shows and those that its summary is made of are each in
     a random order, and the same ones as before; with "images", each candidate has the picture and the caption of
@@ -29,8 +29,9 @@ class Answers:
     """
 
     def __init__(self, recommender: Recommender, log: Log, *, shuffled: str = "", seed: int = 0) -> None:
-        self._recommender, self._log, self._shuffled, self._seed = recommender, log, shuffled, seed
-        self._workspace = recommender.workspace
+        self._judge, self._preferences, self._recipe = recommender.judge, recommender.preferences, recommender.recipe
+        self._workspace, self._progress = recommender.workspace, recommender.progress
+        self._log, self._shuffled, self._seed = log, shuffled, seed
         self._items: dict[int, Item] = {}
 
     def __call__(self, cases: Sequence[Case], recall: Recall, candidates: Sequence[Items]) -> Iterator[Vector]:
@@ -41,12 +42,12 @@ class Answers:
             people = [(self._log.user_ids[case.user], self._history(case)) for case in some]
             lists = candidates[start : start + _TOGETHER]
             for (user, history), summary, items in zip(people, self._summaries(people), lists, strict=True):
-                history = self._in_order(user, history, self._recommender.recipe.recent)
+                history = self._in_order(user, history, self._recipe.recent)
                 described = recall.described([step.item.item_id for step in history], items)
-                asked = [self._recommender.ask(candidate, summary, history) for candidate in described]
+                asked = [self._judge.ask(candidate, summary, history) for candidate in described]
                 yield self._z(self._exchanged(asked, user))
                 done += len(items)
-                self._recommender.progress("evaluation", done, total)
+                self._progress("evaluation", done, total)
 
     def _history(self, case: Case) -> list[Interaction]:
         return [Interaction(self._item(index)) for index in case.history.tolist()]
@@ -66,14 +67,14 @@ class Answers:
         return self._items[index]
 
     def _summaries(self, people: Sequence[tuple[str, list[Interaction]]]) -> list[str]:
-        recipe = self._recommender.recipe
+        recipe = self._recipe
         if not recipe.summary:
             return [""] * len(people)
         read = [
             (user, self._in_order(user, history, summarised(len(history), recipe.block_size, recipe.window)))
             for user, history in people
         ]
-        written = dict(self._recommender.preferences.chains(read, past=True))
+        written = dict(self._preferences.chains(read, past=True))
         return [written[place][-1].summary if written[place] else "" for place in range(len(people))]
 
     def _exchanged(self, asked: list[Asked], user: str) -> list[Asked]:
@@ -95,11 +96,10 @@ class Answers:
         ]
 
     def _z(self, asked: Sequence[Asked]) -> Vector:
-        keys = [self._recommender.key(one.evidence) for one in asked]
+        keys = [self._judge.key(one) for one in asked]
         z = {key: known[0] for key in keys if (known := results.answer(self._workspace, key))}
         missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in z}
-        questions = [self._recommender.question(one.item, one.evidence) for one in missing.values()]
-        for key, answer in zip(missing, self._recommender.judge.answers(questions), strict=True):
+        for key, answer in zip(missing, self._judge.answers(list(missing.values())), strict=True):
             results.save_answer(self._workspace, key, answer.z, answer.coverage)
             z[key] = answer.z
         return np.array([z[key] for key in keys])

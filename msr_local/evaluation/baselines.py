@@ -9,28 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse as sparse
 
+from ..arrays import Items, Mask, Vector
+from ..progress import Progress, silent
 from ..recall import towers
 from ..recall.candidates import Recall
-from ..recipe.asking import Progress
 from ..store.rows import Log
 from . import sequential
 
-Vector = npt.NDArray[np.float64]
-History = npt.NDArray[np.int32]
-Items = npt.NDArray[np.int32]
-Scorer = Callable[[History, Items], dict[str, Vector]]  # {name: scores of the items [C]}; a history is oldest first
+Scorer = Callable[[Items, Items], dict[str, Vector]]  # {name: scores of the items [C]}; a history is oldest first
 TOWERS = "two towers"  # whose items are ids and nothing else
 _EASE_L2 = 150.0
 _EASE_ITEMS = 20_000  # whose dense matrix is 1.6 GB
 
 
 def scorers(
-    log: Log, known: npt.NDArray[np.bool_], recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None],
-    progress: Progress = lambda stage, done, total: None,
+    log: Log, known: Mask, recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Iterator[Scorer]:  # fmt: skip
     """The baselines. What cannot be had here is left out, with a note that says why.
 
@@ -73,7 +70,7 @@ def ease(by_user: sparse.csr_matrix, l2: float = _EASE_L2) -> Scorer:
     place = np.full(by_user.shape[1], -1)
     place[taken] = np.arange(len(taken))
 
-    def score(history: History, items: Items) -> dict[str, Vector]:
+    def score(history: Items, items: Items) -> dict[str, Vector]:
         seen = place[history][place[history] >= 0]
         sums = weights[np.ix_(seen, place[items])].sum(axis=0, dtype=float)
         return {"EASE": np.where(place[items] >= 0, sums, 0.0)}

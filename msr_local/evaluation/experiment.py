@@ -14,15 +14,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Floats, Items, Mask, Vector
 from ..errors import InputError
 from ..recall import fusion, protocols, towers
 from ..recall.candidates import Recall, best
-from ..recall.halves import Half, Standing
+from ..recall.halves import Half
 from ..recall.learned import READING, RECALLED
 from ..recall.logistic import sigmoid
-from ..recall.protocols import CORE, Items, Plan
+from ..recall.protocols import CORE, Plan
 from ..recall.splits import TEST, Split
 from ..recipe.recommender import Recommender
 from ..store import histories, runs
@@ -31,8 +31,8 @@ from . import baselines, ranking
 from .answers import Answers
 from .baselines import TOWERS
 from .metrics import calibration_error
+from .standing import Standing
 
-Vector = npt.NDArray[np.float64]
 BLEND = "blend of baselines"
 MORE = "blend with two towers"  # that know the items by their ids
 READ = "blend that reads"  # the same, with towers that read in the place of those that do not
@@ -79,7 +79,7 @@ class Experiment:
         self._scorers: dict[int, list[baselines.Scorer]] = {}  # by the identity of what was known
         with self._workspace.snapshot():
             whole = histories.log(self._workspace)
-            self._texts = recommender.texts()
+            self._texts = recommender.recall.texts()
         least = options.core or (CORE if options.protocol == "popular6" else (1, 1))
         self.log = protocols.core(whole, least)
         self.plan: Plan = protocols.plan(
@@ -90,7 +90,7 @@ class Experiment:
 
     def _refuse_leaks(self, whole: Log) -> None:
         """Refuse an adapter whose training, here, has seen what is asked about."""
-        scorer = self.recommender.weights.scorer
+        scorer = self.recommender.cast.scorer
         if scorer is None:
             return
         run = runs.run(self._workspace, scorer.run_id)
@@ -165,7 +165,7 @@ class Experiment:
         options = self.options
         return protocols.sampled(self.log, half.cases, half.recall, options.negatives, options.count, options.seed)
 
-    def _recall(self, known: npt.NDArray[np.bool_]) -> Recall:
+    def _recall(self, known: Mask) -> Recall:
         return Recall.of_log(self.log, self._texts, known)
 
     # ---- systems
@@ -198,7 +198,7 @@ class Experiment:
             half.keep(name, found)
         return list(rows)
 
-    def _reading(self, known: npt.NDArray[np.bool_]) -> baselines.Scorer:
+    def _reading(self, known: Mask) -> baselines.Scorer:
         """Two towers that know the items' texts, as the language model's vectors, beside their ids."""
         log, progress = self.log, self.recommender.progress
         trained = towers.trained(
@@ -208,7 +208,7 @@ class Experiment:
         return lambda history, items: {READING: trained(history, items)}
 
     @cached_property
-    def _vectors(self) -> npt.NDArray[np.float32]:
+    def _vectors(self) -> Floats:
         """The texts of all items that may be candidates, as vectors [I, D]."""
         size = len(self.log.item_ids)
         items = np.arange(size) if self.options.full else np.unique(self.log.items)
@@ -307,9 +307,9 @@ class Experiment:
         }
         if options.model:
             document["model"] = {
-                **self.recommender.weights.to_json(),
+                **self.recommender.cast.to_json(),
                 "recipe": self.recommender.recipe.to_json(),
-                "prompt_version": self.recommender.judge.template("score").sha256[:12],
+                "prompt_version": self.recommender.judge.prompt_sha256[:12],
             }
         finite: dict[str, Any] = runs.finite(document)
         return finite

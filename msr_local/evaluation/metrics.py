@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from ..arrays import Vector
 from ..recall.logistic import logistic, sigmoid
 
-Vector = npt.NDArray[np.float64]
 _RESAMPLES = 1000
 _BINS = 10
 

@@ -12,21 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Mask, Matrix, Vector
 from .metrics import Estimate
 
-Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]
 CUTS = (1, 5, 10, 20)
 _RESAMPLES = 1000
 _FLIPS = 10_000
-
-
-def table(rows: Sequence[Vector]) -> Matrix:
-    """Rows of different lengths as one matrix [N, longest], filled with NaN."""
-    matrix = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
-    for place, row in enumerate(rows):
-        matrix[place, : len(row)] = row
-    return matrix
 
 
 def ranks(scores: Matrix) -> Vector:
@@ -99,7 +90,7 @@ class Bootstrap:
         return _interval(float(values[0]), values[1:])
 
 
-def _weighted_auc(weight: Vector, taken: npt.NDArray[np.bool_], level: npt.NDArray[np.int_]) -> float:
+def _weighted_auc(weight: Vector, taken: Mask, level: npt.NDArray[np.int_]) -> float:
     """AUC of rows sorted by score; `level` counts the different scores, `weight` how often a row is there."""
     positive = np.bincount(level, weight * taken)
     negative = np.bincount(level, weight * ~taken)

@@ -7,11 +7,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Items, Mask, Vector
 from ..store.rows import Log
 
-Vector = npt.NDArray[np.float64]
 TITLES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
 NAMES = tuple(TITLES)
 EPOCHS = {"sasrec": 10, "gru4rec": 10}
@@ -23,14 +22,12 @@ def missing_packages() -> list[str]:
     return [name for name in ("cornac", "torch") if find_spec(name) is None]
 
 
-def sessions(log: Log, known: npt.NDArray[np.bool_]) -> int:
+def sessions(log: Log, known: Mask) -> int:
     """How many users have at least two `known` interactions: what there is to train on."""
     return int((np.bincount(log.users[known]) > 1).sum())
 
 
-def trained(
-    name: str, log: Log, known: npt.NDArray[np.bool_], seed: int
-) -> Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], dict[str, Vector]]:
+def trained(name: str, log: Log, known: Mask, seed: int) -> Callable[[Items, Items], dict[str, Vector]]:
     """A model (SASRec: Kang & McAuley 2018; GRU4Rec: Hidasi et al. 2016) of the `known` interactions, shape [N].
 
     What is returned scores items (indices, shape [C]) after a history of items, oldest first, as {name: scores}; those
@@ -52,7 +49,7 @@ def trained(
     place = train.iid_map  # item index of the log -> that of cornac
     at = np.array([place.get(item, -1) for item in range(len(log.item_ids))])
 
-    def score(history: npt.NDArray[np.int32], items: npt.NDArray[np.int32]) -> dict[str, Vector]:
+    def score(history: Items, items: Items) -> dict[str, Vector]:
         seen = [int(at[item]) for item in history if at[item] >= 0][-_LONGEST:]
         found = np.asarray(model.score(0, seen), float)
         return {TITLES[name]: np.where(at[items] >= 0, found[at[items]], found.min())}

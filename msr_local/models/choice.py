@@ -1,244 +1,132 @@
-"""Which weights answer: the command line's, else the workspace's, else the embedded default; and tuned by what."""
+"""Which models answer: the caller's, else the workspace's, else the embedded default; and tuned by what.
+
+The one place that reads and writes what a workspace has chosen.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from ..engine.types import EngineConfig
-from ..errors import ModelError
+from ..engine.types import CAPTION, SCORE, SUMMARY, EngineConfig
+from ..errors import InputError, ModelError
+from ..files import package_data, sha256
 from ..prompts import PromptTemplate
-from ..recipe.asking import CAPTION, SCORE, SUMMARY
-from ..store.workspace import Workspace, fingerprint
+from ..recipes import RECIPES, Recipe
+from ..store.workspace import Workspace
 from . import embedded, registry, shipped
+from .asking import Asking
+from .manifest import FILE_NAME, Manifest
 from .prepared import to_compute_with
+from .spec import Cast, Scorer
+
+__all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "chosen_model", "use_adapter", "use_model"]
 
 _SETTING = "model"
+NONE = registry.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """A tuned recommender: the file that answers yes or no, and how its answers are read."""
+def cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
+    """The models to answer with, one a role, and the recipe to ask them with.
 
-    name: str
-    sees: bool  # whether pictures were in the questions it was tuned with
-    form: str  # "adapter": a LoRA beside the model; "merged": a model of its own
-    file: Path  # that the engine loads
-    sha256: str  # of the adapter's file
-    max_length: int  # tokens of a question, as in training
-    recall_weight: float  # of recall with hand-set weights, beside the log-odds in the fused score
-    calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
-    recipe: dict[str, Any]  # that it was tuned and calibrated for
-    run_id: str  # that made it, here or in another workspace
-    split: dict[str, Any]  # what its training held back
-    learned_weight: float | None = None  # the same of a learned recall; None: was not fitted
+    By default the workspace's active adapter answers, unless a `model` is asked for, which then answers as it is. The
+    embedded model comes with its eyes, its adapters for captions and summaries, and, unless another one is active, its
+    recommender. The recipe is by default the one that the adapter was tuned with.
 
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A chosen model: how to load it, and hashes that stand for it in the keys of results.
-
-    `tuned` has the hashes of the adapters for captions and summaries, by role.
+    Raises `InputError` for an unknown recipe, and `ModelError` for a projector without its model, for unreadable files,
+    and for an adapter that does not fit its model, its files or the active prompts.
     """
-
-    config: EngineConfig
-    sha256: str
-    projector_sha256: str | None
-    origin: str  # "option", "workspace" or "embedded"
-    scorer: Scorer | None = None
-    tuned: dict[str, str] = field(default_factory=dict)
-    text_id: str = field(init=False)
-    vision_id: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        runtime = "llama-cpp-python " + importlib.metadata.version("llama-cpp-python")
-        text_id = fingerprint(runtime, self.sha256)
-        seeing = fingerprint(text_id, self.projector_sha256, self.config.image_detail)
-        object.__setattr__(self, "text_id", text_id)
-        object.__setattr__(self, "vision_id", seeing if self.projector_sha256 else None)
-
-    @property
-    def caption_id(self) -> str | None:
-        """Stands for what writes captions; None where nothing sees."""
-        return self._tuned_for(CAPTION, self.vision_id) if self.vision_id else None
-
-    @property
-    def summary_id(self) -> str:
-        """Stands for what writes preference summaries."""
-        return self._tuned_for(SUMMARY, self.text_id)
-
-    def _tuned_for(self, role: str, base: str) -> str:
-        return fingerprint(base, role, self.tuned[role]) if role in self.tuned else base
-
-    @property
-    def scoring_sees(self) -> bool:
-        """Whether pictures may stand in the yes/no question: the embedded eyes were made for captions only."""
-        if self.vision_id is None:
-            return False
-        return self.scorer.sees if self.scorer else self.origin != "embedded"
-
-    @property
-    def scoring_config(self) -> EngineConfig:
-        """The model that answers yes or no; the same as `config` unless a merged model does."""
-        if self.scorer and self.scorer.form == "merged":
-            return replace(self.config, model=self.scorer.file, adapters={})  # those of the base are not its own
-        return self.config
-
-    @property
-    def scoring_id(self) -> str | None:
-        """Stands for what answers questions with pictures; None where pictures are not asked about."""
-        return self._scored_by(self.vision_id) if self.vision_id and self.scoring_sees else None
-
-    @property
-    def blind_scoring_id(self) -> str:
-        """Stands for what answers questions without pictures."""
-        return self._scored_by(self.text_id)
-
-    def _scored_by(self, base: str) -> str:
-        tuned = self.scorer
-        return base if tuned is None else fingerprint(base, tuned.form, tuned.sha256, tuned.max_length)
-
-    @property
-    def scoring_name(self) -> str:
-        """What answers yes or no, for people who read the tables."""
-        return f"{self.config.model.name} + {self.scorer.name}" if self.scorer else self.config.model.name
-
-    @property
-    def states_id(self) -> str:
-        """Stands for all that makes the state of a prompt that was read: the models and every adapter."""
-        return fingerprint(self.text_id, self.tuned, self.scorer.sha256 if self.scorer else None)
-
-    def to_json(self) -> dict[str, Any]:
-        projector, tuned = self.config.projector, self.scorer
-        return {
-            "file": str(self.config.model),
-            "sha256": self.sha256,
-            "mmproj": str(projector) if projector else None,
-            "mmproj_sha256": self.projector_sha256,
-            "adapter": tuned.name if tuned else None,
-            "adapter_form": tuned.form if tuned else None,
-            "adapter_sha256": tuned.sha256 if tuned else None,
-            "origin": self.origin,
-        }
-
-
-def choose(
-    workspace: Workspace,
-    model: Path | None = None,
-    projector: Path | None = None,
-    *,
-    adapter: str | None = None,
-    context: int = 4096,
-    threads: int | None = None,
-    image_detail: Any = "overview",
-) -> Weights:
-    """The weights to use.
-
-    `adapter` names a tuned recommender, or is "none"; by default it is the workspace's active one, unless a
-    `model` is given, which then answers as it is. The embedded model comes with its eyes, its adapters for
-    captions and summaries, and, unless another one is active, its recommender. Raises `ModelError` for a
-    projector without its model, for unreadable files, and for an adapter that does not fit its model, its files
-    or the active prompts.
-    """
-    if projector and not model:
+    if asking.projector and not asking.model:
         raise ModelError("--mmproj needs the --model it was made for.")
-    origin = "option"
-    if model is None:
-        kept = workspace.setting(_SETTING)
-        if not kept:
-            weights = embedded_weights(workspace, context=context, threads=threads, image_detail=image_detail)
-            return _answering(workspace, weights, adapter)
-        origin, model = "workspace", Path(kept["model"])
-        projector = Path(kept["mmproj"]) if kept["mmproj"] else None
+    kept = chosen_model(workspace)
+    if asking.model:
+        plain = _of_files(asking, asking.model, asking.projector, "option")
+    elif kept:
+        plain = _of_files(asking, *_paths(kept), "workspace")
+    else:
+        plain = embedded_cast(workspace, asking)
+    found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter)
+    return replace(found, recipe=_recipe(asking, found.scorer))
+
+
+def _recipe(asking: Asking, scorer: Scorer | None) -> Recipe:
+    if asking.recipe and asking.recipe not in RECIPES:
+        raise InputError(f"there is no recipe {asking.recipe!r}. Next: one of {', '.join(RECIPES)}.")
+    tuned = scorer.recipe if scorer else RECIPES["full"]
+    chosen = RECIPES[asking.recipe] if asking.recipe else tuned
+    return chosen.with_history(asking.block_size, asking.window, asking.direct or chosen.direct)
+
+
+def _of_files(asking: Asking, model: Path, projector: Path | None, origin: str) -> Cast:
     try:
-        sha256 = workspace.file_sha256(model)
-        projector_sha256 = workspace.file_sha256(projector) if projector else None
+        hashes = sha256(model), sha256(projector) if projector else None
     except OSError as error:
         raise ModelError(
             f"{error.filename}: cannot read this model file ({error.strerror}). Next: msr-local models use."
         ) from error
-    config = EngineConfig(model, projector, context=context, threads=threads, image_detail=image_detail)
-    plain = Weights(config, sha256, projector_sha256, origin)
-    return plain if origin == "option" and adapter is None else _answering(workspace, plain, adapter)
+    return Cast(_config(asking, model, projector), *hashes, origin)
 
 
-def embedded_weights(
-    workspace: Workspace, *, context: int = 4096, threads: int | None = None, image_detail: Any = "overview"
-) -> Weights:
+def _config(asking: Asking, model: Path, projector: Path | None) -> EngineConfig:
+    return EngineConfig(
+        model, projector, context=asking.context, threads=asking.threads, image_detail=asking.image_detail
+    )
+
+
+def embedded_cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
     """The embedded model with its eyes and its adapters for captions and summaries, but no recommender.
 
     An adapter that was trained with another prompt than the workspace's own is left out. Raises `ModelError`.
     """
     model = embedded.prepare()
-    eyes = shipped.find(workspace, shipped.EYES)
-    parts = {CAPTION: shipped.find(workspace, shipped.CAPTIONER), SUMMARY: shipped.find(workspace, shipped.SUMMARISER)}
+    eyes = shipped.find(shipped.EYES)
+    parts = {CAPTION: shipped.find(shipped.CAPTIONER), SUMMARY: shipped.find(shipped.SUMMARISER)}
     fitting = {role: part for role, part in parts.items() if part and _fits(workspace, part.manifest["prompts"])}
-    config = EngineConfig(
-        model,
-        eyes.file if eyes else None,
-        adapters={role: part.file for role, part in fitting.items()},
-        context=context,
-        threads=threads,
-        image_detail=image_detail,
+    config = replace(
+        _config(asking, model, eyes.file if eyes else None), adapters={role: one.file for role, one in fitting.items()}
     )
     tuned = {role: part.sha256 for role, part in fitting.items()}
-    return Weights(config, workspace.file_sha256(model), eyes.sha256 if eyes else None, "embedded", tuned=tuned)
+    return Cast(config, sha256(model), eyes.sha256 if eyes else None, "embedded", tuned=tuned)
 
 
-def _answering(workspace: Workspace, plain: Weights, name: str | None) -> Weights:
+# ---- adapters
+
+
+class Tuned(NamedTuple):
+    """A tuned recommender: its manifest and the folder of its files."""
+
+    manifest: Manifest
+    folder: Path
+
+
+def _answered(workspace: Workspace, plain: Cast, name: str | None) -> Cast:
     """`plain` with the recommender called `name`, or else the active one, or else, if embedded, the shipped one."""
-    chosen = (name, None) if name else registry.active(workspace)
+    active = registry.active(workspace)
     embedded_answers = plain.origin == "embedded"
-    if chosen is None:
-        ours = _default_recommender(workspace) if embedded_answers else None
-        return _tuned(plain, *ours, None) if ours else plain
-    if chosen[0] == registry.NONE:
+    if name is None and active is None:
+        ours = _default(workspace) if embedded_answers else None
+        return _tuned(plain, ours, None) if ours else plain
+    name = name or (active[0] if active else NONE)
+    if name == NONE:
         return plain
-    if embedded_answers and (ours := shipped_recommender(workspace, chosen[0])):
-        manifest, folder = ours
-        registry.check_prompts(manifest, prompt_hashes(workspace, manifest.prompts))
-        return _tuned(plain, manifest, folder, None)
-    manifest = registry.find(workspace, chosen[0])
+    form = active[1] if active and active[0] == name else None  # whoever names it means the form that was chosen
+    if embedded_answers and (ours := shipped_recommender(workspace, name)):
+        shipped.find(shipped.RECOMMENDER)  # raises where it does not fit
+        registry.check_prompts(ours.manifest, prompt_hashes(workspace, ours.manifest.prompts))
+        return _tuned(plain, ours, None)
+    manifest = registry.find(workspace, name)
     registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
     registry.check_base(manifest, plain.sha256, plain.projector_sha256)
-    return _tuned(plain, manifest, registry.folder(workspace, manifest.name), chosen[1])
+    return _tuned(plain, Tuned(manifest, registry.folder(workspace, manifest.name)), form)
 
 
-def answering(workspace: Workspace) -> tuple[str, str] | None:
-    """Name and form of the recommender that answers by default, there or not; None for the plain model."""
-    chosen = registry.active(workspace)
-    if chosen is None and workspace.setting(_SETTING) is None:
-        ours = _default_recommender(workspace)
-        return (ours[0].name, next(iter(ours[0].files))) if ours else None
-    return None if chosen is None or chosen[0] == registry.NONE else chosen
-
-
-def shipped_recommender(workspace: Workspace, name: str | None = None) -> tuple[registry.Manifest, Path] | None:
-    """Manifest and folder of the recommender that comes with the embedded model; None where there is none.
-
-    With `name`, only if it is called so and no adapter of the workspace is. Raises `ModelError`.
-    """
-    part = shipped.find(workspace, shipped.RECOMMENDER)
-    if part is None:
-        return None
-    folder = part.file.parent
-    manifest = registry.Manifest.from_json(part.manifest, folder / shipped.FILE_NAME)
-    if name is not None and (name != manifest.name or registry.exists(workspace, name)):
-        return None
-    return manifest, folder
-
-
-def _default_recommender(workspace: Workspace) -> tuple[registry.Manifest, Path] | None:
-    """The shipped recommender, unless it was trained with another prompt: nobody asked for it by name."""
-    ours = shipped_recommender(workspace)
-    return ours if ours and _fits(workspace, ours[0].prompts) else None
-
-
-def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str | None) -> Weights:
-    """`plain` with the tuned recommender of `manifest`, whose files are in `folder`, beside it."""
+def _tuned(plain: Cast, recommender: Tuned, form: str | None) -> Cast:
+    """`plain` with a tuned recommender beside it, in its first form if none is named."""
+    manifest, folder = recommender
     form = form or next(iter(manifest.files))
     registry.check_form(manifest, form)
     entry, fitted = manifest.files[form], manifest.calibration
@@ -255,7 +143,7 @@ def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str 
         recall_weight=manifest.fusion["recall"],
         learned_weight=manifest.fusion.get("learned"),
         calibration=(fitted["a"], fitted["b"]) if fitted else None,
-        recipe=manifest.recipe,
+        recipe=Recipe.from_json(manifest.recipe),
         run_id=manifest.run_id,
         split=manifest.split,
     )
@@ -263,8 +151,54 @@ def _tuned(plain: Weights, manifest: registry.Manifest, folder: Path, form: str 
     return replace(plain, config=replace(plain.config, adapters=adapters), scorer=scorer)
 
 
+def shipped_recommender(workspace: Workspace, name: str | None = None) -> Tuned | None:
+    """The recommender that comes with the embedded model, whether it fits or not; None where there is none to read.
+
+    With `name`, only if it is called so and no adapter of the workspace is.
+    """
+    place = package_data("adapters") / shipped.RECOMMENDER
+    try:
+        manifest = Manifest.from_json(json.loads((place / FILE_NAME).read_text(encoding="utf-8")), place / FILE_NAME)
+    except (OSError, ValueError, ModelError):
+        return None
+    if name is not None and (name != manifest.name or registry.exists(workspace, name)):
+        return None
+    return Tuned(manifest, place)
+
+
+def _default(workspace: Workspace) -> Tuned | None:
+    """The shipped recommender, unless it was trained with another prompt: nobody asked for it by name."""
+    if shipped.find(shipped.RECOMMENDER) is None:
+        return None
+    ours = shipped_recommender(workspace)
+    return ours if ours and _fits(workspace, ours.manifest.prompts) else None
+
+
+def answering(workspace: Workspace) -> tuple[str, str] | None:
+    """Name and form of the recommender that answers by default, there or not; None for the plain model.
+
+    A shipped recommender that does not fit this installation (`shipped.complaint`) does not answer.
+    """
+    chosen = registry.active(workspace)
+    if chosen is not None:
+        return None if chosen[0] == NONE else chosen
+    if chosen_model(workspace) or shipped.complaint(shipped.RECOMMENDER):
+        return None
+    ours = _default(workspace)
+    return (ours.manifest.name, next(iter(ours.manifest.files))) if ours else None
+
+
+def misfit(workspace: Workspace, manifest: Manifest) -> str | None:
+    """Why an adapter of the workspace cannot answer as its files and the prompts are now, or None."""
+    try:
+        registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
+    except (ModelError, OSError) as error:
+        return str(error)
+    return None
+
+
 def prompt_hashes(workspace: Workspace, templates: Iterable[str]) -> dict[str, str]:
-    """The present hashes of these prompt templates."""
+    """The present hashes of these prompt templates. Raises `PromptError` where one is missing or broken."""
     return {name: PromptTemplate(name, workspace.home / "prompts").sha256 for name in templates}
 
 
@@ -273,18 +207,82 @@ def _fits(workspace: Workspace, prompts: dict[str, str]) -> bool:
     return prompt_hashes(workspace, prompts) == prompts
 
 
-def sees(workspace: Workspace, model: Path | None, projector: Path | None) -> bool:
-    """Whether the weights that `choose` would take have eyes."""
-    if model:
-        return projector is not None
-    kept = workspace.setting(_SETTING)
-    return bool(kept["mmproj"]) if kept else shipped.find(workspace, shipped.EYES) is not None
+# ---- what a workspace has chosen
 
 
-def remember(workspace: Workspace, model: Path | None, projector: Path | None) -> None:
+def chosen_model(workspace: Workspace) -> dict[str, str | None] | None:
+    """The workspace's own model, as {"model": path, "mmproj": path or None}; None for the embedded one."""
+    kept: dict[str, str | None] | None = workspace.setting(_SETTING)
+    return kept
+
+
+def _paths(kept: Mapping[str, str | None]) -> tuple[Path, Path | None]:
+    """Model and projector of a choice or of a manifest's base."""
+    projector = kept["mmproj"]
+    return Path(str(kept["model"])), Path(projector) if projector else None
+
+
+def use_model(workspace: Workspace, model: Path | None, projector: Path | None = None) -> None:
     """Make `model` the workspace's choice; None goes back to the embedded default."""
-    kept = model and {
-        "model": str(model.resolve()),
-        "mmproj": str(projector.resolve()) if projector else None,
-    }
-    workspace.set_setting(_SETTING, kept)
+    # Links stay links: their names say what the files are.
+    absolute = [os.path.abspath(path) if path else None for path in (model, projector)]  # noqa: PTH100
+    workspace.set_setting(_SETTING, dict(zip(("model", "mmproj"), absolute, strict=True)) if model else None)
+
+
+def use_adapter(workspace: Workspace, name: str, form: str = "adapter") -> None:
+    """Let a tuned recommender, and the base model that it was made for, answer in `workspace`; "none" for no adapter.
+
+    Raises `NotFoundError` when it is not there, and `ModelError` when its files, the active prompts or its base
+    are not those of its training; nothing is changed then.
+    """
+    if name == NONE:
+        registry.activate(workspace, NONE)
+    elif ours := shipped_recommender(workspace, name):
+        shipped.find(shipped.RECOMMENDER)  # raises where it does not fit
+        registry.check_form(ours.manifest, form)
+        registry.check_prompts(ours.manifest, prompt_hashes(workspace, ours.manifest.prompts))
+        with workspace.write():  # both or neither
+            registry.activate(workspace, None)
+            use_model(workspace, None)
+    else:
+        manifest = registry.find(workspace, name)
+        registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
+        base = _base(workspace, manifest)
+        with workspace.write():
+            registry.activate(workspace, name, form)
+            use_model(workspace, *base)
+
+
+def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path | None]:
+    """Model and projector to use with an adapter: the workspace's own where they are the same, else the manifest's.
+
+    (None, None) is the embedded model. Raises `ModelError` when the files of the base are gone or were changed.
+    """
+    base, kept = manifest.base, chosen_model(workspace)
+    if base["name"] == "embedded":
+        prepared = embedded.prepared_path()
+        if prepared.exists():  # else it is made, and compared, when it is first asked
+            registry.check_base(manifest, sha256(prepared), None)
+        return None, None
+    files = _paths(base)
+    for some in (kept and _paths(kept), files):
+        if some and _is_base(manifest, *some):
+            return some
+    for path in files:
+        if path is not None and not path.is_file():
+            raise ModelError(
+                f"{path}: the model that adapter {manifest.name} was made for is gone. Next: bring it back, or "
+                f"msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
+            )
+    raise ModelError(
+        f"{base['model']}: not the model any more that adapter {manifest.name} was made for. "
+        "Next: bring it back, or msr-local finetune again."
+    )
+
+
+def _is_base(manifest: Manifest, model: Path, projector: Path | None) -> bool:
+    try:
+        registry.check_base(manifest, sha256(model), sha256(projector) if projector else None)
+    except (OSError, ModelError):
+        return False
+    return True

@@ -9,10 +9,9 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-import platformdirs
-
 from ..engine.llama.gguf import rename_tokens
 from ..errors import ModelError
+from ..files import cache_folder
 from .prepared import as_f16
 
 PICTURE_TOKENS = {
@@ -30,7 +29,7 @@ def version() -> str:
 
 def prepared_path() -> Path:
     """Where the F16 file is, or will be."""
-    return Path(platformdirs.user_cache_dir("msr-local")) / f"SmolLM2-135M-Instruct.{version()}.eyes.F16.gguf"
+    return cache_folder() / f"SmolLM2-135M-Instruct.{version()}.eyes.F16.gguf"
 
 
 def shipped_model() -> Path | None:

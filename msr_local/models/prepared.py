@@ -8,58 +8,42 @@ sending, and its F16 copy, made once in the cache in a second or two, is what an
 
 from __future__ import annotations
 
-import os
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
 from ..engine.llama.process import quantise_in_child
-from ..errors import ModelError
+from ..files import cache_folder, remove, written_whole
 
 _F16 = 1  # llama_ftype
-_ABANDONED = 600.0  # seconds
 _SMALL = 1_000_000_000  # bytes of a quantised file whose copy is worth its room
 
 
 def to_compute_with(model: Path, sha256: str, *, quantised: bool) -> Path:
     """The file that answers for `model`: itself, or the F16 copy if it is quantised and small.
 
-    Raises `ModelError` without room for the copy.
+    Raises `FileError` without room for the copy.
     """
     if not quantised or model.stat().st_size > _SMALL:
         return model
-    return as_f16(model, Path(platformdirs.user_cache_dir("msr-local")) / "f16" / f"{sha256}.gguf")
+    return as_f16(model, cache_folder() / "f16" / f"{sha256}.gguf")
 
 
 def as_f16(source: Path, target: Path, *, finish: Callable[[Path, Path], None] | None = None) -> Path:
-    """Write the GGUF file `source` as F16 to `target` unless it is there. Raises `ModelError` without room.
+    """Write the GGUF file `source` as F16 to `target` unless it is there.
 
-    `finish` writes its first argument, the F16 file, once more to its second.
+    `finish` writes its first argument, the F16 file, once more to its second. Raises `FileError` without room, and
+    `ModelError` for a file that llama.cpp cannot convert.
     """
     if target.exists():
         return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside its place and moved there whole: a killed or a second process can do no harm.
-        for left in target.parent.glob("*.part"):  # by a run that was killed
-            if time.time() - left.stat().st_mtime > _ABANDONED:
-                left.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-        os.close(handle)
-        part = Path(name)
+    with written_whole(target) as part:
+        raw = part.with_suffix(".raw.unfinished")  # named so that it is swept away like `part`
         try:
-            quantise_in_child(source, part, ftype=_F16)
+            quantise_in_child(source, raw, ftype=_F16)
             if finish:
-                raw, part = part, part.with_suffix(".finished.part")
                 finish(raw, part)
-                raw.unlink()
-            part.replace(target)
+            else:
+                raw.replace(part)
         finally:
-            for left in target.parent.glob(f"{Path(name).stem}*.part"):
-                left.unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(f"{target.parent}: cannot keep the prepared model here ({error}).") from error
+            remove(raw)
     return target

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import InputError, ModelError, NotFoundError
+from ..files import sha256, written_whole
 from ..store import runs
 from ..store.workspace import Workspace
 from ..text import storable
@@ -80,9 +81,8 @@ def register(workspace: Workspace, staged: Path, manifest: Manifest) -> Path:
     manifest = Manifest.from_json(manifest.to_json(), staged / FILE_NAME)
     for entry in manifest.files.values():
         _require_size(staged / entry["file"], entry["bytes"], manifest.name)
-    part = staged / f".{FILE_NAME}.part"
-    part.write_text(json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, staged / FILE_NAME)  # noqa: PTH105 - the last file to come: from here on the folder is whole
+    with written_whole(staged / FILE_NAME) as part:  # the last file to come: from here on the folder is whole
+        part.write_text(json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     aside = _hidden(workspace, manifest.name, _OLD)
     with workspace.write():
         _mend(workspace)
@@ -162,8 +162,8 @@ def check(workspace: Workspace, manifest: Manifest, prompt_sha256: Mapping[str, 
 
 def check_prompts(manifest: Manifest, prompt_sha256: Mapping[str, str]) -> None:
     """Raise `ModelError` unless all prompts, as {template: sha256}, are those of the adapter's training."""
-    for template, sha256 in manifest.prompts.items():
-        if prompt_sha256.get(template) != sha256:
+    for template, trained in manifest.prompts.items():
+        if prompt_sha256.get(template) != trained:
             raise ModelError(
                 f"adapter {manifest.name}: it was trained with another prompt {template!r} than the active one. "
                 f"Next: bring back prompts/{template}.j2 as it was, or msr-local finetune, "
@@ -317,10 +317,10 @@ def _check_files(workspace: Workspace, manifest: Manifest) -> None:
         path = folder(workspace, manifest.name) / entry["file"]
         _require_size(path, entry["bytes"], manifest.name)
         try:
-            sha256 = workspace.file_sha256(path)
+            found = sha256(path)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror}). Next: check its rights.") from error
-        if sha256 != entry["sha256"]:
+        if found != entry["sha256"]:
             raise _other_file(path, "the content differs", manifest.name)
 
 

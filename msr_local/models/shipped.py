@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..prompts import package_data
-from ..store.workspace import Workspace
+from ..files import package_data, sha256
 from . import embedded
 
 EYES, CAPTIONER, SUMMARISER, RECOMMENDER = "eyes", "captioner", "summariser", "recommender"
@@ -30,28 +29,38 @@ class Part:
     manifest: dict[str, Any]
 
 
-def find(workspace: Workspace, name: str) -> Part | None:
+def find(name: str) -> Part | None:
     """The shipped part `name`; None where this installation has none of that name.
 
     Raises `ModelError` when its file is not the one of the manifest, or was made for another embedded model.
     """
-    folder = package_data("adapters") / name
-    where = folder / FILE_NAME
+    where = package_data("adapters") / name / FILE_NAME
     if not where.is_file():
         return None
     try:
-        manifest: dict[str, Any] = json.loads(where.read_text(encoding="utf-8"))
-        (entry,) = (manifest["files"][form] for form in manifest["files"])
-        file, sha256, version = folder / entry["file"], entry["sha256"], manifest["base"]["version"]
-        found = workspace.file_sha256(file)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = json.loads(where.read_text(encoding="utf-8"))
+        (entry,) = document["files"].values()
+        file, version = where.parent / entry["file"], document["base"]["version"]
+        found = sha256(file)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(where, f"cannot be used ({error!r})") from error
-    if found != sha256:
+    if found != entry["sha256"]:
         raise _broken(file, "not the file that was shipped")
     if version != embedded.version():
         raise _broken(where, f"made for {embedded.PACKAGE} {version}, and {embedded.version()} is installed")
-    return Part(name, file, sha256, manifest)
+    return Part(name, file, found, document)
+
+
+def complaint(name: str) -> str | None:
+    """Why the part `name` cannot be used, or None."""
+    try:
+        find(name)
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def _broken(where: Path, why: str) -> ModelError:
-    return ModelError(f"{where}: {why}. Next: install msr-local anew, or give --model FILE.")
+    return ModelError(
+        f"{where}: {why}. Next: install msr-local anew, or choose another model with msr-local models use --model FILE."
+    )

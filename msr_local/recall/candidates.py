@@ -14,21 +14,20 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sparse
 
+from ..arrays import Indices, Items, Mask, Vector
 from ..store.rows import Log
 
-if TYPE_CHECKING:
-    from .learned import Learned
-
-Vector = npt.NDArray[np.float64]
-
+# Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than
+# chance there, and recall needs about this weight for the fused order to come near its own. A tuned model
+# brings its own weight, fitted on validation rows.
+RECALL_WEIGHT = 16.0
 LATE = {"recent popularity": 0.1, "latest popularity": 0.01}  # shares of the interactions, the last ones
 WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
 _WINDOW = 3
@@ -73,6 +72,14 @@ class Tables:
     late: sparse.csr_matrix  # how often an item was taken in each of the `LATE` last parts, shape [2, I]
 
 
+class Ranker(Protocol):
+    """What was learned from histories, and ranks instead of the hand-set weights: see `recall.learned`."""
+
+    def __call__(
+        self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices
+    ) -> tuple[Vector, dict[str, Vector]]: ...
+
+
 class Recall:
     """Cheap scores over a catalogue of I items.
 
@@ -81,13 +88,13 @@ class Recall:
     the hand-set weights.
     """
 
-    learned: Learned | None = None
+    learned: Ranker | None = None
 
     def __init__(
         self,
         item_ids: Sequence[str],
-        users: npt.NDArray[np.int32],
-        items: npt.NDArray[np.int32],
+        users: Items,
+        items: Items,
         texts: Sequence[str],
         times: Vector | None = None,
     ) -> None:
@@ -98,7 +105,7 @@ class Recall:
         self._set(item_ids, Tables(taken, taken.tocsc(), follows, _tf_idf(texts), late))
 
     @classmethod
-    def of_log(cls, log: Log, texts: Sequence[str], known: npt.NDArray[np.bool_] | None = None) -> Recall:
+    def of_log(cls, log: Log, texts: Sequence[str], known: Mask | None = None) -> Recall:
         """A recall of a log, or of the `known` interactions of it (mask of shape [N])."""
         some = np.ones(len(log.items), bool) if known is None else known
         return cls(log.item_ids, log.users[some], log.items[some], texts, log.times[some])
@@ -126,7 +133,7 @@ class Recall:
         free[[self.index[i] for i in {*history, *exclude} if i in self.index]] = False
         return self._describe(scores, best(scores.recall, np.flatnonzero(free), count))
 
-    def described(self, history: Sequence[str], items: npt.NDArray[np.int32]) -> list[Candidate]:
+    def described(self, history: Sequence[str], items: Items) -> list[Candidate]:
         """What recall says of the items with these indices, whether they would be recalled or not."""
         return self._describe(self._score(history, items), items)
 
@@ -135,7 +142,7 @@ class Recall:
         (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
 
-    def features(self, history: npt.NDArray[np.int32], items: npt.NDArray[np.int32]) -> dict[str, Vector]:
+    def features(self, history: Items, items: Items) -> dict[str, Vector]:
         """What each source says of `items` [C] alone, unscaled, after a history of item indices, oldest first.
 
         Beside the sums over the history that recall is made of, the best single match of item-kNN and text; and where
@@ -173,7 +180,7 @@ class Recall:
             "text": self._text_similarity(recent, weights),
         }
 
-    def _score(self, history: Sequence[str], also: npt.NDArray[np.integer] = _NO_ITEMS) -> _Scores:
+    def _score(self, history: Sequence[str], also: Indices = _NO_ITEMS) -> _Scores:
         """All items, or where something was learned, those of its shortlist and `also`; the others have nothing."""
         known = [self.index[i] for i in history if i in self.index]
         recent = known[-_RECENT:]
@@ -186,7 +193,7 @@ class Recall:
             recall, parts = self.learned(np.array(known, np.int32), recall, self.features, also)
         return _Scores(recent, pairs, parts, recall)
 
-    def _describe(self, scores: _Scores, chosen: npt.NDArray[np.integer]) -> list[Candidate]:
+    def _describe(self, scores: _Scores, chosen: Indices) -> list[Candidate]:
         """The candidates with these item indices."""
         if scores.recent:
             pairs = scores.pairs[:, chosen].toarray()
@@ -232,13 +239,13 @@ class Recall:
         values = np.where(item == joint.col, 0.0, cosine * joint.data / (joint.data + _SHRINK))
         return sparse.csr_matrix((values, (joint.row, joint.col)), shape=joint.shape)
 
-    def _people(self, item: int) -> npt.NDArray[np.int32]:
+    def _people(self, item: int) -> Items:
         """Those who took an item, or some of them by lot, the same ones each time."""
         start, end = self._by_item.indptr[item : item + 2]
-        everybody: npt.NDArray[np.int32] = self._by_item.indices[start:end]
+        everybody: Items = self._by_item.indices[start:end]
         if len(everybody) <= _PEOPLE:
             return everybody
-        lot: npt.NDArray[np.int32] = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
+        lot: Items = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
         return lot
 
     def _markov(self, recent: list[int], weights: Vector) -> Vector:
@@ -255,7 +262,7 @@ class Recall:
         return np.asarray(self._text @ profile)
 
 
-def best(values: Vector, free: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.integer]:
+def best(values: Vector, free: Indices, count: int) -> Indices:
     """The `count` indices among `free` with the highest values, equal ones in their order; no sort of all."""
     if 0 < count < len(free):
         least = np.partition(values[free], len(free) - count)[len(free) - count]
@@ -264,7 +271,7 @@ def best(values: Vector, free: npt.NDArray[np.integer], count: int) -> npt.NDArr
     return free[np.lexsort((free, -values[free]))][:count]
 
 
-def _transitions(users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], size: int) -> sparse.csr_matrix:
+def _transitions(users: Items, items: Items, size: int) -> sparse.csr_matrix:
     """How often item b followed item a within the window, each pair worth 1/distance, shape [I, I]."""
     total = sparse.csr_matrix((size, size))
     for distance in range(1, _WINDOW + 1):  # one after the other: they are the largest thing here
@@ -274,7 +281,7 @@ def _transitions(users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], siz
     return total
 
 
-def _late(items: npt.NDArray[np.int32], times: Vector | None, size: int) -> sparse.csr_matrix:
+def _late(items: Items, times: Vector | None, size: int) -> sparse.csr_matrix:
     """How often each item was taken in the `LATE` last parts of the log, shape [2, I]; zeros without times."""
     counts = np.zeros((len(LATE), size))
     if times is not None and len(times) and not np.isnan(times).any():

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Vector
 from .logistic import logistic, softmax
 
-Scores = npt.NDArray[np.float64]
-SHAPES: dict[str, Callable[[Scores], Scores]] = {
+SHAPES: dict[str, Callable[[Vector], Vector]] = {
     "straight": lambda size: size,
     "root": np.sqrt,
     "log": lambda size: np.log1p(50.0 * size),
@@ -32,11 +31,11 @@ class Fusion:
     weights: dict[str, tuple[float, ...]]
     intercept: float
 
-    def __call__(self, scores: Scores) -> Scores:
+    def __call__(self, scores: Vector) -> Vector:
         """The fused log-odds of scores [..., F], shape [...]."""
         return np.asarray(self.parts(scores).sum(axis=-1) + self.intercept)
 
-    def parts(self, scores: Scores) -> Scores:
+    def parts(self, scores: Vector) -> Vector:
         """What each score gives of the fused log-odds, less the intercept, shape [..., F]."""
         weights = np.array([self.weights[shape] for shape in SHAPES])
         return np.asarray((_shaped(scores).reshape(*scores.shape[:-1], *weights.shape) * weights).sum(axis=-2))
@@ -51,13 +50,13 @@ class Fusion:
         return cls(tuple(document["scores"]), weights, document["intercept"])
 
 
-def fitted(names: Sequence[str], scores: Scores, answers: npt.NDArray[np.float64], ridge: float = 1e-3) -> Fusion:
+def fitted(names: Sequence[str], scores: Vector, answers: Vector, ridge: float = 1e-3) -> Fusion:
     """The fusion that foretells `answers` (1 for yes, 0 for no; shape [N]) best from `scores` [N, F]."""
     *weights, intercept = logistic(_shaped(scores), answers, ridge).tolist()
     return _fusion(names, weights, intercept)
 
 
-def listwise(names: Sequence[str], scores: Scores, offsets: Scores, ridge: float = 1e-3) -> Fusion:
+def listwise(names: Sequence[str], scores: Vector, offsets: Vector, ridge: float = 1e-3) -> Fusion:
     """The fusion that tells the first candidate of each list best from the others (conditional logit, McFadden 1974).
 
     `scores` [N, C, F] are NaN where a list has no candidate. `offsets` [N, C] are the candidates' log-probabilities
@@ -72,6 +71,6 @@ def _fusion(names: Sequence[str], weights: Sequence[float], intercept: float) ->
     return Fusion(tuple(names), parts, intercept)
 
 
-def _shaped(scores: Scores) -> Scores:
+def _shaped(scores: Vector) -> Vector:
     """All shapes of scores [..., F], signs kept: [..., 3 F]."""
     return np.concatenate([np.sign(scores) * shape(np.abs(scores)) for shape in SHAPES.values()], axis=-1)

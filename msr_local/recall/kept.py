@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import time
+import re
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
 from numpy.lib.format import open_memmap
 
+from ..errors import FileError
+from ..files import remove, written_whole
 from .candidates import Recall, Tables
 
 FORMAT = 2  # another number where the tables, or how they are made, change
 WORTH = 200_000  # interactions from which on; fewer are read in a moment
-_ABANDONED = 3600.0  # seconds after which an unfinished set is nobody's
+_KEY = re.compile(r"[0-9a-f]{32}")  # as `fingerprint` makes them
 _ITEMS = "items.json"
 _ARRAYS = ("data", "indices", "indptr")
 _KINDS = {"by_item": sparse.csc_matrix}  # the others have rows
@@ -34,10 +34,11 @@ def save(folder: Path, key: str, recall: Recall) -> None:
     """Keep `recall` under `key` instead of what was kept before, if it is large."""
     if recall.tables.by_user.nnz < WORTH:
         return
-    part = folder / f"{token_hex(4)}.unfinished"
-    with suppress(OSError):  # a full disk is no reason not to answer
-        try:
-            part.mkdir(parents=True)
+    with suppress(FileError, OSError):  # a full disk is no reason not to answer
+        if load(folder, key) is None:  # nothing is there, or it is broken
+            remove(folder / key)
+        with written_whole(folder / key) as part:
+            part.mkdir()
             for field in fields(Tables):
                 matrix = getattr(recall.tables, field.name)
                 for array in _ARRAYS:
@@ -49,14 +50,9 @@ def save(folder: Path, key: str, recall: Recall) -> None:
                 json.dump({"shapes": shapes, "item_ids": recall.item_ids}, text)
                 text.flush()
                 os.fsync(text.fileno())
-            shutil.rmtree(folder / key, ignore_errors=True)  # it is there only if it is broken
-            part.replace(folder / key)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         for other in folder.iterdir():
-            anothers = other.suffix == ".unfinished" and time.time() - other.stat().st_mtime < _ABANDONED
-            if other.name != key and not anothers:
-                shutil.rmtree(other, ignore_errors=True)
+            if other.name != key and _KEY.fullmatch(other.name):
+                remove(other)
 
 
 def load(folder: Path, key: str) -> Recall | None:

@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..recipe.scoring import RECALL_WEIGHT
+from ..arrays import Indices, Items, Vector
 from ..store import results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace
-from .candidates import LATE, WEIGHED, best
+from .candidates import LATE, RECALL_WEIGHT, WEIGHED, best
 from .fusion import Fusion
 from .towers import Towers
 
-Vector = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.integer]
-Features = Callable[[npt.NDArray[np.int32], Any], dict[str, Vector]]  # of items [C] after a history, by name
+Features = Callable[[Items, Any], dict[str, Vector]]  # of items [C] after a history, by name
 
 READING = "two towers that read"
 SOURCES = {  # of a candidate's recall, and the scores that each is made of
@@ -46,7 +43,7 @@ class Learned:
     fusion: Fusion
 
     def __call__(
-        self, history: npt.NDArray[np.int32], by_hand: Vector, features: Features, also: Indices
+        self, history: Items, by_hand: Vector, features: Features, also: Indices
     ) -> tuple[Vector, dict[str, Vector]]:
         """Recall of the shortlist and of the items `also`, else -inf, and the part that each source gave, [I] each.
 

@@ -14,19 +14,18 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Floats, Mask, Vector
 from ..errors import InputError
-from ..recipe.asking import Progress
-from ..recipe.recommender import Recommender
+from ..progress import Progress, silent
 from ..store import histories, results
-from ..store.rows import LearnedRow, Log
-from ..store.workspace import Workspace, fingerprint
-from . import fusion, learned, protocols, towers
+from ..store.rows import Log
+from ..store.workspace import Workspace
+from . import fusion, protocols, towers
 from .candidates import LATE, Recall
 from .halves import Half
 from .learned import READING, Learned
-from .protocols import Case, Mask
+from .protocols import Case
 
 LEAST = 200  # users to learn from: fewer say little about two dozen weights
 _GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
@@ -35,7 +34,6 @@ _LISTED = 300  # other items in each user's list
 _MEASURED = 400  # users on whom the gain is measured
 _TOP = 10
 _SEED = 0
-Vectors = npt.NDArray[np.float32]
 
 
 def worth_learning(workspace: Workspace) -> bool:
@@ -44,29 +42,6 @@ def worth_learning(workspace: Workspace) -> bool:
     if facts and histories.counts(workspace)["interactions"] < _GREW * facts["interactions"]:
         return False
     return histories.active_users(workspace) >= LEAST
-
-
-def learn(recommender: Recommender) -> dict[str, Any]:
-    """Learn recall from the workspace as it is and keep it; the facts about it.
-
-    `facts["used"]` says whether it was better than the hand-set weights, so that it ranks from now on; of too few users
-    (`LEAST`) nothing is learned. Nothing is learned twice from the same histories, texts and model.
-    """
-    workspace = recommender.workspace
-    with workspace.snapshot():
-        key = fingerprint("learned", results.LEARNED, recommender.revision(), recommender.weights.text_id)
-        kept = results.learned_recall_facts(workspace)
-        if kept and results.learned_recall_key(workspace) == key:
-            return kept
-        log, texts = histories.log(workspace), recommender.texts()
-    users = len(held_back(log)[0])
-    if users < LEAST:
-        facts = {"interactions": len(log.items), "users": users, "used": False}
-        results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
-        return facts
-    made, facts = learned_from(log, texts, recommender.vectors.of(texts), recommender.progress)
-    learned.save(workspace, key, made, log.item_ids, facts)
-    return facts
 
 
 def told(facts: Mapping[str, Any]) -> str:
@@ -82,7 +57,7 @@ def told(facts: Mapping[str, Any]) -> str:
 
 
 def learned_from(
-    log: Log, texts: Sequence[str], vectors: Vectors, progress: Progress = lambda stage, done, total: None
+    log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent
 ) -> tuple[Learned, dict[str, Any]]:
     """What can be learned from a log, the towers from all of it, and the facts as of `fitted`."""
     made, facts = fitted(log, texts, vectors, progress)
@@ -92,7 +67,7 @@ def learned_from(
 
 
 def fitted(
-    log: Log, texts: Sequence[str], vectors: Vectors, progress: Progress = lambda stage, done, total: None
+    log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent
 ) -> tuple[Learned, dict[str, Any]]:
     """What was learned from the interactions that were not held back, and facts about it: NDCG@10 of both ways.
 
@@ -105,7 +80,7 @@ def fitted(
     half = half.among(*protocols.listed(log, cases, recall, _LISTED, _SEED))
     _score(half, trained, kind, progress)
 
-    def weighed(some: npt.NDArray[np.bool_]) -> Learned:
+    def weighed(some: Mask) -> Learned:
         names = tuple(half.scores)
         return Learned(trained, fusion.listwise(names, half.stacked(names)[some], np.asarray(half.offsets)[some]))
 
@@ -143,7 +118,7 @@ def held_back(log: Log) -> tuple[list[Case], Mask, str]:
     return [], np.ones(len(log.items), bool), ""
 
 
-def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towers.Towers:
+def _towers(log: Log, vectors: Floats, known: Mask, progress: Progress) -> towers.Towers:
     return towers.trained(
         log.users[known], log.items[known], len(log.item_ids), vectors, seed=_SEED,
         progress=lambda done, total: progress(READING, done, total),
@@ -152,7 +127,7 @@ def _towers(log: Log, vectors: Vectors, known: Mask, progress: Progress) -> towe
 
 def _score(half: Half, trained: towers.Towers, kind: str, progress: Progress) -> None:
     """Put all scores of recall into the half, and the towers'."""
-    rows: dict[str, list[npt.NDArray[np.float64]]] = {}
+    rows: dict[str, list[Vector]] = {}
     for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
         scores = half.recall.features(case.history, items) | {READING: trained(case.history, items)}
         for name, one in scores.items():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 
-Vector = npt.NDArray[np.float64]
+from ..arrays import Vector
 
 
-def logistic(features: npt.NDArray[np.float64], targets: Vector, ridge: float = 1e-3) -> Vector:
+def logistic(features: Vector, targets: Vector, ridge: float = 1e-3) -> Vector:
     """Logistic regression of `targets` (0..1, shape [N]) on `features` [N, F]: F weights, then the intercept."""
     middle, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 1e-9 * (1e-3 + np.abs(middle)), spread, 1.0)  # what never changes gets no weight
@@ -26,7 +25,7 @@ def logistic(features: npt.NDArray[np.float64], targets: Vector, ridge: float = 
     return np.append(slopes, weights[-1] - slopes @ middle)
 
 
-def softmax(features: npt.NDArray[np.float64], offsets: Vector, ridge: float = 1e-3) -> Vector:
+def softmax(features: Vector, offsets: Vector, ridge: float = 1e-3) -> Vector:
     """Weights [F] of `features` [N, C, F] under which the first candidate of each list is most probable.
 
     Candidates with a NaN are none. The probabilities are a softmax of weighted features less `offsets` [N, C].

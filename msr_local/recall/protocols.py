@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
+from ..arrays import Items, Mask, Vector
 from ..errors import InputError
 from ..store.rows import Log
 from .candidates import Recall
@@ -31,8 +32,6 @@ _POPULAR = 6
 _ENOUGH_USERS = 1000  # of whom a tenth is a test
 _HARD = 100  # recalled items among which hard negatives are drawn
 _SMOOTH = 3.0  # interactions that every item has more when lists are drawn
-Items = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +165,7 @@ def sampled(log: Log, cases: Sequence[Case], recall: Recall, kind: str, count: i
     return found
 
 
-def listed(
-    log: Log, cases: Sequence[Case], recall: Recall, count: int, seed: int
-) -> tuple[list[Items], list[npt.NDArray[np.float64]]]:
+def listed(log: Log, cases: Sequence[Case], recall: Recall, count: int, seed: int) -> tuple[list[Items], list[Vector]]:
     """Lists from which to learn how to rank the whole catalogue, each with its target first.
 
     The others are about `count`, popular ones more often; neither what the history holds nor what else the user took is
@@ -191,9 +188,7 @@ def listed(
     return found, offsets
 
 
-def _draw(
-    catalogue: Items, weights: npt.NDArray[np.float64] | None, taken: frozenset[int], count: int, rng: random.Random
-) -> list[int]:
+def _draw(catalogue: Items, weights: Vector | None, taken: frozenset[int], count: int, rng: random.Random) -> list[int]:
     """`count` different items that are not `taken`."""
     drawn: dict[int, None] = {}
     for _ in range(50 * count):

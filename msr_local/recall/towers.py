@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sparse
 from threadpoolctl import threadpool_limits
 
-Matrix = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.integer]
-Weights = dict[str, Matrix]
+from ..arrays import Floats, Indices, Vector
+
+Weights = dict[str, Floats]
 
 _LOOK = 20  # interactions of a history that count
 _DECAYS = (0.85, 0.3, 1.0)  # of an interaction's weight against the one after it, in each mean
@@ -41,11 +40,11 @@ _BY_ITEM = ("ids", "bias")  # weights with a row for each item
 class Towers:
     """Trained towers over I items: `items` [I, W], `bias` [I], and the user tower's layer of three means [3, W, W]."""
 
-    items: Matrix
-    bias: Matrix
-    layer: Matrix
+    items: Floats
+    bias: Floats
+    layer: Floats
 
-    def __call__(self, history: Indices, items: Indices) -> npt.NDArray[np.float64]:
+    def __call__(self, history: Indices, items: Indices) -> Vector:
         """The scores of `items` [C] after `history` (item indices, oldest first)."""
         if not len(history):
             return np.asarray(self.bias[items], np.float64)
@@ -58,7 +57,7 @@ class Towers:
 
 
 def trained(
-    users: Indices, items: Indices, size: int, vectors: Matrix | None = None, *, seed: int = 0,
+    users: Indices, items: Indices, size: int, vectors: Floats | None = None, *, seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Towers:  # fmt: skip
     """Towers for `size` items that foretell each interaction of the log from those before it.
@@ -79,7 +78,7 @@ def trained(
     return training.towers(size, known, inputs)
 
 
-def whitened(vectors: Matrix, known: Indices) -> Matrix:
+def whitened(vectors: Floats, known: Indices) -> Floats:
     """The main directions of the vectors [I, D], each of about unit variance over `known` items, shape [I, <= 256]."""
     some = vectors[known] if len(known) else np.zeros((1, vectors.shape[1]), np.float32)
     centred = np.asarray(some - some.mean(axis=0), np.float32)
@@ -118,11 +117,11 @@ class _Histories:
 
     items: Indices
     ends: Indices
-    weights: list[Matrix]
+    weights: list[Floats]
 
 
 class _Training:
-    def __init__(self, users: Indices, items: Indices, size: int, inputs: Matrix | None, seed: int) -> None:
+    def __init__(self, users: Indices, items: Indices, size: int, inputs: Floats | None, seed: int) -> None:
         self._items, self._size, self._inputs = items, size, inputs
         self._random = np.random.default_rng(seed)
         new = np.r_[True, users[1:] != users[:-1]][: len(users)]
@@ -145,7 +144,7 @@ class _Training:
             self.weights["bias"] -= self.weights["bias"].sum() / max(1, size)
         self._adam = _Adam(self.weights)
 
-    def towers(self, size: int, known: Indices, inputs: Matrix | None) -> Towers:
+    def towers(self, size: int, known: Indices, inputs: Floats | None) -> Towers:
         """The towers for all `size` items.
 
         Those that are not `known` are what their texts make of them; without texts, popular like the least popular.
@@ -193,7 +192,7 @@ class _Training:
             [np.asarray(one / whole, np.float32) for one, whole in zip(weights, sums, strict=True)],
         )  # fmt: skip
 
-    def _classes(self, targets: Indices) -> tuple[Indices, Matrix]:
+    def _classes(self, targets: Indices) -> tuple[Indices, Floats]:
         """The items of the softmax, sorted, and the log-probability of each to be among them."""
         if self._size <= _SAMPLED + len(targets):
             return np.arange(self._size), np.zeros(self._size, np.float32)
@@ -204,7 +203,7 @@ class _Training:
 
     def _gradients(
         self, history: Sequence[sparse.csr_matrix], everything: Indices, classes: Indices,
-        correction: Matrix, targets: Indices,
+        correction: Floats, targets: Indices,
     ) -> Weights:  # fmt: skip
         """Of the mean cross-entropy of the targets, for every weight; `classes` are places in `everything`."""
         w = self.weights
@@ -247,7 +246,7 @@ class _Training:
             found["first"] = inputs.T @ (to_hidden * kept * (hidden > 0))
         return found
 
-    def _mask(self, shape: tuple[int, ...]) -> Matrix:
+    def _mask(self, shape: tuple[int, ...]) -> Floats:
         """Zeros for what a step does not see, and the others' share for the rest."""
         kept = self._random.random(shape, np.float32) > _DROPOUT
         return np.asarray(kept * np.float32(1 / (1 - _DROPOUT)), np.float32)

@@ -1,29 +1,26 @@
-"""Asking the engine the recipe's questions: templates, fitting the context, batches with one prefix."""
+"""Asking an engine the recipe's questions: templates, fitting the context, and what an engine cannot do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from ..arrays import Floats
 from ..engine.llama.process import EngineProcess
-from ..engine.types import Engine, EngineConfig, Generation, Image, LogOdds, ModelFacts
-from ..errors import ContextOverflow
-from ..prompts import PromptTemplate, Question
+from ..engine.types import Engine, EngineConfig, Generation, LogOdds, Question, TokenEngine, Writing
+from ..errors import AnswerTokensError, ContextOverflow, ModelError
+from ..models.spec import Role
+from ..prompts import PromptTemplate
 
-CAPTION, SUMMARY, SCORE = "caption", "summary", "score"  # roles of adapters: the question each was trained for
 ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
 
 Choice = TypeVar("Choice")
-Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 
 class Asker:
-    """An engine that starts with the first question, and the prompt templates of one workspace.
-
-    Each question is answered under the adapter for its role, if the configuration names one.
-    """
+    """An engine that starts with the first question, and the prompt templates of one workspace."""
 
     def __init__(
         self,
@@ -32,16 +29,11 @@ class Asker:
         open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
     ) -> None:
         self._config, self._overrides, self._open = config, prompts, open_engine
-        self._judge = self._adapter(SCORE)
         self._templates: dict[str, PromptTemplate] = {}
 
     @cached_property
     def engine(self) -> Engine:
         return self._open(self._config)
-
-    @property
-    def facts(self) -> ModelFacts:
-        return self.engine.facts
 
     def template(self, name: str) -> PromptTemplate:
         """The template `name`, the workspace's own if there is one."""
@@ -61,68 +53,54 @@ class Asker:
 
         `limit` caps the tokens of the question itself. Raises `ContextOverflow` when not even the last one fits.
         """
-        room = min(self.facts.context - reserve, limit or self.facts.context)
+        context = self.engine.can.context
+        room = min(context - reserve, limit or context)
         for choice in choices:
             question = build(choice)
-            if self._fits(question, room):
+            if self.engine.fits(question, room):
                 return choice, question
         raise ContextOverflow(
             f"the question does not fit {room} tokens even with every description cut short. "
             "Next: a smaller --block-size or --history, or more room (--context, --max-length)."
         )
 
-    def _fits(self, question: Question, room: int) -> bool:
-        parts = [*question.prefix, *question.suffix]
-        texts = [part.text for part in parts if not isinstance(part, Image)]
-        # A token is at least one byte: most prompts need no counting.
-        if len(texts) == len(parts) and sum(len(text.encode("utf-8", "replace")) for text in texts) <= room:
-            return True
-        return self.engine.count_tokens(parts) <= room
-
-    def write(self, question: Question, max_tokens: int, repeat_penalty: float, *, role: str, said: str = "") -> str:
-        """The answer on one line; where the cap cut it off, up to its last whole sentence.
-
-        Greedy. Without an adapter for `role`, repeats are penalised, of `said` too: small models otherwise go round
-        in circles.
-        """
-        tuned = self._adapter(role)
-        made = self.engine.generate(
-            question.prefix, question.suffix, adapter=tuned, max_tokens=max_tokens,
-            repeat_penalty=1.0 if tuned else repeat_penalty, said=said,
-        )  # fmt: skip
-        return _one_line(question, made)
-
-    def write_many(
-        self, questions: Sequence[Question], max_tokens: int, repeat_penalty: float, *, role: str,
-        said: Sequence[str] = (),
-    ) -> Iterator[tuple[int, str]]:  # fmt: skip
-        """The answers of `write`, many at a time: (place of the question, answer), as they are finished.
-
-        Questions with the same prefix are answered together.
-        """
-        tuned = self._adapter(role)
-        for start, end in _same_prefix(questions):
-            group = questions[start:end]
-            written = self.engine.generate_many(
-                group[0].prefix, [question.suffix for question in group], adapter=tuned, max_tokens=max_tokens,
-                repeat_penalty=1.0 if tuned else repeat_penalty, said=said[start:end],
-            )  # fmt: skip
-            for place, made in written:
-                yield start + place, _one_line(group[place], made)
-
-    def _adapter(self, role: str) -> str | None:
-        return role if role in self._config.adapters else None
-
-    def answer_alone(self, question: Question) -> LogOdds:
-        """One answer that no neighbour in a batch can touch: differences of a few thousandths mean something."""
-        (answer,) = self.engine.log_odds(question.prefix, [question.suffix], adapter=self._judge)
-        return answer
-
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
-        """The log-odds of yes, in order; neighbours with the same prefix are asked together."""
-        for start, end in _same_prefix(questions):
-            suffixes = [question.suffix for question in questions[start:end]]
-            yield from self.engine.log_odds(questions[start].prefix, suffixes, adapter=self._judge)
+        """The log-odds of yes, in order. Raises `AnswerTokensError` where the engine cannot give them."""
+        if questions and self.engine.can.log_odds == "none":
+            raise AnswerTokensError(
+                f"{self._config.model.name}: it has no single token for yes or none for no, so p(yes) cannot be read. "
+                "Next: choose another model with msr-local models use."
+            )
+        self._require_eyes(questions)
+        return self.engine.answers(questions) if questions else iter(())
+
+    def write(self, questions: Sequence[Question], how: Writing) -> Iterator[tuple[int, str]]:
+        """(place of the question, its answer on one line) as each is finished.
+
+        Where the cap cut an answer off, it goes up to its last whole sentence.
+        """
+        self._require_eyes(questions)
+        for place, made in self.engine.write(questions, how) if questions else ():
+            yield place, _one_line(questions[place], made)
+
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
+        """See `Engine`. Raises `ModelError` where the engine gives no vectors."""
+        self._require(self.engine.can.reads, "gives no vectors of texts")
+        return self.engine.vectors(texts)
+
+    def _require_eyes(self, questions: Sequence[Question]) -> None:
+        if any(one.image for one in questions):
+            self._require(self.engine.can.sees, "cannot see pictures")
+
+    def _require(self, able: bool, what: str) -> None:
+        if not able:
+            raise ModelError(f"{self._config.model.name} {what}. Next: another model, with msr-local models use.")
+
+    @property
+    def tokens(self) -> TokenEngine:
+        """The engine with its tokens. Raises `ModelError` where they cannot be seen."""
+        self._require(self.engine.can.tokens, "does not show its tokens, so nothing can be trained on it")
+        return cast(TokenEngine, self.engine)
 
     def close(self) -> None:
         """End the engine; the next question starts a new one."""
@@ -131,13 +109,9 @@ class Asker:
             del self.engine
 
 
-def _same_prefix(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
-    """Cut questions into runs of neighbours with the same prefix: (first, end) of each."""
-    start = 0
-    for end in range(1, len(questions) + 1):
-        if end == len(questions) or questions[end].prefix != questions[start].prefix:
-            yield start, end
-            start = end
+def repeat_penalty(role: Role | None, untuned: float) -> float:
+    """The penalty for repeats: small models otherwise go round in circles, unless tuned for what they write."""
+    return 1.0 if role and role.tuned else untuned
 
 
 def _one_line(question: Question, made: Generation) -> str:

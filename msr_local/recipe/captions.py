@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..catalogue.images import load_rgb
-from ..engine.types import Image
+from ..engine.types import CAPTION, Image, Question, Writing
 from ..errors import ContextOverflow, EngineCrashed, InputError, ModelError
-from ..models.choice import Weights
-from ..prompts import Question
+from ..models.spec import Cast
+from ..progress import Progress
 from ..store import histories, results
 from ..store.rows import Item
 from ..store.workspace import Workspace, fingerprint
-from .asking import CAPTION, Asker, Progress
+from .asking import Asker, repeat_penalty
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
@@ -37,28 +37,30 @@ class CaptionRun:
 class Captions:
     """The captions of a workspace under the configured vision model; without one there are none."""
 
-    def __init__(self, workspace: Workspace, weights: Weights, asker: Asker, progress: Progress) -> None:
-        self._workspace, self._weights, self._asker, self._progress = workspace, weights, asker, progress
+    def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, progress: Progress) -> None:
+        self._workspace, self._asker, self._progress = workspace, asker, progress
+        self._captioner, self._config = cast.captioner, cast.config
+        self._writing = Writing(CAPTION, MAX_TOKENS, repeat_penalty=repeat_penalty(self._captioner, REPEAT_PENALTY))
 
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes a caption but the picture."""
         template = self._asker.template("item_caption")
-        shape = [self._weights.config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
-        return fingerprint("caption", self._weights.caption_id, template.sha256, shape)
+        shape = [self._config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
+        return fingerprint("caption", self._captioner and self._captioner.identity, template.sha256, shape)
 
     def _key(self, item: Item) -> str:
         return fingerprint(self.settings, item.image_sha256)
 
     def of(self, item: Item) -> str | None:
         """The caption made of this very picture by this very model, if it is there."""
-        if self._weights.caption_id is None or item.image is None:
+        if self._captioner is None or item.image is None:
             return None
         return results.caption(self._workspace, item.item_id, self.settings, self._key(item))
 
     def known(self) -> dict[str, str]:
         """{item id: caption} of the present model; one of a picture that has changed since may be among them."""
-        if self._weights.caption_id is None:
+        if self._captioner is None:
             return {}
         return {item: text for item, (_, text) in results.captions(self._workspace, self.settings).items()}
 
@@ -70,7 +72,7 @@ class Captions:
 
     def state(self) -> str:
         """A hash of all captions of the present model: changes with each new one."""
-        if self._weights.caption_id is None:
+        if self._captioner is None:
             return ""
         return fingerprint(sorted(key for key, _ in results.captions(self._workspace, self.settings).values()))
 
@@ -79,7 +81,7 @@ class Captions:
 
         Each caption is committed as it is made. Raises `ModelError` without a vision model.
         """
-        if self._weights.caption_id is None:
+        if self._captioner is None:
             raise ModelError("captions need a vision model. Next: msr-local models use --model FILE --mmproj FILE.")
         run = CaptionRun()
         known = results.captions(self._workspace, self.settings)
@@ -104,7 +106,7 @@ class Captions:
             asked = list(left.values())
             questions = [question for _, question in asked]
             try:
-                for place, text in self._asker.write_many(questions, MAX_TOKENS, REPEAT_PENALTY, role=CAPTION):
+                for place, text in self._asker.write(questions, self._writing):
                     item, _ = left.pop(asked[place][0].item_id)
                     run.crashes = 0
                     self._keep(item, text, run)
@@ -113,7 +115,6 @@ class Captions:
                 item, _ = left.pop(next(iter(left)))
                 run.failed.append((item, str(error)))
             except EngineCrashed:  # one of those that are left did it
-                self._asker.close()
                 for item, question in list(left.values()):
                     self._progress("captions", before + len(items) - len(left), total)
                     del left[item.item_id]
@@ -127,11 +128,11 @@ class Captions:
             except InputError as error:  # the file changed or went away since it was checked
                 run.failed.append((item, str(error)))
             else:
-                yield item, template.question(self._asker.facts, {}, shown)
+                yield item, template.question({}, shown)
 
     def _caption_alone(self, item: Item, question: Question, run: CaptionRun) -> None:
         try:
-            text = self._asker.write(question, MAX_TOKENS, REPEAT_PENALTY, role=CAPTION)
+            ((_, text),) = self._asker.write([question], self._writing)
         except ContextOverflow as error:
             run.failed.append((item, str(error)))
         except EngineCrashed as error:  # one picture must not stop all those behind it
@@ -139,7 +140,6 @@ class Captions:
             run.crashes += 1
             if run.crashes == _CRASHES:
                 raise
-            self._asker.close()
         else:
             run.crashes = 0
             self._keep(item, text, run)
@@ -148,7 +148,7 @@ class Captions:
         if not text:
             run.failed.append((item, "the model wrote nothing"))
             return
-        model = self._weights.config.model.name
+        model = self._config.model.name
         results.save_caption(self._workspace, item, self.settings, self._key(item), text, model)
         run.made += 1
 

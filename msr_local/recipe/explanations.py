@@ -6,15 +6,18 @@ Nothing here is written by a model about itself: a number is the log-odds that t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..catalogue.images import load_rgb
 from ..errors import InputError, NotFoundError
-from ..store import histories, results
+from ..progress import silent
+from ..store import histories
 from ..store.rows import Interaction, Item, Preference, Score
 from . import views
 from .blocks import changes
 from .descriptions import attribute_values
-from .recommender import LOOK, Asked, Recommender
+from .judge import Asked
+from .recommender import LOOK, Recommender
 from .scoring import Part
 
 WEAK = 0.5  # coverage under which an answer is called weak
@@ -46,8 +49,8 @@ def explain(
         item_id = ranking.items[0].item_id
     history = recommender.history(user_id)
     seen = [step.item.item_id for step in history if step.item.item_id != item_id]
-    asked = recommender.ask(recommender.recall.candidate(seen, item_id), ranking.summary, history)
-    score = recommender.scores(user_id, [asked])[item_id]
+    asked = recommender.judge.ask(recommender.recall.now().candidate(seen, item_id), ranking.summary, history)
+    score = recommender.judge.scores(user_id, [asked])[item_id]
     chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []
     recent = history[-recommender.recipe.recent :] if recommender.recipe.recent else []
     return views.Explanation(
@@ -82,16 +85,11 @@ def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequ
     """z(all) - z(all but one part), for each part: asked anew and each alone, never inferred."""
     parts = [(_WHOLE, asked.evidence), *asked.evidence.without()]
     z: list[float] = []
-    for done, (part, evidence) in enumerate(parts):
-        kept = results.scores(recommender.workspace, user_id, recommender.settings, part.name)
-        known, key = kept.get(asked.item.item_id), recommender.key(evidence)
-        if known is None or known.key != key:
-            recommender.progress("evidence", done, len(parts))
-            answer = recommender.judge.answer_alone(recommender.question(asked.item, evidence))
-            known, model = recommender.new_score(asked.item.item_id, answer, key), recommender.weights.scoring_name
-            results.save_score(recommender.workspace, user_id, recommender.settings, known, model, part.name)
-        z.append(known.log_odds)
-    recommender.progress("evidence", len(parts), len(parts))
+    for part, evidence in parts:
+        one = replace(asked, evidence=evidence)
+        found = recommender.judge.scores(user_id, [one], without=part.name, progress=silent)
+        z.append(found[asked.item.item_id].log_odds)
+        recommender.progress("evidence", len(z), len(parts))
     left_out = zip(parts[1:], z[1:], strict=True)
     return [views.Evidence(part.kind, part.label(titles), z[0] - left) for (part, _), left in left_out]
 
@@ -121,8 +119,8 @@ def _notes(recommender: Recommender, item: Item, history: Sequence[Interaction],
     notes = []
     if any(step.item.item_id == item.item_id for step in history):
         notes.append("This item is already in the person's history.")
-    if item.image is not None and not recommender.looks:
-        if recommender.weights.vision_id is None:
+    if item.image is not None and not recommender.cast.looks:
+        if not recommender.cast.sees:
             why = "no vision model is configured"
         elif not recommender.recipe.image:
             why = "the recipe leaves it out"

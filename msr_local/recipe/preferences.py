@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ..models.choice import Weights
-from ..prompts import Question
+from ..engine.types import SUMMARY, Question, Writing
+from ..models.spec import Cast
+from ..progress import Progress, silent
 from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
-from .asking import ROOMS, SUMMARY, Asker, Progress
+from .asking import ROOMS, Asker, repeat_penalty
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import describe
-from .recipes import Recipe
 
 MAX_TOKENS = 96
 # The summary before counts as said: without that pressure an untuned small model copies it word for word.
@@ -54,13 +54,13 @@ class Preferences:
     def __init__(
         self,
         workspace: Workspace,
-        weights: Weights,
-        recipe: Recipe,
+        cast: Cast,
         asker: Asker,
         captions: Captions,
         progress: Progress,
     ) -> None:
-        self._workspace, self._weights, self._recipe = workspace, weights, recipe
+        self._workspace, self._recipe = workspace, cast.recipe
+        self._config, self._summariser = cast.config, cast.summariser
         self._asker, self._captions, self._progress = asker, captions, progress
 
     @cached_property
@@ -69,8 +69,8 @@ class Preferences:
         recipe = self._recipe
         names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
         hashes = [self._asker.template(name).sha256 for name in names]
-        shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption, self._weights.config.context, ROOMS]
-        return fingerprint("preference", self._weights.summary_id, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
+        shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption, self._config.context, ROOMS]
+        return fingerprint("preference", self._summariser.identity, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
     def chain(self, user_id: str, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
         """The summaries after each block of `history`, oldest first; each new one is committed at once.
@@ -87,7 +87,7 @@ class Preferences:
 
         The chains are the same as one by one; blocks that several have in common are written once.
         """
-        yield from self._grow(people, past, lambda stage, done, total: None)
+        yield from self._grow(people, past, silent)
 
     def _grow(
         self, people: Iterable[tuple[str, Sequence[Interaction]]], past: bool, progress: Progress
@@ -140,10 +140,9 @@ class Preferences:
     def _write(self, wanted: Sequence[tuple[_Wanted, list[_Chain]]]) -> None:
         """Write one summary for each; each is committed as it is made."""
         asked = [one for one, _ in wanted]
-        written = self._asker.write_many(
-            [one.question for one in asked], MAX_TOKENS, REPEAT_PENALTY, role=SUMMARY, said=[one.said for one in asked]
-        )
-        for place, summary in written:
+        penalty = repeat_penalty(self._summariser, REPEAT_PENALTY)
+        how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=[one.said for one in asked])
+        for place, summary in self._asker.write([one.question for one in asked], how):
             one, chains = wanted[place]
             for chain in chains:
                 known = replace(one.preference, summary=summary)
@@ -154,7 +153,7 @@ class Preferences:
         if chain.past:
             results.save_past_summary(self._workspace, preference.key, preference.summary)
         else:
-            model = self._weights.config.model.name
+            model = self._config.model.name
             results.save_preference(self._workspace, chain.user_id, self.settings, preference, model)
 
     def _ask(
@@ -166,7 +165,7 @@ class Preferences:
 
         def build(room: int) -> Question:
             told = [describe(item, caption, room) for item, caption in items]
-            return template.question(self._asker.facts, {"items": told, **values})
+            return template.question({"items": told, **values})
 
         _, question = self._asker.fitting(build, ROOMS, reserve=MAX_TOKENS)
         said = (before.summary if before else "").removeprefix(question.opening)

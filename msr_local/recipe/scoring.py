@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..recall.candidates import Candidate
+from ..recall.candidates import RECALL_WEIGHT, Candidate
 from ..store.rows import Item
 from .descriptions import shorten
 
-# Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than
-# chance there, and recall needs about this weight for the fused order to come near its own. A tuned model
-# brings its own weight, fitted on validation rows.
-RECALL_WEIGHT = 16.0
 _HINTS = ((0.4, "Very often"), (0.2, "Often"), (0.05, "Sometimes"))  # share of those who chose the other
 
 

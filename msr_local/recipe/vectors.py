@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Floats
 from ..engine.types import LONGEST
-from ..models.choice import Weights
+from ..models.spec import Role
+from ..progress import Progress
 from ..store import results
 from ..store.workspace import Workspace, fingerprint
 from ..text import printable
-from .asking import Asker, Progress
+from .asking import Asker
 
 _OPENING = "Item: "  # so that the text's own first word is not the first of all
 _KEPT = 64  # vectors in a commit
@@ -21,11 +22,11 @@ _KEPT = 64  # vectors in a commit
 class Vectors:
     """What the plain model, without adapters, makes of texts; see `Engine.vectors`."""
 
-    def __init__(self, workspace: Workspace, weights: Weights, asker: Asker, progress: Progress) -> None:
+    def __init__(self, workspace: Workspace, reader: Role, asker: Asker, progress: Progress) -> None:
         self._workspace, self._asker, self._progress = workspace, asker, progress
-        self._settings = fingerprint("vector", weights.text_id, _OPENING, LONGEST)
+        self._settings = fingerprint("vector", reader.identity, _OPENING, LONGEST)
 
-    def of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def of(self, texts: Sequence[str]) -> Floats:
         """The vectors of the texts, shape [N, D]."""
         keys = [fingerprint(self._settings, text) for text in texts]
         known = results.vectors(self._workspace, keys)
@@ -33,8 +34,8 @@ class Vectors:
         self._progress("item vectors", 0, len(missing))
         if missing:
             order = list(missing)
-            new: dict[str, npt.NDArray[np.float32]] = {}
-            read = self._asker.engine.vectors([_OPENING + printable(text) for text in missing.values()])
+            new: dict[str, Floats] = {}
+            read = self._asker.vectors([_OPENING + printable(text) for text in missing.values()])
             for done, (place, vector) in enumerate(read, start=1):
                 new[order[place]] = vector
                 if len(new) == _KEPT or done == len(missing):

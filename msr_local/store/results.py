@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats
 from .rows import Item, LearnedRow, Preference, Score
 from .workspace import Workspace, now
 
@@ -127,7 +128,7 @@ def vectors(workspace: Workspace, keys: Sequence[str]) -> dict[str, npt.NDArray[
     return found
 
 
-def save_vectors(workspace: Workspace, found: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def save_vectors(workspace: Workspace, found: Mapping[str, Floats]) -> None:
     """Keep vectors as halves, under the hash of all that made each."""
     with workspace.write():
         workspace.db.conn.executemany(

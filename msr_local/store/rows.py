@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from ..arrays import Items, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +69,9 @@ class Log:
 
     item_ids: list[str]
     user_ids: list[str]
-    users: npt.NDArray[np.int32]
-    items: npt.NDArray[np.int32]
-    times: npt.NDArray[np.float64]  # seconds since 1970; NaN where the source has no times
+    users: Items
+    items: Items
+    times: Vector  # seconds since 1970; NaN where the source has no times
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,24 +114,6 @@ class Workspace:
         with self.write():
             self.execute("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", [name, json.dumps(value)])
 
-    def file_sha256(self, path: Path) -> str:
-        """SHA-256 of a file, read again only when its size or time of change differ."""
-        stat = path.stat()
-        row = self.execute("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", [str(path)]).fetchone()
-        if row and row[:2] == (stat.st_size, stat.st_mtime_ns):
-            return str(row[2])
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        sha256 = digest.hexdigest()
-        with self.write():
-            self.execute(
-                "INSERT OR REPLACE INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?)",
-                [str(path), stat.st_size, stat.st_mtime_ns, sha256],
-            )
-        return sha256
-
     def close(self) -> None:
         self.db.conn.close()
 

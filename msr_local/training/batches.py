@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
+from ..arrays import Floats, Vector
 from ..engine.types import IMAGE_CELL, Image
 from ..errors import ModelError
 from .backends import config_of
@@ -41,7 +42,7 @@ class Pixels:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, image: Image) -> npt.NDArray[np.float32]:
+    def __call__(self, image: Image) -> Floats:
         """The tower's input, shape [1, 3, tile, tile].
 
         The three resizes with 8-bit rounding between are those of llama.cpp's mtmd, whose filter is Pillow's. Width
@@ -232,7 +233,7 @@ def ranking_loss(z: torch.Tensor, groups: torch.Tensor, yes: torch.Tensor) -> to
     return torch.stack(losses).mean()
 
 
-def log_odds(model: Any, rows: Sequence[Row], collator: Collator, batch_size: int = 8) -> npt.NDArray[np.float64]:
+def log_odds(model: Any, rows: Sequence[Row], collator: Collator, batch_size: int = 8) -> Vector:
     """z of each row as the engine reads it (log p(yes) - log p(no) over all spellings), shape [N]."""
     import torch
 

@@ -4,31 +4,26 @@ The converter is in the source distribution of llama-cpp-python but not in its w
 PyPI does not match it. So the sdist of the exact installed release is fetched once with pip, checked against a
 pinned hash before anything in it is unpacked or run, and its scripts run in a process of their own.
 
-Every file appears under its final name whole or not at all: a kill leaves a hidden `.unfinished` beside it,
-which a later call sweeps away. Knows nothing of training, of the workspace or of torch.
+Every file appears under its final name whole or not at all (`files.written_whole`). Knows nothing of training, of
+the workspace or of torch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib.metadata
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import platformdirs
 
 from ..engine.llama.gguf import Head, metadata, require_gguf
 from ..engine.llama.process import quantise_in_child
 from ..errors import ModelError
+from ..files import cache_folder, sha256, written_whole
 
 QUANTISATIONS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k_m": 15}  # llama_ftype
 
@@ -36,7 +31,6 @@ _SETTING = "MSR_LOCAL_LLAMA_CPP"
 _SDISTS = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}  # sha256
 _MODEL_SCRIPT, _ADAPTER_SCRIPT = "convert_hf_to_gguf.py", "convert_lora_to_gguf.py"
 _NEEDED = (_MODEL_SCRIPT, _ADAPTER_SCRIPT, "conversion/__init__.py", "gguf-py/gguf/__init__.py")
-_ABANDONED = 3600.0  # seconds without a change
 _F16 = QUANTISATIONS["f16"]
 
 
@@ -60,7 +54,7 @@ def converter(folder: Path | None = None, note: Callable[[str], None] = silent) 
             )
         return tools
     version = importlib.metadata.version("llama-cpp-python").split("+")[0]
-    tools = Path(platformdirs.user_cache_dir("msr-local")) / f"llama.cpp-{version}"
+    tools = cache_folder() / f"llama.cpp-{version}"
     if _lacking(tools):
         if version not in _SDISTS:
             raise ModelError(
@@ -99,7 +93,7 @@ def _download(version: str, folder: Path) -> Path:
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONSAFEPATH": "1"}
     done = _execute([sys.executable, "-m", "pip", "download", *options], environment)
     fetched = next(folder.glob("*.tar.gz"), None)
-    if "DO NOT MATCH THE HASHES" in done.stderr or (fetched and file_sha256(fetched) != wanted):
+    if "DO NOT MATCH THE HASHES" in done.stderr or (fetched and sha256(fetched) != wanted):
         raise ModelError(
             f"the source of llama-cpp-python {version} that pip fetched is not the known one (wrong SHA-256), so "
             "nothing of it was used. Next: check the package index and pip's cache (pip cache purge), "
@@ -211,46 +205,6 @@ def tokenizer_differences(base: Path, other: Path) -> list[str]:
     """The `tokenizer.*` keys that differ between two GGUF files or that only one has, sorted."""
     ours, theirs = Head.read(base).tokenizer, Head.read(other).tokenizer
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-
-
-@contextlib.contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """A name beside `target` for a file or folder that takes its place when the block ends well.
-
-    A kill leaves the final name as it was. Raises `ModelError` where the disk refuses.
-    """
-    # Not *.part: in the cache, engine.embedded takes those for files.
-    mark = hashlib.sha256(target.name.encode()).hexdigest()[:8]
-    part = target.parent / f".{mark}-{secrets.token_hex(4)}.unfinished"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(f".{mark}-*.unfinished"):
-            if time.time() - max(path.stat().st_mtime for path in [left, *left.rglob("*")]) > _ABANDONED:
-                _remove(left)
-        yield part
-        if not (part.is_dir() and target.is_dir()):  # else another process was faster, and its folder is as good
-            part.replace(target)
-    except OSError as error:
-        raise ModelError(f"{target}: cannot be written ({error}). Next: free some room or check its folder.") from error
-    finally:
-        _remove(part)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file of any size. Raises `OSError`."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _execute(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from ..files import written_whole
 from .bases import Base
 from .batches import Collator, log_odds
-from .convert import convert_adapter, convert_model, graft_tokenizer, quantise, tokenizer_differences, written_whole
+from .convert import convert_adapter, convert_model, graft_tokenizer, quantise, tokenizer_differences
 from .rows import Row
 
 LORA, MERGED, REFERENCE = "lora", "merged", "reference.json"

@@ -29,20 +29,20 @@ from ..engine.hardware import usable_threads
 from ..engine.types import EngineConfig, Text
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
+from ..files import sha256, written_whole
 from ..models import registry
-from ..models.choice import Weights, embedded_weights
+from ..models.choice import Asking, cast, embedded_cast
 from ..models.manifest import Manifest
 from ..models.prepared import to_compute_with
+from ..progress import Progress, silent
 from ..recall import learning
 from ..recall.learned import READING
-from ..recipe.recipes import RECIPES
 from ..recipe.recommender import Recommender
 from ..store import runs
 from ..store.workspace import Workspace
 from .backends import Backend, choose_backend, config_of, load_trainable
 from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator, pixels_of
-from .convert import written_whole
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge_unpatched, save_lora, to_gguf
 from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
 from .questions import Questions, questions
@@ -60,7 +60,7 @@ CHANGEABLE = ("quantisation", "max_delta", "min_correlation", "threads")
 class Listener:
     """Who is told of what happens: `progress(stage, done, total, detail)` and notes for people."""
 
-    progress: Callable[..., None] = lambda *_: None
+    progress: Progress = silent
     note: Callable[[str], None] = lambda _: None
 
 
@@ -86,27 +86,26 @@ def prepare(
     """
     base = resolve(settings.base, tools, note=listener.note)
     if base.name == EMBEDDED:  # captions and summaries as `recommend` has them
-        weights = embedded_weights(workspace, threads=settings.threads)
+        plain = embedded_cast(workspace, Asking(threads=settings.threads))
     else:
-        config = EngineConfig(base.model, base.projector, threads=settings.threads)
-        projector_sha256 = workspace.file_sha256(base.projector) if base.projector else None
-        weights = Weights(config, workspace.file_sha256(base.model), projector_sha256, "option")
-    recipe = RECIPES[settings.recipe].with_history(settings.block_size, settings.window, direct=False)
+        plain = cast(workspace, Asking(model=base.model, projector=base.projector, threads=settings.threads))
+    recipe = settings.asked_with
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int, detail: str = "") -> None:
         if stage.endswith("questions") or stage in _SHOWN:  # not each summary within
-            listener.progress(stage, done, total)
+            listener.progress(stage, done, total, detail)
 
-    with Recommender(workspace, weights, recipe, progress=progress) as recommender:
+    with Recommender(workspace, replace(plain, recipe=recipe), progress=progress) as recommender:
 
         def learn() -> None:
             if learns and learning.worth_learning(workspace):
-                listener.note(learning.told(learning.learn(recommender)))
+                listener.note(learning.told(recommender.learn()))
 
         made = questions(recommender, settings, learn)
         # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
         blank = "" if made.train[0].suffix[-1][1][-1:].isspace() else " "
-        engine, facts = recommender.judge.engine, recommender.judge.facts
+        engine = recommender.judge.tokens
+        facts = engine.facts
 
         def token(text: str) -> int:
             ids = engine.token_ids([Text(text)])
@@ -117,7 +116,7 @@ def prepare(
         answers = Answers(
             token(blank + YES), token(blank + NO), *(tuple(map(token, all_)) for all_ in (facts.yes, facts.no))
         )
-        return base, made, answers, {"score": recommender.judge.template("score").sha256}
+        return base, made, answers, {"score": recommender.judge.prompt_sha256}
 
 
 class Finetuning:
@@ -250,14 +249,14 @@ class Finetuning:
         with self._quiet():
             model = load_trainable(backend, base.folder, settings, cuda=collator.device != "cpu")
         from .dropout import pool_dropout
-        from .loop import Progress, train
+        from .loop import Reported, train
 
         if collator.device == "cpu":
             pool_dropout(model, settings.seed)
 
         began = time.monotonic()
 
-        def report(one: Progress) -> None:
+        def report(one: Reported) -> None:
             auc = one.auc or (None, None, None)
             step = runs.Step(one.step, one.loss, auc[0], auc[1], auc[2], one.tokens, one.seconds, one.learning_rate)
             known = {old.step: old for old in runs.steps(self.workspace, self.run_id)[-1:]}
@@ -302,9 +301,7 @@ class Finetuning:
         import numpy as np
 
         # As `recommend` would load it: a small quantised model is computed with in F16.
-        loaded = to_compute_with(
-            merged, self.workspace.file_sha256(merged), quantised=self.settings.quantisation != "f16"
-        )
+        loaded = to_compute_with(merged, sha256(merged), quantised=self.settings.quantisation != "f16")
         plain = EngineConfig(base.model, base.projector, threads=self.settings.threads)
         variants = {
             "before": plain,
@@ -360,9 +357,6 @@ class Finetuning:
         run = runs.run(self.workspace, self.run_id)
         assert run is not None
         keys = ("before", "after", "merged", "recall", "fused", "calibration_error", "coverage")
-        recipe = RECIPES[self.settings.recipe].with_history(
-            self.settings.block_size, self.settings.window, direct=False
-        )
         return Manifest(
             name=self.name,
             created=run.created,
@@ -371,22 +365,22 @@ class Finetuning:
             base={
                 "name": base.name,
                 "model": str(base.model),
-                "model_sha256": self.workspace.file_sha256(base.model),
+                "model_sha256": sha256(base.model),
                 "mmproj": str(base.projector) if base.projector else None,
-                "mmproj_sha256": self.workspace.file_sha256(base.projector) if base.projector else None,
+                "mmproj_sha256": sha256(base.projector) if base.projector else None,
                 "licence": base.licence,
             },
             files={
                 form: {
                     "file": path.name,
-                    "sha256": self.workspace.file_sha256(path),
+                    "sha256": sha256(path),
                     "bytes": path.stat().st_size,
                     "quantisation": kind,
                 }
                 for form, (path, kind) in files.items()
             },
             prompts=prompts,
-            recipe=recipe.to_json(),
+            recipe=self.settings.asked_with.to_json(),
             settings=self.settings.to_json(),
             versions=run.versions,
             split=made.split.to_json(),

@@ -7,18 +7,16 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from ..arrays import Mask, Vector
 from ..engine.llama.process import EngineProcess
-from ..engine.types import EngineConfig
+from ..engine.types import SCORE, EngineConfig
 from ..evaluation.metrics import Platt, auc_estimate, calibration_error, platt
+from ..recall.candidates import RECALL_WEIGHT
 from ..recall.logistic import logistic
-from ..recipe.asking import SCORE
-from ..recipe.scoring import RECALL_WEIGHT
 from .rows import YES, Row
 
-Vector = npt.NDArray[np.float64]
 GATE_ROWS = 32  # validation questions on which the engine is held against transformers
 _MOST_RECALL = 64.0
 
@@ -111,7 +109,7 @@ def fusion(rows: Sequence[Row], z: Vector) -> dict[str, float | None]:
     return {"recall": by_hand, "learned": learned}
 
 
-def _halves(groups: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _halves(groups: Sequence[str]) -> Mask:
     """Every other user, so that a user's rows stay together."""
     order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     return np.array([order[group] % 2 == 0 for group in groups])

@@ -31,7 +31,7 @@ _ASKED = 8  # questions that an evaluation asks at once, at least
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Reported:
     """What happened at a step: the loss of a training step, or the AUC of an evaluation; None for the other."""
 
     step: int
@@ -51,7 +51,7 @@ def train(
     collator: Collator,
     settings: Settings,
     folder: Path,
-    report: Callable[[Progress], None],
+    report: Callable[[Reported], None],
 ) -> dict[str, Any]:
     """Train the LoRA of `model`; the best one by validation AUC is left in it. Goes on from `folder` if it can.
 
@@ -209,7 +209,7 @@ class _Marker(TrainerCallback):
 
 
 class _Reporter(TrainerCallback):
-    def __init__(self, report: Callable[[Progress], None], groups: Sequence[Group]) -> None:
+    def __init__(self, report: Callable[[Reported], None], groups: Sequence[Group]) -> None:
         self._report = report
         self._each = sum(len(row.ids) for group in groups for row in group) / len(groups)  # tokens
         self._began, self._first = time.monotonic(), 0
@@ -227,7 +227,7 @@ class _Reporter(TrainerCallback):
             tuple(logs[name] for name in ("eval_auc", "eval_auc_low", "eval_auc_high")) if "eval_auc" in logs else None
         )
         self._report(
-            Progress(
+            Reported(
                 step=state.global_step,
                 steps=state.max_steps,
                 loss=logs.get("loss"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Mask
 from ..recall.candidates import Recall
 from ..recall.splits import Split
 from ..store.rows import Log
@@ -29,7 +29,7 @@ class Point:
     row: int  # of that interaction in the log
 
 
-def points(log: Log, eligible: npt.NDArray[np.bool_], count: int, first: int, seed: int) -> list[Point]:
+def points(log: Log, eligible: Mask, count: int, first: int, seed: int) -> list[Point]:
     """At most `count` points among the `eligible` interactions [N] that have `first` others before them.
 
     Users take turns; one turn asks a few times within a short span, since those questions share summaries.
@@ -64,8 +64,8 @@ def points(log: Log, eligible: npt.NDArray[np.bool_], count: int, first: int, se
 
 
 def slices(
-    log: Log, known: npt.NDArray[np.bool_], chosen: Sequence[Point], split: Split, *, training: bool
-) -> Iterator[tuple[npt.NDArray[np.bool_], list[Point]]]:
+    log: Log, known: Mask, chosen: Sequence[Point], split: Split, *, training: bool
+) -> Iterator[tuple[Mask, list[Point]]]:
     """Groups of points, each with the interactions [N] from which its collaborative evidence may be taken.
 
     Only `known` ones count, and of these: with times, those before the first target of the group, as it will be

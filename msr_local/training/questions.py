@@ -89,19 +89,19 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     """
     workspace = recommender.workspace
     with workspace.snapshot():
-        log, texts = histories.log(workspace), recommender.texts()
+        log, texts = histories.log(workspace), recommender.recall.texts()
         items = histories.items(workspace, log.item_ids)
     try:
         cut, part = split(log, settings.split)
     except ValueError as error:
         raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
-    state = [_content(log, items, looks=recommender.looks), recommender.captions.state(), cut.to_json()]
+    state = [_content(log, items, looks=recommender.cast.looks), recommender.captions.state(), cut.to_json()]
     chosen = _chosen(log, part, recommender.recipe.block_size, settings)  # before any of them is asked
     learn()
     known = part == TRAIN
     facts = results.learned_recall_facts(workspace)
     learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST // 2
-    asked = [recommender.settings, recommender.preferences.settings]
+    asked = [recommender.judge.settings, recommender.preferences.settings]
     asked += [f"learned recall {results.LEARNED}"] * learns
     shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
     key = fingerprint(FORMAT, state, asked, {name: getattr(settings, name) for name in shape})
@@ -280,9 +280,11 @@ class _Maker:
     def _row(
         self, user: str, at: int, candidate: Candidate, answer: str, summary: str, history: list[Interaction]
     ) -> Row:
-        asked = self.recommender.ask(candidate, summary, history)
-        cut, question = self.recommender.fitted(asked.item, asked.evidence, self.settings.max_length)
-        prefix, suffix = rows.parts_of(question, asked.item.image)
+        judge = self.recommender.judge
+        asked = judge.ask(candidate, summary, history)
+        cut, question = judge.fitted(asked, self.settings.max_length)
+        read = judge.tokens.rendered(question)
+        prefix, suffix = rows.parts_of(read, asked.item.image)
         return Row(
             user=user,
             at=at,
@@ -290,7 +292,7 @@ class _Maker:
             answer=answer,
             prefix=prefix,
             suffix=suffix,
-            ids=tuple(self.recommender.judge.engine.token_ids([*question.prefix, *question.suffix])),
+            ids=tuple(judge.tokens.token_ids([*read.prefix, *read.suffix])),
             recall=candidate.recall,
             image_sha256=asked.evidence.image_sha256,
             dropped=cut.dropped,

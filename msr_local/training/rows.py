@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..catalogue.images import load_rgb
-from ..engine.types import Image, Prompt, Text
+from ..engine.types import Image, Prompt, Rendered, Text
 from ..errors import InputError
-from ..prompts import Question
 from ..recipe.captions import LONGEST_EDGE
 
 YES, NO = "Yes", "No"
@@ -75,7 +74,7 @@ class Row:
         return cls(**{**document, **parts, "ids": tuple(document["ids"])})
 
 
-def parts_of(question: Question, image: Path | None) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+def parts_of(question: Rendered, image: Path | None) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
     """Prefix and suffix of a question as plain data; a picture becomes its path."""
 
     def plain(part: Text | Image) -> Part:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..recipes import RECIPES, Recipe
+
 PAPER_LEARNING_RATE = 2e-5  # for a model of 7 billion parameters
 SMALL_LEARNING_RATE = 3e-4  # a small model moves too little at the paper's
 _SMALL = 1_000_000_000  # parameters
@@ -43,6 +45,11 @@ class Settings:
     quantisation: str = "q8_0"
     max_delta: float = 0.05  # median |dz| that the run-time adapter may have
     min_correlation: float = 0.99  # rank correlation that the quantised model must have
+
+    @property
+    def asked_with(self) -> Recipe:
+        """The recipe of the questions."""
+        return RECIPES[self.recipe].with_history(self.block_size, self.window, direct=False)
 
     def rate(self, parameters: int) -> float:
         """The learning rate for a model of this many parameters."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..errors import MsrError
+from ..files import written_whole
 from .canvas import ASCII, Canvas, Drawing
 
 _TALL, _LOW = 10, 5  # rows of a panel that stands alone, and of one of two
@@ -60,7 +60,7 @@ def curve_view(steps: Sequence[Point], width: int = 80) -> RenderableType:
 def curve_png(path: Path, steps: Sequence[Point]) -> None:
     """Write the same curves to `path` as a PNG; a file there is replaced at once or not at all.
 
-    Raises `MsrError` without matplotlib, and `OSError` when the folder cannot be written.
+    Raises `MsrError` without matplotlib, and `FileError` when the folder cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -107,12 +107,8 @@ def curve_png(path: Path, steps: Sequence[Point]) -> None:
     if len({one.step for one in steps}) == 1:
         below.set_xlim(steps[0].step - 1, steps[0].step + 1)
     figure.align_ylabels()
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with written_whole(path) as part:
         figure.savefig(part, format="png")
-        os.replace(part, path)  # noqa: PTH105
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

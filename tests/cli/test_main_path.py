@@ -15,7 +15,7 @@ from samples import Ran
 
 from msr_local.models import registry
 from msr_local.prompts import PromptTemplate
-from msr_local.recipe.recipes import RECIPES
+from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 
 Cli = Callable[..., Ran]

@@ -12,7 +12,7 @@ from recipe.recipe_shop import Record, Shop
 
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
-from msr_local.models.choice import Weights
+from msr_local.models.spec import Cast
 from msr_local.store.workspace import Workspace
 
 
@@ -25,7 +25,7 @@ def asked_engine(tiny: EngineConfig) -> Iterator[EngineProcess]:
 @pytest.fixture
 def shop(workspace: Workspace, tmp_path: Path, tiny: EngineConfig, asked_engine: EngineProcess) -> Shop:
     """Sixty people; the even ones take the first half of the films, the odd ones the second."""
-    made = Shop(workspace, tmp_path, Weights(tiny, "a" * 64, "b" * 64, "option"), asked_engine, Record())
+    made = Shop(workspace, tmp_path, Cast(tiny, "a" * 64, "b" * 64, "option"), asked_engine, Record())
     made.stock(*FILMS)
     rng = random.Random(5)
     for user in range(60):

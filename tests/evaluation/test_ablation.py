@@ -14,7 +14,7 @@ from msr_local.errors import InputError
 from msr_local.evaluation.ablation import ablation, variants
 from msr_local.evaluation.answers import Answers
 from msr_local.evaluation.experiment import Experiment, Options
-from msr_local.recipe.recipes import RECIPES, Recipe
+from msr_local.recipes import RECIPES, Recipe
 from msr_local.store import results
 
 FEW = Options(count=3, users=4, validation_users=1, slow=False)

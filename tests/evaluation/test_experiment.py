@@ -17,8 +17,8 @@ from msr_local.evaluation.baselines import TOWERS
 from msr_local.evaluation.experiment import BLEND, FUSED, LEARNED, MODEL, MORE, READ, READING, Experiment, Options
 from msr_local.models.choice import Scorer, Weights
 from msr_local.recall import protocols
-from msr_local.recipe.recipes import RECIPES, Recipe
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES, Recipe
 from msr_local.store import runs
 
 QUICK = Options(count=8, slow=False)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msr_local.arrays import padded
 from msr_local.evaluation import ranking
 from msr_local.evaluation.metrics import auc
 
@@ -87,7 +88,7 @@ def test_metrics_of_a_few_ranks_by_hand() -> None:
 
 
 def test_rows_of_different_lengths_become_one_table() -> None:
-    made = ranking.table([np.array([1.0, 2.0]), np.array([3.0])])
+    made = padded([np.array([1.0, 2.0]), np.array([3.0])])
     assert made.shape == (2, 2) and math.isnan(made[1, 1]) and [*ranking.ranks(made)] == [2, 1]
 
 

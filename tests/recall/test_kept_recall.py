@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from msr_local.catalogue.ingest import ingest
-from msr_local.models.choice import choose
+from msr_local.models.choice import Asking, cast
 from msr_local.recall import kept
 from msr_local.recall.candidates import Recall
 from msr_local.recipe import recommender
@@ -37,7 +37,7 @@ def shelf(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def opened(workspace: Workspace, models: Path) -> Recall:
     """What another command would recall with."""
-    with Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
+    with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
         return made.recall
 
 

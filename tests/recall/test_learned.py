@@ -18,8 +18,8 @@ from msr_local.recall.candidates import Recall
 from msr_local.recall.fusion import SHAPES, Fusion
 from msr_local.recall.learned import RECALLED, SOURCES, Learned
 from msr_local.recall.towers import Towers
-from msr_local.recipe.recipes import Recipe
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import Recipe
 from msr_local.store import results
 from msr_local.store.workspace import Workspace
 

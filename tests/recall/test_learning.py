@@ -15,12 +15,12 @@ import pytest
 from samples import Ran
 
 from msr_local.catalogue.ingest import ingest
-from msr_local.models.choice import choose
+from msr_local.models.choice import Asking, cast
 from msr_local.recall import learning
 from msr_local.recall.candidates import LATE, Recall
 from msr_local.recall.splits import TRAIN, split
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES
 from msr_local.store import histories, results
 from msr_local.store.rows import Log
 from msr_local.store.workspace import Workspace
@@ -68,7 +68,7 @@ def school(tmp_path_factory: pytest.TempPathFactory, models: Path) -> tuple[Path
     shutil.copytree(folder / "before", folder / "after")
     with (
         Workspace(folder / "after") as workspace,
-        Recommender(workspace, choose(workspace, models / "text.gguf")) as made,
+        Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made,
     ):
         facts = learning.learn(made)
     return folder / "before", folder / "after", facts
@@ -86,7 +86,7 @@ def test_what_is_learned_ranks_better_and_is_used(school: tuple[Path, Path, dict
     *homes, facts = school
     found = []
     for home in homes:
-        with Workspace(home) as workspace, Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
+        with Workspace(home) as workspace, Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
             found.append(made.recall.candidates(["i50", "i52", "i55"], 10))
     before, after = found
     assert facts["used"] and facts["interactions"] == PEOPLE * STEPS
@@ -100,7 +100,7 @@ def test_what_is_learned_ranks_better_and_is_used(school: tuple[Path, Path, dict
 
 def test_the_same_is_learned_once(taught: Workspace, school: tuple[Path, Path, dict[str, Any]], models: Path) -> None:
     stages: list[str] = []
-    weights = choose(taught, models / "text.gguf")
+    weights = cast(taught, Asking(model=models / "text.gguf"))
     with Recommender(taught, weights, progress=lambda stage, *_: stages.append(stage)) as made:
         assert learning.learn(made) == school[2]
     assert not stages
@@ -109,7 +109,7 @@ def test_the_same_is_learned_once(taught: Workspace, school: tuple[Path, Path, d
 def test_new_interactions_and_items_are_ranked_by_what_was_learned_before(
     taught: Workspace, models: Path, tmp_path: Path
 ) -> None:
-    weights = choose(taught, models / "text.gguf")
+    weights = cast(taught, Asking(model=models / "text.gguf"))
     items, log = files(tmp_path, [*fashion(), ("new", "i3", 2_000_000_000)])
     with items.open("a") as file:
         file.write("late,A late film of cats\n")
@@ -124,7 +124,7 @@ def test_new_interactions_and_items_are_ranked_by_what_was_learned_before(
 
 def test_few_users_teach_nothing(workspace: Workspace, tmp_path: Path, models: Path) -> None:
     ingest(workspace, *files(tmp_path, fashion(people=learning.LEAST - 1)))
-    with Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
+    with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
         facts = learning.learn(made)
         assert facts == results.learned_recall_facts(workspace)
         assert not facts["used"] and facts["users"] < learning.LEAST and made.recall.learned is None
@@ -138,7 +138,7 @@ def test_what_is_no_better_is_not_used(workspace: Workspace, tmp_path: Path, mod
         first = lot.randrange(FILMS)
         steps += [(f"u{user:03}", f"i{(first + n) % FILMS}", 1_000_000 + n) for n in range(STEPS)]
     ingest(workspace, *files(tmp_path, steps))
-    with Recommender(workspace, choose(workspace, models / "text.gguf")) as made:
+    with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
         before = made.recall.candidates(["i9", "i10"], 20)
         facts = learning.learn(made)
         assert facts["ndcg@10"]["hand_set"] == 1.0 and not facts["used"]
@@ -191,7 +191,7 @@ def test_validation_questions_know_what_was_learned_from_the_training_part_alone
         monkeypatch.setattr(module, "LEAST", 10)
     ingest(workspace, *files(tmp_path, fashion(people=80)))
     asked = Settings(rows=16, validation_rows=16, split="order")
-    weights = choose(workspace, models / "text.gguf")
+    weights = cast(workspace, Asking(model=models / "text.gguf"))
     with Recommender(workspace, weights, RECIPES["history"]) as made:
         before = questions.questions(made, asked)
         facts = learning.learn(made)
@@ -228,7 +228,7 @@ def test_ingest_learns_on_demand(cli: Callable[..., Ran], tmp_path: Path, models
 
 def test_fewer_users_than_before_unlearn(taught: Workspace, models: Path) -> None:
     taught.execute("DELETE FROM interactions WHERE user_id > 'u150'")
-    with Recommender(taught, choose(taught, models / "text.gguf")) as made:
+    with Recommender(taught, cast(taught, Asking(model=models / "text.gguf"))) as made:
         assert made.recall.learned is not None
         assert not learning.learn(made)["used"] and made.recall.learned is None
 

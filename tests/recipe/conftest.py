@@ -10,7 +10,7 @@ from recipe_shop import Record, Shop
 
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
-from msr_local.models.choice import Weights
+from msr_local.models.spec import Cast
 from msr_local.store.workspace import Workspace
 
 
@@ -22,4 +22,4 @@ def running(tiny: EngineConfig) -> Iterator[EngineProcess]:
 
 @pytest.fixture
 def recipe_shop(workspace: Workspace, tmp_path: Path, tiny: EngineConfig, running: EngineProcess) -> Shop:
-    return Shop(workspace, tmp_path, Weights(tiny, "a" * 64, "b" * 64, "option"), running, Record())
+    return Shop(workspace, tmp_path, Cast(tiny, "a" * 64, "b" * 64, "option"), running, Record())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 from PIL import Image as Pillow
 
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import Generation, Image, LogOdds, ModelFacts, Prompt
-from msr_local.models.choice import Weights
-from msr_local.recipe.recipes import Recipe
+from msr_local.engine.fake import FakeEngine
+from msr_local.engine.types import IMAGE_MARK, Question
+from msr_local.models.spec import Cast
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import Recipe
 from msr_local.store import catalogue
 from msr_local.store.catalogue import ImageFact
 from msr_local.store.rows import InteractionRow, ItemRow
@@ -23,17 +23,17 @@ from msr_local.store.workspace import Workspace
 
 @dataclass
 class Record:
-    """The questions that were asked of an engine; it is interrupted after `patience` answers."""
+    """The questions that were asked of engines; whoever waits is interrupted after `patience` answers."""
 
     opened: int = 0
     asked: list[str] = field(default_factory=list)
     patience: float = float("inf")
     read: list[str] = field(default_factory=list)  # as vectors
 
-    def note(self, prompt: Prompt) -> None:
+    def note(self, question: Question) -> None:
         if len(self.asked) >= self.patience:
             raise KeyboardInterrupt
-        self.asked.append("".join(f"[{p.sha256}]" if isinstance(p, Image) else p.text for p in prompt))
+        self.asked.append(plain(question))
 
     def take(self) -> list[str]:
         """All questions since the last call."""
@@ -41,46 +41,23 @@ class Record:
         return asked
 
 
-class Watched:
-    """A real engine behind a record; closing it leaves the real one open."""
+def plain(question: Question) -> str:
+    """A question as one text, its picture as the picture's hash."""
+    shown = f"[{question.image.sha256}]" if question.image else ""
+    own = question.own.replace(IMAGE_MARK, shown)
+    return "\n".join(part for part in (question.system, question.shared, own, question.opening) if part)
 
-    def __init__(self, engine: EngineProcess, record: Record) -> None:
-        self._engine, self._record = engine, record
+
+class Watched(FakeEngine):
+    """A real engine behind a record."""
+
+    def __init__(self, engine: EngineProcess, record: Record, words: int = 12) -> None:
+        super().__init__(engine, watch=record.note, words=words)  # so many are enough to tell two texts apart
+        self.read = record.read
         record.opened += 1
 
-    @property
-    def facts(self) -> ModelFacts:
-        return self._engine.facts
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        return self._engine.count_tokens(prompt)
-
-    def token_ids(self, prompt: Prompt) -> list[int]:
-        return self._engine.token_ids(prompt)
-
-    def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        answers = self._engine.log_odds(prefix, suffixes, adapter=adapter)
-        for suffix in suffixes:
-            self._record.note([*prefix, *suffix])
-            yield next(answers)
-
-    def generate(self, prefix: Prompt, suffix: Prompt, **options: Any) -> Generation:
-        self._record.note([*prefix, *suffix])
-        return self._engine.generate(prefix, suffix, **{**options, "max_tokens": 12})  # enough to tell two apart
-
-    def generate_many(
-        self, prefix: Prompt, suffixes: Sequence[Prompt], **options: Any
-    ) -> Iterator[tuple[int, Generation]]:
-        for place, made in self._engine.generate_many(prefix, suffixes, **{**options, "max_tokens": 12}):
-            self._record.note([*prefix, *suffixes[place]])
-            yield place, made
-
-    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Any]]:
-        self._record.read += texts
-        return self._engine.vectors(texts)
-
-    def close(self) -> None:
-        pass
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.behind, name)  # the tokens
 
 
 @dataclass
@@ -89,7 +66,7 @@ class Shop:
 
     workspace: Workspace
     folder: Path
-    weights: Weights
+    cast: Cast
     engine: EngineProcess
     record: Record
 
@@ -129,13 +106,11 @@ class Shop:
         self, recipe: Recipe | None = None, *, sha256: str | None = None, blind: bool = False
     ) -> Recommender:
         """A recommender over the shop, by default of the full recipe; `sha256` pretends another model."""
-        config, seeing = self.weights.config, None if blind else self.weights.projector_sha256
+        config, seeing = self.cast.config, None if blind else self.cast.projector_sha256
         if blind:
             config = replace(config, projector=None)
-        weights = Weights(config, sha256 or self.weights.sha256, seeing, self.weights.origin)
-        return Recommender(
-            self.workspace, weights, recipe or Recipe(), open_engine=lambda _: Watched(self.engine, self.record)
-        )
+        cast = Cast(config, sha256 or self.cast.sha256, seeing, self.cast.origin, recipe=recipe or Recipe())
+        return Recommender(self.workspace, cast, open_engine=lambda _: Watched(self.engine, self.record))
 
     def _path(self, item_id: str) -> Path:
         return self.folder / f"{item_id}.png"

@@ -12,8 +12,8 @@ from recipe_shop import Shop
 from msr_local.errors import ModelError
 from msr_local.models.choice import Scorer
 from msr_local.recipe.captions import CaptionRun
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import RECIPES
 from msr_local.store import histories
 
 

@@ -57,7 +57,7 @@ def test_a_deadly_picture_does_not_stop_the_others(
     ingest(workspace, *shop)
     hashes = [sha for (sha,) in workspace.execute("SELECT sha256 FROM images ORDER BY path")]
     Deadly.deadly, Deadly.started = frozenset(hashes[:deadly]), 0
-    weights = choose(workspace, models / "text.gguf", models / "eyes.gguf")
+    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf"))
     with Recommender(workspace, weights, open_engine=Deadly) as recommender:
         if made is None:
             with pytest.raises(EngineCrashed):
@@ -76,7 +76,7 @@ def test_a_few_deadly_pictures_between_good_ones_stop_nothing(
     ingest(workspace, *shop)
     items = list(histories.items_with_image(workspace))
     Deadly.deadly, Deadly.started = frozenset(str(item.image_sha256) for item in items[2::3]), 0
-    weights = choose(workspace, models / "text.gguf", models / "eyes.gguf")
+    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf"))
     with Recommender(workspace, weights, open_engine=Deadly) as recommender:
         run = recommender.captions.make()
         assert run.made == 8 and [item for item, _ in run.failed] == items[2::3]
@@ -91,7 +91,7 @@ def test_a_picture_that_does_not_fit_the_context_fails_alone(
     for n in range(12):
         Pillow.new("RGB", (24, 24 if n in long else 240), (20 * n, 90, 90)).save(shop[0].parent / f"img/{n}.png")
     ingest(workspace, *shop)
-    chosen = choose(workspace, models / "text.gguf", models / "eyes.gguf")
+    chosen = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf"))
     weights = replace(chosen, config=replace(chosen.config, image_detail="tiles", context=256))
     Deadly.deadly, Deadly.started = frozenset(), 0
     with Recommender(workspace, weights, open_engine=Deadly) as recommender:
@@ -119,7 +119,7 @@ def test_a_picture_of_which_the_model_says_nothing_fails(
     ingest(workspace, *shop)
     items = list(histories.items_with_image(workspace))
     Deadly.deadly = frozenset(str(item.image_sha256) for item in items[3:5])
-    weights = choose(workspace, models / "text.gguf", models / "eyes.gguf")
+    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf"))
     progress: list[tuple[str, int, int]] = []
     with Recommender(
         workspace, weights, open_engine=Wordless, progress=lambda *step: progress.append(step)

@@ -9,8 +9,8 @@ from recipe_shop import Shop
 
 from msr_local.errors import NotFoundError
 from msr_local.recipe.explanations import explain
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.views import Explanation
+from msr_local.recipes import RECIPES
 
 FILMS = [f"f{n}" for n in range(8)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from recipe_shop import Shop
 
-from msr_local.recipe.recipes import Recipe
+from msr_local.recipes import Recipe
 from msr_local.store import results
 from msr_local.store.rows import Preference
 

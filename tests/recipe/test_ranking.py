@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from recipe_shop import Shop
 
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.views import RecommendationList
+from msr_local.recipes import RECIPES
 
 FILMS = [f"f{n:02}" for n in range(45)]
 

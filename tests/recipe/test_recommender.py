@@ -16,12 +16,12 @@ from msr_local.catalogue.ingest import ingest
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt
 from msr_local.errors import NotFoundError
-from msr_local.models.choice import choose
+from msr_local.models.choice import Asking, cast
 from msr_local.recipe import captions, preferences
 from msr_local.recipe.explanations import explain
-from msr_local.recipe.recipes import RECIPES
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipe.scoring import fused_score
+from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 
 ASKED = "Answer Yes or No."  # what stands before the candidate
@@ -107,7 +107,7 @@ Open = Callable[..., Recommender]
 def opened(workspace: Workspace, shop: tuple[Path, Path], models: Path, engine: EngineProcess, few_words: None) -> Open:
     """Open a recommender over the shop: opened(log, recipe="full")."""
     ingest(workspace, *shop)
-    weights = choose(workspace, models / "text.gguf", models / "eyes.gguf", context=CONTEXT, threads=1)
+    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf", context=CONTEXT, threads=1))
 
     def recommender(log: Log, recipe: str = "full") -> Recommender:
         return Recommender(workspace, weights, RECIPES[recipe], open_engine=lambda _: Recorded(engine, log))
@@ -283,7 +283,7 @@ def test_another_size_of_context_asks_anew_for_it_decides_how_much_of_a_text_is_
 ) -> None:
     run(opened)
     log = Log()
-    weights = choose(workspace, models / "text.gguf", models / "eyes.gguf", context=2 * CONTEXT, threads=1)
+    weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf", context=2 * CONTEXT, threads=1))
     with Recommender(workspace, weights, open_engine=lambda _: Recorded(engine, log)) as recommender:
         recommender.recommend("u2")
     assert (len(log.writings), len(log.questions)) == (2, 6)
@@ -455,7 +455,7 @@ def test_titles_of_thousands_of_characters_fit_a_small_context(
     with (tmp_path / "log.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("user_id", "item_id", "timestamp"), *(("u", f"i{n}", n + 1) for n in range(14))])
     ingest(workspace, tmp_path / "items.csv", tmp_path / "log.csv")
-    weights = choose(workspace, models / "text.gguf", context=context, threads=1)
+    weights = cast(workspace, Asking(model=models / "text.gguf", context=context, threads=1))
     with Recommender(workspace, weights) as recommender:
         why = explain(recommender, "u")
         assert recommender.asker.facts.context == context

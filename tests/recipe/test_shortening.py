@@ -13,8 +13,8 @@ from msr_local.errors import ContextOverflow
 from msr_local.models.choice import Scorer
 from msr_local.prompts import Question
 from msr_local.recipe.asking import ROOMS
-from msr_local.recipe.recipes import Recipe
 from msr_local.recipe.recommender import Asked, Cut, Recommender
+from msr_local.recipes import Recipe
 
 FILMS = [f"f{n:02}" for n in range(14)]
 PLAIN = Recipe(image=False, caption=False)

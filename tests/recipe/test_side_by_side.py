@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from recipe_shop import Shop
 
-from msr_local.models.choice import Weights
-from msr_local.recipe.recipes import Recipe
+from msr_local.models.spec import Cast
+from msr_local.recipes import Recipe
 from msr_local.store import results
 
 FILMS = [f"f{n:02}" for n in range(30)]

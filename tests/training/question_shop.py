@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 from recipe.recipe_shop import Record, Watched
 
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Generation, Prompt
-from msr_local.models.choice import Weights
-from msr_local.recipe.asking import Progress
-from msr_local.recipe.recipes import Recipe
+from msr_local.engine.types import EngineConfig
+from msr_local.models.spec import Cast
+from msr_local.progress import Progress, silent
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import Recipe
 from msr_local.store import catalogue
 from msr_local.store.rows import InteractionRow, ItemRow
 from msr_local.store.workspace import Workspace
@@ -54,19 +54,6 @@ def iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
-class Terse(Watched):
-    """A watched engine of few words: a set has many summaries."""
-
-    def generate(self, prefix: Prompt, suffix: Prompt, **options: Any) -> Generation:
-        self._record.note([*prefix, *suffix])
-        return self._engine.generate(prefix, suffix, **{**options, "max_tokens": 4})
-
-    def generate_many(
-        self, prefix: Prompt, suffixes: Sequence[Prompt], **options: Any
-    ) -> Iterator[tuple[int, Generation]]:
-        return super().generate_many(prefix, suffixes, **{**options, "max_tokens": 4})
-
-
 @dataclass
 class World:
     """A workspace of such steps, and what it takes to ask about it."""
@@ -85,11 +72,13 @@ class World:
         added = catalogue.add_interactions(self.workspace, Path("log.csv"), rows)
         assert added.rejected == 0
 
-    def recommender(self, recipe: Recipe, progress: Progress = lambda *_: None, sha256: str = "a" * 64) -> Recommender:
-        weights = Weights(self.config, sha256, "b" * 64 if self.sees else None, "option")
-        return Recommender(
-            self.workspace, weights, recipe, progress=progress, open_engine=lambda _: Terse(self.engine, self.record)
-        )
+    def recommender(self, recipe: Recipe, progress: Progress = silent, sha256: str = "a" * 64) -> Recommender:
+        cast = Cast(self.config, sha256, "b" * 64 if self.sees else None, "option", recipe=recipe)
+
+        def terse(_: EngineConfig) -> Watched:  # a set has many summaries
+            return Watched(self.engine, self.record, words=4)
+
+        return Recommender(self.workspace, cast, progress=progress, open_engine=terse)
 
     def ask(self, settings: Settings = FEW, *, recipe: Recipe = FULL, **options: Any) -> Questions:
         """The sets as a new process would make them."""

@@ -12,7 +12,7 @@ from question_shop import FEW, Step, World, both, data, films_of, stop_at, title
 from msr_local.errors import InputError
 from msr_local.recall.candidates import Recall
 from msr_local.recall.splits import TRAIN, split
-from msr_local.recipe.recipes import Recipe
+from msr_local.recipes import Recipe
 from msr_local.store import histories
 from msr_local.training import questions as module
 from msr_local.training.settings import Settings

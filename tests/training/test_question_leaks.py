@@ -21,7 +21,7 @@ from msr_local.engine.types import EngineConfig
 from msr_local.errors import InputError
 from msr_local.recall.candidates import Recall
 from msr_local.recall.splits import Split
-from msr_local.recipe.recipes import Recipe
+from msr_local.recipes import Recipe
 from msr_local.store import histories
 from msr_local.store.rows import Log
 from msr_local.store.workspace import Workspace

@@ -18,7 +18,7 @@ from msr_local.catalogue.images import load_rgb
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, Text
 from msr_local.errors import ContextOverflow, InputError
-from msr_local.recipe.recipes import Recipe
+from msr_local.recipes import Recipe
 from msr_local.store import catalogue
 from msr_local.store.catalogue import ImageFact
 from msr_local.store.rows import ItemRow

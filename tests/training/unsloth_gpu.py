@@ -108,9 +108,9 @@ def trained(model: Any, some: list[Row], collator: Collator, folder: Path) -> di
     """Our training loop on the Trainer that Unsloth's GPU code has rewritten."""
     from transformers import Trainer
 
-    from msr_local.training.loop import Progress, train
+    from msr_local.training.loop import Reported, train
 
-    seen: list[Progress] = []
+    seen: list[Reported] = []
     settings = Settings(rank=4, batch=4, accumulation=2, epochs=2, learning_rate=0.01, eval_every=2)
     done = train(model, some * 4, some, collator, settings, folder, seen.append)
     losses = [one.loss for one in seen if one.loss is not None]

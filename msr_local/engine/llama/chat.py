@@ -10,7 +10,7 @@ import jinja2
 import jinja2.sandbox
 
 from ...errors import ModelError
-from ..types import ModelFacts, Text
+from ..types import IMAGE_MARK, Image, ModelFacts, Question, Rendered, Text
 
 _SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: where the contents go
 
@@ -26,6 +26,33 @@ class Frame:
     before: tuple[Text, ...]
     after: tuple[Text, ...]
     blank: str = ""
+
+
+def rendered(facts: ModelFacts, question: Question) -> Rendered:
+    """The question in the chat format of the model. Raises `ModelError` as `frame` does."""
+    chat = frame(facts, question.system)
+    shared, own = question.shared, question.own
+    if shared:
+        shared = f"{chat.blank}{shared}\n\n"
+    else:
+        own = chat.blank + own
+    asked = (*_parts(own, question.image), *chat.after, *_parts(question.opening, None))
+    if asked and isinstance(asked[-1], Image):
+        asked += (Text("\n"),)  # the answer is read off a token, and this chat has none to begin it
+    return Rendered((*chat.before, *_parts(shared, None)), asked)
+
+
+def within(asked: Rendered, room: int) -> bool:
+    """Whether a question surely takes at most `room` tokens: one is at least a byte, so most need no counting."""
+    parts = (*asked.prefix, *asked.suffix)
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    return len(texts) == len(parts) and sum(len(text.encode("utf-8", "replace")) for text in texts) <= room
+
+
+def _parts(text: str, image: Image | None) -> tuple[Text | Image, ...]:
+    before, mark, after = text.partition(IMAGE_MARK) if image else (text, "", "")
+    found = (Text(before), image, Text(after)) if mark and image else (Text(before),)
+    return tuple(part for part in found if isinstance(part, Image) or part.text)
 
 
 @lru_cache(maxsize=32)

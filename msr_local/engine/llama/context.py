@@ -22,8 +22,8 @@ from typing import Any
 
 import llama_cpp as llama
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Floats
 from ...errors import ContextOverflow, ModelError
 from .native import Embedded, NativeLog
 
@@ -232,7 +232,7 @@ class Context:
         finally:
             llama.llama_batch_free(batch)
 
-    def logits(self, index: int) -> npt.NDArray[np.float32]:
+    def logits(self, index: int) -> Floats:
         """The logits at an index that the last decode gave, shape [vocabulary]; valid until the next one."""
         pointer = llama.llama_get_logits_ith(self.handle, index)
         return np.frombuffer(ctypes.cast(pointer, ctypes.POINTER(self._row)).contents, np.float32)

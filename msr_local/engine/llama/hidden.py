@@ -14,9 +14,9 @@ from typing import Any
 
 import llama_cpp as llama
 import numpy as np
-import numpy.typing as npt
 from llama_cpp._ggml import libggml
 
+from ...arrays import Floats
 from ...errors import ModelError
 from ..types import LONGEST
 from .context import BATCH
@@ -24,7 +24,6 @@ from .native import NativeLog
 
 _TEXTS = 64  # side by side, at most
 
-Vector = npt.NDArray[np.float32]
 
 _name, _count, _read = libggml.ggml_get_name, libggml.ggml_nelements, libggml.ggml_backend_tensor_get
 _name.argtypes, _name.restype = [ctypes.c_void_p], ctypes.c_char_p
@@ -38,7 +37,7 @@ class HiddenStates:
     def __init__(self, model: Any, threads: int, log: NativeLog) -> None:
         self._log, self._width = log, int(llama.llama_model_n_embd(model))
         self._layer = f"l_out-{max(0, llama.llama_model_n_layer(model) // 2 - 1)}".encode()
-        self._states: npt.NDArray[np.float32] | None = None  # of the last decode, shape [tokens, D]
+        self._states: Floats | None = None  # of the last decode, shape [tokens, D]
 
         @llama.ggml_backend_sched_eval_callback  # type: ignore[untyped-decorator]
         def look(tensor: int, asking: bool, _: Any) -> bool:
@@ -61,7 +60,7 @@ class HiddenStates:
         if not self._handle:
             raise ModelError(f"no context of {BATCH} tokens for vectors. {log.last()}")
 
-    def vectors(self, texts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Vector]]:
+    def vectors(self, texts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Floats]]:
         """(place, vector [D]) of each text, given as token ids; as many are read together as fit."""
         group: list[int] = []
         for place in sorted(range(len(texts)), key=lambda place: len(texts[place])):
@@ -74,7 +73,7 @@ class HiddenStates:
         if group:
             yield from self._together(group, texts)
 
-    def _together(self, group: list[int], texts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Vector]]:
+    def _together(self, group: list[int], texts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Floats]]:
         runs = [list(texts[place][:LONGEST]) for place in group]
         states = self._decode(runs)
         # A few directions of the first token's state are huge whatever it is (Sun et al. 2024): no length survives.
@@ -85,7 +84,7 @@ class HiddenStates:
             yield place, states[first : start + len(run)].mean(axis=0)
             start += len(run)
 
-    def _decode(self, runs: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    def _decode(self, runs: Sequence[Sequence[int]]) -> Floats:
         """The states of all tokens of some runs, one after the other, each run a sequence of its own."""
         llama.llama_memory_clear(llama.llama_get_memory(self._handle), True)
         total = sum(map(len, runs))

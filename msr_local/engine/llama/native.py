@@ -15,8 +15,8 @@ from typing import Any
 import llama_cpp as llama
 import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Floats
 from ...errors import ModelError
 from ..hardware import usable_threads
 from ..types import EngineConfig, Image
@@ -33,7 +33,7 @@ class Embedded:
     With M-RoPE it takes fewer positions than cells: the larger counts against the context.
     """
 
-    def __init__(self, key: tuple[str, int, int, int], chunk: Any, vectors: npt.NDArray[np.float32]) -> None:
+    def __init__(self, key: tuple[str, int, int, int], chunk: Any, vectors: Floats) -> None:
         self.key, self.chunk, self.vectors = key, chunk, vectors
         self.positions = int(mtmd.mtmd_input_chunk_get_n_pos(chunk))
         self.cells = max(int(mtmd.mtmd_input_chunk_get_n_tokens(chunk)), self.positions)

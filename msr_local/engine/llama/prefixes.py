@@ -9,15 +9,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from ...errors import FileError
+from ...files import written_whole
+
 WORTH = 128  # tokens from which on reading a state beats decoding
-_ROOM = 512 << 20  # bytes of all states together; the longest unused go first
+_ROOM = 512 << 20  # bytes of a model's states together; the longest unused go first
+_FORGOTTEN = 30 * 86_400.0  # seconds after which the states of a model that no longer answers go
+_NAME = re.compile(r"[0-9a-f]{32}\.state")
 
 
 class Prefixes:
-    """A folder of states of one model, beside those of others. Files that cannot be read or written are no error."""
+    """A folder of states of one model and its adapters. Files that cannot be read or written are no error.
+
+    Only files that were written here are ever removed, whatever else lies in the folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,27 +50,33 @@ class Prefixes:
         """Keep a state; others make room for it."""
         if len(state) > _ROOM // 4:
             return
-        path = self._path(key)
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileError, OSError):
             self._make_room(len(state))
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(state).digest())
-                    file.write(state)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with written_whole(self._path(key)) as part, part.open("wb") as file:
+                file.write(hashlib.sha256(state).digest())
+                file.write(state)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.state"
 
     def _make_room(self, size: int) -> None:
-        kept = [(path.stat(), path) for path in self._folder.parent.glob("*/*") if path.is_file()]
+        kept = [(path.stat(), path) for path in _states(self._folder)]
         total = size + sum(stat.st_size for stat, _ in kept)
         for stat, path in sorted(kept, key=lambda one: one[0].st_mtime):
             if total <= _ROOM:
                 return
             path.unlink(missing_ok=True)
             total -= stat.st_size
+
+
+def forget(folders: Path) -> None:
+    """Remove the states in the folders of `folders` that nobody used for a month: their models answer no more."""
+    with contextlib.suppress(OSError):
+        for path in (path for folder in folders.iterdir() for path in _states(folder)):
+            if time.time() - path.stat().st_mtime > _FORGOTTEN:
+                path.unlink(missing_ok=True)
+
+
+def _states(folder: Path) -> Iterator[Path]:
+    """The states that were written into a folder."""
+    return (path for path in folder.glob("*.state") if _NAME.fullmatch(path.name) and path.is_file())

@@ -2,7 +2,8 @@
 
 llama.cpp aborts on states that it does not expect. In a child, that costs one clear error instead of the
 caller's process and terminal; its prints stay out of ours; and Ctrl-C never waits for a native call.
-Parent and child speak pickle over two pipes: one request, then items, then an end.
+Parent and child speak pickle over two pipes: one request, then items, then an end. Requests have numbers, so that an
+answer that was given up before its end is never taken for the next one: a `STOP` ends it at its next item.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ...arrays import Floats
 from ...errors import EngineCrashed
-from ..types import EngineConfig, Generation, LogOdds, ModelFacts, Prompt
+from ..types import EngineConfig, Generation, LogOdds, ModelFacts, Prompt, Question, Rendered, Writing
+from .chat import rendered, within
+from .worker import STOP
 
 # The child must find the same packages as we do, and nothing in the current folder.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from msr_local.engine.llama.worker import main; main()"
@@ -44,28 +45,23 @@ class _Child:
             # OpenMP threads that spin at barriers starve each other when the machine is busy: give way early.
             env={"GOMP_SPINCOUNT": "1000", **os.environ},
         )
-        self._request = 0  # the latest one
+        self.gone = False  # it ended, or was ended in the middle of a message
+        self._number = 0  # of the latest request
         self._answered = True  # whether its answer was read to the end
 
     def stream(self, method: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Ask; the items of the answer come as they are made, and end when a newer request is made."""
-        while not self._answered:  # nobody read the answer before: its items must not answer this request
-            self._read()
-        assert self._child.stdin is not None
-        try:
-            pickle.dump((method, args, kwargs), self._child.stdin)
-            self._child.stdin.flush()
-        except OSError:
-            raise self._crash() from None
-        self._request += 1
-        self._answered = False
-        return self._items(self._request)
+        if not self._answered:  # nobody read the answer before to its end, or it was never asked for
+            stop = self._send(STOP)
+            while self._read()[0] != stop:
+                pass
+        return self._items(self._send(method, *args, **kwargs))
 
-    def _items(self, request: int) -> Iterator[Any]:
+    def _items(self, number: int) -> Iterator[Any]:
         while True:
-            if request != self._request:
+            if number != self._number or self.gone:
                 raise RuntimeError("this answer was given up when the engine was asked again")
-            kind, value = self._read()
+            _, kind, value = self._read()
             if kind == "item":
                 yield value
             elif kind == "error":
@@ -74,17 +70,34 @@ class _Child:
             else:
                 return
 
-    def _read(self) -> tuple[str, Any]:
+    def _send(self, method: str, *args: Any, **kwargs: Any) -> int:
+        """Send a request; its number."""
+        assert self._child.stdin is not None
+        self._number += 1
+        self._answered = False
+        with self._whole_messages():
+            pickle.dump((self._number, method, args, kwargs), self._child.stdin)
+            self._child.stdin.flush()
+        return self._number
+
+    def _read(self) -> tuple[int, str, Any]:
+        """The next message: the number of the request that it answers, its kind, and what it holds."""
         assert self._child.stdout is not None
+        with self._whole_messages():
+            number, kind, value = pickle.load(self._child.stdout)
+        self._answered = number == self._number and kind != "item"
+        return number, kind, value
+
+    @contextlib.contextmanager
+    def _whole_messages(self) -> Iterator[None]:
+        """A dead child is told of; after Ctrl-C in the middle of a message the rest would be misread, so it ends."""
         try:
-            kind, value = pickle.load(self._child.stdout)
+            yield
         except (EOFError, OSError, pickle.UnpicklingError):
             raise self._crash() from None
-        except BaseException:  # Ctrl-C in the middle of a message: the rest of it would be misread
-            self._child.kill()
+        except BaseException:
+            self.close()
             raise
-        self._answered = kind != "item"
-        return kind, value
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Ask for a single item."""
@@ -92,7 +105,6 @@ class _Child:
         return value
 
     def _crash(self) -> EngineCrashed:
-        self._answered = True
         try:
             code = self._child.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -101,6 +113,7 @@ class _Child:
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        self.close()
         said = next((line for line in lines if "GGML_ASSERT" in line or "abort" in line.lower()), "")
         hint = " It may have run out of memory." if how == "signal SIGKILL" else ""
         return EngineCrashed(
@@ -109,6 +122,7 @@ class _Child:
         )
 
     def close(self) -> None:
+        self.gone = True
         self._child.kill()
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout, self._log):
@@ -125,78 +139,68 @@ class _ChildTraceback(Exception):
 
 
 class EngineProcess:
-    """An `Engine` whose model lives in a child process."""
+    """A `TokenEngine` whose model lives in a child process.
+
+    When that ended, by Ctrl-C or by itself, the next call starts another one.
+    """
 
     def __init__(self, config: EngineConfig) -> None:
+        self._config, self._closed = config, False
         self._child = _Child(config.model)
-        try:
-            self.facts: ModelFacts = self._child.call("start", config)
-        except BaseException:
-            self.close()
-            raise
+        self.facts = self._start()
+        self.can = self.facts.can
 
-    def count_tokens(self, prompt: Prompt) -> int:
+    def _start(self) -> ModelFacts:
+        try:
+            facts: ModelFacts = self._child.call("start", self._config)
+        except BaseException:
+            self._child.close()
+            raise
+        return facts
+
+    def _alive(self) -> _Child:
+        if self._closed:
+            raise RuntimeError("this engine was closed")
+        if self._child.gone:
+            self._child = _Child(self._config.model)
+            self._start()
+        return self._child
+
+    def fits(self, question: Question, room: int) -> bool:
         """See `Engine`."""
-        count: int = self._child.call("count_tokens", prompt)
-        return count
+        if within(self.rendered(question), room):
+            return True
+        fits: bool = self._alive().call("fits", question, room)
+        return fits
+
+    def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
+        """See `Engine`."""
+        return self._alive().stream("answers", questions)
+
+    def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
+        """See `Engine`."""
+        return self._alive().stream("write", questions, how)
+
+    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
+        """See `Engine`."""
+        return self._alive().stream("vectors", texts)
+
+    def rendered(self, question: Question) -> Rendered:
+        """See `TokenEngine`."""
+        return rendered(self.facts, question)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
-        """See `Engine`."""
-        ids: list[int] = self._child.call("token_ids", prompt)
+        """See `TokenEngine`."""
+        ids: list[int] = self._alive().call("token_ids", prompt)
         return ids
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        """See `Engine`."""
-        return self._child.stream("log_odds", prefix, suffixes, adapter=adapter)
-
-    def generate(
-        self,
-        prefix: Prompt,
-        suffix: Prompt,
-        *,
-        adapter: str | None = None,
-        max_tokens: int = 128,
-        temperature: float = 0.0,
-        seed: int = 0,
-        repeat_penalty: float = 1.0,
-        said: str = "",
-    ) -> Generation:
-        """See `Engine`."""
-        generation: Generation = self._child.call(
-            "generate",
-            prefix,
-            suffix,
-            adapter=adapter,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            repeat_penalty=repeat_penalty,
-            said=said,
-        )
-        return generation
-
-    def generate_many(
-        self,
-        prefix: Prompt,
-        suffixes: Sequence[Prompt],
-        *,
-        adapter: str | None = None,
-        max_tokens: int = 128,
-        repeat_penalty: float = 1.0,
-        said: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Generation]]:
-        """See `Engine`."""
-        return self._child.stream(
-            "generate_many", prefix, suffixes, adapter=adapter, max_tokens=max_tokens, repeat_penalty=repeat_penalty,
-            said=said,
-        )  # fmt: skip
-
-    def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """See `Engine`."""
-        return self._child.stream("vectors", texts)
+        """See `TokenEngine`."""
+        return self._alive().stream("log_odds", prefix, suffixes, adapter=adapter)
 
     def close(self) -> None:
         """End the child at once; it holds no state worth keeping."""
+        self._closed = True
         self._child.close()
 
     def __enter__(self) -> EngineProcess:

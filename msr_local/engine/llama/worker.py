@@ -1,9 +1,11 @@
-"""The child of `engine.process`: reads requests from standard input, answers on what was standard output."""
+"""The child of `.process`: reads requests from standard input, answers on what was standard output."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import queue
 import sys
 import threading
 import time
@@ -11,38 +13,49 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+STOP = "stop"  # the request that ends the one before it
+Request = tuple[int, str, tuple[Any, ...], dict[str, Any]]  # its number, the method, and its arguments
+
 
 def main() -> None:
     """Serve until the parent closes the pipe or is gone."""
     threading.Thread(target=_end_with_parent, args=[os.getppid()], daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever native code prints must not end up among the answers
-    requests = sys.stdin.buffer
+    requests: queue.Queue[Request | None] = queue.Queue()
+    threading.Thread(target=_receive, args=[sys.stdin.buffer, requests], daemon=True).start()
 
     from .engine import LlamaEngine
     from .native import quantise
 
     engine: LlamaEngine | None = None
-    while True:
-        try:
-            method, args, kwargs = pickle.load(requests)
-        except EOFError:
-            return
+    while (request := requests.get()) is not None:
+        number, method, args, kwargs = request
         try:
             if method == "start":
                 engine = LlamaEngine(*args)
-                _send(answers, "item", engine.facts)
+                _send(answers, number, "item", engine.facts)
             elif method == "quantise":
                 quantise(*args, **kwargs)
-                _send(answers, "item", None)
-            else:
+                _send(answers, number, "item", None)
+            elif method != STOP:
                 for value in _items(getattr(engine, method)(*args, **kwargs)):
-                    _send(answers, "item", value)
-            _send(answers, "done", None)
+                    _send(answers, number, "item", value)
+                    if not requests.empty():  # nobody waits for the rest
+                        break
+            _send(answers, number, "done", None)
         except BrokenPipeError:
             return
         except Exception as error:
-            _send(answers, "error", (error, traceback.format_exc()))
+            _send(answers, number, "error", (error, traceback.format_exc()))
+
+
+def _receive(stream: BinaryIO, requests: queue.Queue[Request | None]) -> None:
+    """Read ahead, so that a request which ends another is seen while that is still answered."""
+    with contextlib.suppress(EOFError):
+        while True:
+            requests.put(pickle.load(stream))
+    requests.put(None)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -59,8 +72,8 @@ def _items(result: Any) -> Iterator[Any]:
         yield result
 
 
-def _send(stream: BinaryIO, kind: str, value: Any) -> None:
-    pickle.dump((kind, value), stream)
+def _send(stream: BinaryIO, number: int, kind: str, value: Any) -> None:
+    pickle.dump((number, kind, value), stream)
     stream.flush()
 
 

@@ -1,0 +1,98 @@
+"""Files: written whole or not at all, hashed once a machine, and the folders for caches, data and what is shipped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.resources
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from .errors import FileError
+
+_ABANDONED = 3600.0  # seconds without a change, after which an unfinished file is nobody's
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again; it may not be there yet."""
+    return Path(platformdirs.user_cache_dir("msr-local"))
+
+
+def data_folder(name: str = "msr-local") -> Path:
+    """Where a workspace is kept by default; it may not be there yet."""
+    return Path(platformdirs.user_data_dir(name))
+
+
+def package_data(name: str) -> Path:
+    """A folder of package data: inside the installed package, or beside it in a source checkout."""
+    installed = Path(str(importlib.resources.files("msr_local"))) / name
+    return installed if installed.is_dir() else Path(__file__).parents[1] / name
+
+
+@contextlib.contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A name beside `target` for a file or folder that takes its place when the block ends well.
+
+    A kill leaves the final name as it was, and a hidden `.unfinished` that a later call sweeps away. Raises
+    `FileError` where the disk refuses.
+    """
+    mark = hashlib.sha256(target.name.encode()).hexdigest()[:8]
+    part = target.parent / f".{mark}-{secrets.token_hex(4)}.unfinished"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{mark}-*.unfinished"):
+            if _age(left) > _ABANDONED:
+                remove(left)
+        yield part
+        if not (part.is_dir() and target.is_dir()):  # else another process was faster, and its folder is as good
+            part.replace(target)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written ({error}). Next: free some room or check its folder.") from error
+    finally:
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder; what is not there or refuses is left."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - max(one.stat().st_mtime for one in [path, *path.rglob("*")])
+    except OSError:  # its process has just finished it
+        return 0.0
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file of any size. Raises `OSError`.
+
+    It is kept in the cache, and the file read again only when it is another one or was changed since.
+    """
+    stat = path.stat()
+    name = str(path.resolve())
+    found: list[object] = [name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    kept = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        *what, digest = json.loads(kept.read_text(encoding="utf-8"))
+        if what == found and len(digest) == 64:
+            return str(digest)
+    read = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            read.update(chunk)
+    digest = read.hexdigest()
+    with contextlib.suppress(FileError), written_whole(kept) as part:  # a full disk is no reason not to answer
+        part.write_text(json.dumps([*found, digest]), encoding="utf-8")
+    return digest

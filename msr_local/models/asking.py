@@ -1,0 +1,26 @@
+"""What somebody asks for; a light module, so that the command line can be made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What somebody asks for; None: as the workspace, or its adapter, has it.
+
+    `adapter` names a tuned recommender, or is "none". `recipe` is the name of one of the `RECIPES`.
+    """
+
+    model: Path | None = None
+    projector: Path | None = None
+    adapter: str | None = None
+    context: int = 4096
+    threads: int | None = None
+    image_detail: Literal["overview", "tiles"] = "overview"
+    recipe: str | None = None
+    block_size: int | None = None
+    window: int | None = None
+    direct: bool = False

@@ -1,0 +1,147 @@
+"""The models that were chosen to answer in a workspace, one a role."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..engine.types import CAPTION, SUMMARY, EngineConfig
+from ..recipes import RECIPES, Recipe
+from ..store.workspace import fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A tuned recommender: the file that answers yes or no, and what was fitted to its answers."""
+
+    name: str
+    sees: bool  # whether pictures were in the questions it was tuned with
+    form: str  # "adapter": a LoRA beside the model; "merged": a model of its own
+    file: Path  # that the engine loads
+    sha256: str  # of the adapter's file
+    max_length: int  # tokens of a question, as in training
+    recall_weight: float  # of recall with hand-set weights, beside the log-odds in the fused score
+    calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
+    recipe: Recipe  # that it was tuned and calibrated for
+    run_id: str  # that made it, here or in another workspace
+    split: dict[str, Any]  # what its training held back
+    learned_weight: float | None = None  # the same of a learned recall; None: was not fitted
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A model in a role: how an engine loads it, and what stands for it in the keys of what it makes."""
+
+    config: EngineConfig
+    identity: str
+    tuned: bool  # whether a LoRA was trained for this very question
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The models that answer in a workspace, one a role, and the recipe that they are asked with.
+
+    `config` loads all roles; only a merged model, as the judge, is another one. `tuned` has the hashes of the adapters
+    for captions and summaries, by role.
+    """
+
+    config: EngineConfig
+    sha256: str
+    projector_sha256: str | None
+    origin: str  # "option", "workspace" or "embedded"
+    scorer: Scorer | None = None
+    tuned: dict[str, str] = field(default_factory=dict)
+    recipe: Recipe = RECIPES["full"]
+
+    # ---- the roles
+
+    @property
+    def captioner(self) -> Role | None:
+        """Who turns pictures into text; None where nothing sees."""
+        seeing = self._seeing
+        return self._writer(CAPTION, seeing) if seeing else None
+
+    @property
+    def summariser(self) -> Role:
+        """Who writes preference summaries."""
+        return self._writer(SUMMARY, self._text)
+
+    @property
+    def reader(self) -> Role:
+        """Who turns texts into vectors: the plain model."""
+        return Role(self.config, self._text, tuned=False)
+
+    @property
+    def judge(self) -> Role:
+        """Who answers the yes/no question."""
+        tuned, config = self.scorer, self.config
+        seeing = self._seeing if self.looks else None
+        identity = seeing or self._text
+        if tuned:
+            identity = fingerprint(identity, tuned.form, tuned.sha256, tuned.max_length)
+            if tuned.form == "merged":  # the adapters of the base are not its own
+                config = replace(config, model=tuned.file, adapters={})
+        return Role(config, identity, tuned is not None)
+
+    def _writer(self, role: str, plain: str) -> Role:
+        hashed = self.tuned.get(role)
+        return Role(self.config, fingerprint(plain, role, hashed) if hashed else plain, hashed is not None)
+
+    @property
+    def _text(self) -> str:
+        """Stands for the model and the runtime, without eyes and adapters."""
+        runtime = "llama-cpp-python " + importlib.metadata.version("llama-cpp-python")
+        return fingerprint(runtime, self.sha256)
+
+    @property
+    def _seeing(self) -> str | None:
+        """The same with its eyes; None where it has none."""
+        if not self.projector_sha256:
+            return None
+        return fingerprint(self._text, self.projector_sha256, self.config.image_detail)
+
+    def weights_id(self, role: Role) -> str:
+        """Stands for all files that the engine of a role loads: what a prompt that was read comes from."""
+        scorer = self.scorer
+        if scorer and role.config.model == scorer.file:
+            return fingerprint(self._text, scorer.form, scorer.sha256)
+        return fingerprint(self._text, self.tuned, scorer.sha256 if scorer and scorer.form == "adapter" else None)
+
+    # ---- the question
+
+    @property
+    def sees(self) -> bool:
+        """Whether there are eyes."""
+        return self.projector_sha256 is not None
+
+    @property
+    def looks(self) -> bool:
+        """Whether pictures go into the yes/no question: the embedded eyes were made for captions only."""
+        if not (self.sees and self.recipe.image):
+            return False
+        return self.scorer.sees if self.scorer else self.origin != "embedded"
+
+    @property
+    def calibration(self) -> tuple[float, float] | None:
+        """(a, b) of p(yes) = sigmoid(a z + b); None where none was fitted for this very recipe."""
+        return self.scorer.calibration if self.scorer and self.scorer.recipe == self.recipe else None
+
+    @property
+    def name(self) -> str:
+        """What answers yes or no, for people who read the tables."""
+        return f"{self.config.model.name} + {self.scorer.name}" if self.scorer else self.config.model.name
+
+    def to_json(self) -> dict[str, Any]:
+        projector, tuned = self.config.projector, self.scorer
+        return {
+            "file": str(self.config.model),
+            "sha256": self.sha256,
+            "mmproj": str(projector) if projector else None,
+            "mmproj_sha256": self.projector_sha256,
+            "adapter": tuned.name if tuned else None,
+            "adapter_form": tuned.form if tuned else None,
+            "adapter_sha256": tuned.sha256 if tuned else None,
+            "origin": self.origin,
+        }

@@ -1,0 +1,179 @@
+"""The yes/no question (MLLM-MSR, section 4.3): what it says, what it is kept under, and its answers.
+
+An answer is looked for under the hash of all that makes it; the engine is asked only for what is missing, and every
+single answer is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from ..engine.answers import sigmoid
+from ..engine.types import LogOdds, Question, TokenEngine
+from ..errors import NotFoundError
+from ..models.spec import Cast
+from ..progress import Progress
+from ..recall.candidates import Candidate
+from ..store import histories, results
+from ..store.rows import Interaction, Item, Score
+from ..store.workspace import Workspace, fingerprint
+from . import scoring
+from .asking import ROOMS, Asker
+from .captions import LONGEST_EDGE, Captions, picture
+from .descriptions import describe, shorten
+from .scoring import Evidence
+
+_TOGETHER = 64  # questions built and sent at once: their pictures are held in memory meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A yes/no question: the item, what recall knew of it, and the evidence."""
+
+    item: Item
+    candidate: Candidate
+    evidence: Evidence
+
+    @property
+    def blind(self) -> Asked:
+        """The same question without the picture."""
+        return replace(self, evidence=replace(self.evidence, image_sha256=""))
+
+
+class Cut(NamedTuple):
+    """How a question was made to fit: titles that the history lost, and characters left to a description."""
+
+    dropped: int
+    room: int
+
+
+class Judge:
+    """Asks the model of a cast whether somebody will take an item next."""
+
+    def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, progress: Progress) -> None:
+        self._workspace, self._cast, self._asker = workspace, cast, asker
+        self._captions, self._progress = captions, progress
+
+    @cached_property
+    def settings(self) -> str:
+        """Hash of all that shapes an answer but the question's evidence."""
+        cast = self._cast
+        shape = [cast.recipe.to_json(), cast.config.context, ROOMS, LONGEST_EDGE, "oldest first"]
+        return fingerprint("score", cast.judge.identity, self._asker.template("score").sha256, shape)
+
+    @property
+    def prompt_sha256(self) -> str:
+        """Hash of the question's template."""
+        return self._asker.template("score").sha256
+
+    @property
+    def tokens(self) -> TokenEngine:
+        """The engine that answers, with its tokens: for training. Raises `ModelError` where they cannot be seen."""
+        return self._asker.tokens
+
+    def sample(self) -> Question:
+        """A question about nobody, to see what a model makes of it."""
+        values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
+        return self._asker.template("score").question(values)
+
+    def ask(self, candidate: Candidate, summary: str, history: Sequence[Interaction]) -> Asked:
+        """The question whether the user of `summary` and `history` would take `candidate` next.
+
+        Raises `NotFoundError` for an item that is not in the catalogue.
+        """
+        item, recipe = histories.item(self._workspace, candidate.item_id), self._cast.recipe
+        if item is None:
+            raise NotFoundError(f"there is no item {candidate.item_id!r}. Next: msr-local items.")
+        companion = histories.item(self._workspace, candidate.companion) if candidate.companion else None
+        recent = history[-recipe.recent :] if recipe.recent else ()
+        evidence = Evidence(
+            summary=summary,
+            history=tuple(describe(step.item, room=120) for step in recent),
+            description=describe(item),
+            caption=(self._captions.of(item) or "") if recipe.caption else "",
+            hint=scoring.hint(candidate, companion) if recipe.hint else "",
+            image_sha256=(item.image_sha256 or "") if self._cast.looks else "",
+        )
+        return Asked(item, candidate, evidence)
+
+    def key(self, asked: Asked) -> str:
+        """Hash of all that makes the answer to a question."""
+        return fingerprint(self.settings, asked.evidence.to_json())
+
+    def question(self, asked: Asked) -> Question:
+        """The prompt; raises `InputError` if the item's picture is no longer good."""
+        return self.fitted(asked)[1]
+
+    def fitted(self, asked: Asked, limit: int | None = None) -> tuple[Cut, Question]:
+        """The prompt in at most `limit` tokens (by default what the model was tuned with), and what it lost.
+
+        The oldest titles of the history go first, then descriptions are shortened. Raises `InputError` if the
+        item's picture is no longer good, `ContextOverflow` if not even the shortest form fits.
+        """
+        item, evidence = asked.item, asked.evidence
+        image = picture(item) if evidence.image_sha256 else None
+        lines = len(evidence.history)
+
+        def build(cut: Cut) -> Question:
+            values = {
+                "summary": evidence.summary,
+                "history": [shorten(line, cut.room) for line in evidence.history[cut.dropped :]],
+                "candidate": describe(item, evidence.caption, cut.room),
+                "hint": evidence.hint,
+            }
+            return self._asker.template("score").question(values, image)
+
+        cuts = [*(Cut(n, ROOMS[0]) for n in range(lines + 1)), *(Cut(lines, room) for room in ROOMS[1:])]
+        scorer = self._cast.scorer
+        return self._asker.fitting(build, cuts, limit=limit or (scorer.max_length if scorer else None))
+
+    def answers(self, asked: Sequence[Asked]) -> Iterator[LogOdds]:
+        """The log-odds of yes, in order, asked anew; nothing is kept."""
+        return self._asker.answers([self.question(one) for one in asked])
+
+    def scores(
+        self, user_id: str, asked: Sequence[Asked], *, without: str = "", progress: Progress | None = None
+    ) -> dict[str, Score]:
+        """{item id: score} of all questions; the new ones are asked, and each answer is committed.
+
+        `without` names the evidence that was left out of them.
+        """
+        kept = results.scores(self._workspace, user_id, self.settings, without)
+        found: dict[str, Score] = {}
+        missing: list[tuple[Asked, str]] = []
+        for one in asked:
+            key, known = self.key(one), kept.get(one.item.item_id)
+            if known is not None and known.key == key:
+                found[known.item_id] = self._calibrated(user_id, known, without)
+            else:
+                missing.append((one, key))
+        tell = progress or self._progress
+        tell("scores", 0, len(missing))
+        for start in range(0, len(missing), _TOGETHER):
+            group = missing[start : start + _TOGETHER]
+            answers = self.answers([one for one, _ in group])
+            for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
+                score = Score(one.item.item_id, answer.z, self._p_yes(answer.z), answer.coverage, key)
+                self._save(user_id, score, without)
+                found[score.item_id] = score
+                tell("scores", done, len(missing))
+        return found
+
+    def _save(self, user_id: str, score: Score, without: str) -> None:
+        results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)
+
+    def _p_yes(self, z: float) -> float:
+        """Calibrated where the tuned model was, for this very recipe."""
+        slope, shift = self._cast.calibration or (1.0, 0.0)
+        return sigmoid(slope * z + shift)
+
+    def _calibrated(self, user_id: str, known: Score, without: str) -> Score:
+        """A kept answer with the p(yes) of today's calibration, which is no part of its key: nothing is asked anew."""
+        if (p_yes := self._p_yes(known.log_odds)) == known.p_yes:
+            return known
+        again = replace(known, p_yes=p_yes)
+        self._save(user_id, again, without)
+        return again
