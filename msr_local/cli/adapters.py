@@ -87,9 +87,7 @@ def use(
 def rm(
     ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The adapters to delete.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Delete the active adapter too; then the default one answers.")
-    ] = False,
+    force: Annotated[bool, opt.flag("--force", "Delete the active adapter too: the default one answers then.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Delete adapters and their files."""

@@ -48,7 +48,7 @@ def items(
 
 def status(
     ctx: typer.Context,
-    rejects: Annotated[bool, typer.Option("--rejects", help="List the rejected rows instead.")] = False,
+    rejects: Annotated[bool, opt.flag("--rejects", "List the rejected rows instead.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Show what the workspace holds.

@@ -39,9 +39,7 @@ def evaluate(
     ] = "last",
     negatives: opt.NegativesOption = "uniform",
     ratio: opt.Ratio = 20,
-    full: Annotated[
-        bool, typer.Option("--full", help="Rank the whole catalogue, not drawn negatives; the model scores its best.")
-    ] = False,
+    full: Annotated[bool, opt.flag("--full", "Rank the whole catalogue instead of drawn negatives.")] = False,
     candidates: Annotated[int, opt.number("With --full: the model scores the N best candidates.")] = 100,
     users: Annotated[int | None, opt.number("Test with N users at most.", default="all")] = None,
     validation_users: Annotated[int, opt.number("Fit the weight of the model's score on N users at most.")] = 300,
@@ -53,18 +51,11 @@ def evaluate(
             help="Keep only users of at least U interactions and items of at least I.",
         ),
     ] = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Leave out SASRec and GRU4Rec, which take minutes to train.")
-    ] = False,
-    ablation: Annotated[
-        bool, typer.Option("--ablation", help="Compare variants of the recipe, scored by the language model alone.")
-    ] = False,
-    no_model: Annotated[bool, typer.Option("--no-model", help="Evaluate the baselines only.")] = False,
+    fast: Annotated[bool, opt.flag("--fast", "Leave out SASRec and GRU4Rec, which take minutes to train.")] = False,
+    ablation: Annotated[bool, opt.flag("--ablation", "Compare variants of the recipe, by the model alone.")] = False,
+    no_model: Annotated[bool, opt.flag("--no-model", "Evaluate the baselines only.")] = False,
     no_questions: Annotated[
-        bool,
-        typer.Option(
-            "--no-questions", help="Ask the model nothing, use only its vectors of item texts: minutes, not hours."
-        ),
+        bool, opt.flag("--no-questions", "Use only the model's vectors of item texts: minutes instead of hours.")
     ] = False,
     seed: opt.Seed = 0,
     *,

@@ -49,9 +49,7 @@ def _settings(
     ] = "answer",
     batch: Annotated[int, opt.number("Questions per batch.")] = _DEFAULT.batch,
     accumulation: Annotated[int, opt.number("Batches per step of the optimiser.")] = _DEFAULT.accumulation,
-    load_in_4bit: Annotated[
-        bool, typer.Option("--load-in-4bit", help="Train on the base model in 4 bits (CUDA only).")
-    ] = _DEFAULT.load_in_4bit,
+    load_in_4bit: Annotated[bool, opt.flag("--load-in-4bit", "Train on the base model in 4 bits (CUDA).")] = False,
     eval_every: Annotated[
         int | None, opt.number("Validate every N steps.", default="a quarter of all")
     ] = _DEFAULT.eval_every,
@@ -79,16 +77,11 @@ def _settings(
 def finetune(
     ctx: typer.Context,
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call the adapter.")] = "recommender",
-    activate: Annotated[bool, typer.Option("--activate", help="Let the adapter answer from then on.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the stopped run of this name, with its own settings.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the training set, show it, and stop.")] = False,
+    activate: Annotated[bool, opt.flag("--activate", "Let the adapter answer from then on.")] = False,
+    resume: Annotated[bool, opt.flag("--resume", "Continue the stopped run of this name, as it began.")] = False,
+    dry_run: Annotated[bool, opt.flag("--dry-run", "Make the training set, show it, and stop.")] = False,
     export: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Make the training set, write it as JSON lines, and stop.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Make the training set, write it as JSON lines, and stop.")
     ] = None,
     llama_cpp: Annotated[
         Path | None,

@@ -67,9 +67,7 @@ def ingest(
     summaries: Annotated[
         bool, typer.Option(help="Write the preference summaries of all users now, not when they are needed.")
     ] = False,
-    learn: Annotated[
-        bool, typer.Option("--learn", help="Fit recall to the histories (takes minutes; finetune does it too).")
-    ] = False,
+    learn: Annotated[bool, opt.flag("--learn", "Fit recall to the histories: minutes. finetune does it too.")] = False,
     *,
     asking: Asking,
     as_json: opt.Json = False,

@@ -45,7 +45,7 @@ def use(
     ctx: typer.Context,
     model: opt.Model = None,
     mmproj: opt.Projector = None,
-    embedded: Annotated[bool, typer.Option("--embedded", help="Go back to the embedded model.")] = False,
+    embedded: Annotated[bool, opt.flag("--embedded", "Go back to the embedded model.")] = False,
 ) -> None:
     """Choose the model of this workspace, with its projector if it has one."""
     from ..engine.llama.gguf import require_gguf

@@ -36,6 +36,11 @@ def number(help: str, *names: str, least: float = 1, most: float | None = None, 
     return typer.Option(*names, min=least, max=most, metavar="N", help=help, show_default=default)
 
 
+def flag(name: str, help: str) -> Any:
+    """An option that is given or not, without a value."""
+    return typer.Option(name, help=help)
+
+
 def file(help: str, *names: str, default: str | bool = False) -> Any:
     """An option that takes a file which is there."""
     return typer.Option(*names, exists=True, dir_okay=False, metavar="FILE", help=help, show_default=default)
@@ -48,7 +53,7 @@ RECIPE_HELP = (
 BLOCK_SIZE_HELP = "Each step of the preference summary reads N interactions."
 WINDOW_HELP = "The preference summary covers the last N interactions at most."
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Json = Annotated[bool, flag("--json", "Print the result as one JSON document.")]
 Model = Annotated[Path | None, file("A language model: a GGUF file.", "--model", default="the workspace's")]
 Projector = Annotated[
     Path | None, file("The projector of --model, with which it sees pictures: a GGUF file.", "--mmproj")
@@ -116,7 +121,7 @@ def _asking(
     recipe: RecipeOption = None,
     block_size: BlockSize = None,
     window: Window = None,
-    direct: Annotated[bool, typer.Option("--direct", help="Summarise in one step instead of block by block.")] = False,
+    direct: Annotated[bool, flag("--direct", "Summarise in one step instead of block by block.")] = False,
     adapter: Annotated[
         str | None,
         typer.Option(

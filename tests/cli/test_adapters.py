@@ -11,7 +11,7 @@ import pytest
 from adapter_samples import based_on, manifest, staged
 from samples import Ran
 
-from msr_local.models import embedded, registry, shipped
+from msr_local.models import choice, embedded, registry, shipped
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
@@ -27,6 +27,7 @@ def home(tmp_path: Path) -> Path:
 def _no_embedded_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "prepared_path", lambda: tmp_path / "embedded.gguf")
     monkeypatch.setattr(shipped, "find", lambda *_: None)
+    monkeypatch.setattr(choice, "shipped_recommender", lambda *_: None)
 
 
 def put(home: Path, name: str = "first", **more: Any) -> Path:

@@ -16,9 +16,10 @@ from msr_local.cli import adapters, evaluate, finetune, options
 from msr_local.cli.app import app
 from msr_local.engine.types import EngineConfig
 from msr_local.errors import ModelError
-from msr_local.models import choice, embedded, shipped
+from msr_local.models import embedded, shipped
+from msr_local.models.asking import Asking
 from msr_local.recall import protocols, splits
-from msr_local.recipe.recipes import RECIPES
+from msr_local.recipes import RECIPES
 from msr_local.training.convert import QUANTISATIONS
 from msr_local.training.settings import Settings
 
@@ -28,7 +29,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 
 def test_choices_are_those_of_the_library() -> None:
     assert get_args(options.RecipeName) == tuple(RECIPES)
-    assert options.ImageDetail == get_type_hints(EngineConfig)["image_detail"]
+    assert options.ImageDetail == get_type_hints(EngineConfig)["image_detail"] == get_type_hints(Asking)["image_detail"]
     assert get_args(options.SplitKind) == splits.KINDS
     assert set(get_args(evaluate.Protocol)) == set(protocols.KINDS_OF)
     assert set(get_args(finetune.Quantisation)) == set(QUANTISATIONS)
@@ -42,10 +43,10 @@ def test_finetune_has_an_option_for_every_setting_and_its_default() -> None:
 
 
 def test_a_command_gets_all_that_is_asked_for_in_one_argument() -> None:
-    got: list[options.Asking] = []
+    got: list[Asking] = []
 
     @options.asking("model", "threads")
-    def some(ctx: typer.Context, name: str = "x", *, asking: options.Asking, last: bool = False) -> None:
+    def some(ctx: typer.Context, name: str = "x", *, asking: Asking, last: bool = False) -> None:
         got.append(asking)
 
     one = typer.Typer()
@@ -53,7 +54,7 @@ def test_a_command_gets_all_that_is_asked_for_in_one_argument() -> None:
     command = typer.main.get_command(one)
     assert [param.name for param in command.params][:4] == ["name", "model", "threads", "last"]
     command.main(["--threads", "2", "--model", __file__], standalone_mode=False)
-    assert got == [options.Asking(threads=2, model=Path(__file__))]
+    assert got == [Asking(threads=2, model=Path(__file__))]
 
 
 @pytest.mark.parametrize("name", ["negatives", "ratio", "split", "seed", "recipe", "block_size", "window", "threads"])
@@ -82,8 +83,6 @@ def misfit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise ModelError("eyes/manifest.json: made for another model. Next: install msr-local anew.")
 
     monkeypatch.setattr(shipped, "find", find)
-    monkeypatch.setattr(choice, "answering", lambda _: None)
-    monkeypatch.setattr(choice, "shipped_recommender", lambda *_: None)
     monkeypatch.setattr(embedded, "prepared_path", lambda: tmp_path / "embedded.gguf")
 
 

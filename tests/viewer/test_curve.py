@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import math
-import os
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -137,8 +137,8 @@ def test_a_picture_that_breaks_off_leaves_the_old_one(_matplotlib, tmp_path, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(MsrError, match="No space"):
         curve_png(path, training(3))
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

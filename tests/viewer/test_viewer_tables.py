@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.cells import cell_len
 from viewer_samples import HOSTILE, drawn
 
 from msr_local.store.runs import Step
@@ -23,7 +24,7 @@ def lines(view: Any, width: int = 80) -> list[str]:
     """What is drawn, with runs of blanks as one; nothing in it is wider than the terminal or obeyed by it."""
     text = drawn(view, width=width)
     assert not {"\x1b", "\u202e", "\x9b"} & set(text)
-    assert max(map(len, text.splitlines()), default=0) <= width
+    assert max(map(cell_len, text.splitlines()), default=0) <= width
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
