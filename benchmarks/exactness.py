@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from msr_local.hardware import usable_threads
 from msr_local.engine.llama import engine as llama_engine
 from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.llama.process import quantise_in_child
 from msr_local.engine.types import EngineConfig
+from msr_local.hardware import usable_threads
 from msr_local.models import embedded
 
 from .speed import job, machine

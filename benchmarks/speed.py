@@ -26,9 +26,9 @@ from typing import Any
 
 from msr_local.demo.catalogue import products
 from msr_local.demo.drawing import draw
-from msr_local.hardware import usable_threads
 from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.types import EngineConfig, Prompt, Text
+from msr_local.hardware import usable_threads
 from msr_local.models import embedded
 
 from .systems import Job, Served, as_image, prompts

@@ -11,12 +11,11 @@ import typer
 
 from ..errors import MsrError
 from ..text import storable
-from .output import Output
+from .output import DONE, FAILED, INTERRUPTED, USAGE, Output
 
 __all__ = ["run"]
 
 _UNWRITABLE = ("full", "readonly", "read-only", "unable to open", "disk I/O")
-DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run() -> int:

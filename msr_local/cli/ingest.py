@@ -11,8 +11,8 @@ import typer
 
 from ..models.asking import Asking
 from ..progress import Progress
-from . import REJECTED
 from . import options as opt
+from .output import REJECTED
 
 if TYPE_CHECKING:
     from ..catalogue.ingest import Ingested

@@ -15,6 +15,7 @@ from ..text import printable, printable_json
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 _STAGES = {
     "items": "Reading items",
     "interactions": "Reading interactions",

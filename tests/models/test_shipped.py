@@ -14,7 +14,7 @@ from samples import Ran
 
 from msr_local.errors import ModelError
 from msr_local.models import embedded, registry, shipped
-from msr_local.models.choice import Asking, cast, embedded_cast, use_model
+from msr_local.models.choice import Asking, cast
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
