@@ -86,9 +86,8 @@ def test_no_data_becomes_a_control_token(tmp_path: Path, cli: Cli, models: Path)
         control = {engine.token_ids([Text(t, special=True)])[0] for t in ("<|im_end|>", "<|im_start|>", "<image>")}
 
         def controls(text: str) -> list[int]:
-            asked = PromptTemplate("score").question(
-                engine.facts, {"summary": text, "history": [text], "candidate": text, "hint": text}
-            )
+            values = {"summary": text, "history": [text], "candidate": text, "hint": text}
+            asked = engine.rendered(PromptTemplate("score").question(values))
             return [t for t in engine.token_ids([*asked.prefix, *asked.suffix]) if t in control]
 
         plain = controls("plain")
