@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
 import signal
@@ -197,24 +198,24 @@ def test_a_child_that_is_killed_while_it_answers_fails_that_call(engine: EngineP
 
 
 class Pipes(SimpleNamespace):
-    """`pickle` with another `load` or `dump`, for one time."""
+    """`pickle`, of which the call number `at` of `load` or `dump` does something else and ends in Ctrl-C."""
 
-    def __init__(self, **instead: Callable[..., Any]) -> None:
-        self.calls = 0
+    def __init__(self, at: int = 1, **instead: Callable[..., Any]) -> None:
         super().__init__(load=pickle.load, dump=pickle.dump, UnpicklingError=pickle.UnpicklingError)
-        self.__dict__.update({name: self._once(name, call) for name, call in instead.items()})
+        for name, call in instead.items():
+            setattr(self, name, self._interrupted(name, call, at))
 
-    def _once(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    @staticmethod
+    def _interrupted(name: str, call: Callable[..., Any], at: int) -> Callable[..., Any]:
+        calls = itertools.count(1)
+
         def called(*args: Any) -> Any:
-            self.calls += 1
-            if self.calls == self.at:
-                call(*args)
-                raise KeyboardInterrupt
-            return getattr(pickle, name)(*args)
+            if next(calls) != at:
+                return getattr(pickle, name)(*args)
+            call(*args)
+            raise KeyboardInterrupt
 
         return called
-
-    at = 1
 
 
 def part_of(stream: Any) -> None:
@@ -248,9 +249,7 @@ def test_the_next_call_works_after_ctrl_c_while_waiting(
 ) -> None:
     before, ids = asks(engine, FILMS), engine.token_ids(PREFIX)
     with monkeypatch.context() as patch:
-        pipes = Pipes(load=READING[when])
-        pipes.at = at
-        patch.setattr(process, "pickle", pipes)
+        patch.setattr(process, "pickle", Pipes(at, load=READING[when]))
         with pytest.raises(KeyboardInterrupt) as caught:
             asks(engine, FILMS)
     assert "SIGKILL" not in said(caught.value)
