@@ -14,7 +14,7 @@ from samples import Ran
 
 from msr_local.errors import ModelError
 from msr_local.models import embedded, registry, shipped
-from msr_local.models.choice import Asking, cast, embedded_cast, use_model
+from msr_local.models.choice import Asking, cast
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
@@ -72,7 +72,10 @@ def test_each_adapter_stands_in_the_key_of_what_it_writes(workspace: Workspace, 
 
 
 def test_nothing_is_shipped_with_another_model(workspace: Workspace, parts: Path, models: Path) -> None:
-    for weights in (cast(workspace, Asking(model=models / "text.gguf")), cast(workspace, Asking(model=models / "text.gguf", adapter="none"))):
+    for weights in (
+        cast(workspace, Asking(model=models / "text.gguf")),
+        cast(workspace, Asking(model=models / "text.gguf", adapter="none")),
+    ):
         assert weights.config.adapters == {} and weights.config.projector is None and weights.scorer is None
         assert weights.caption_id is None and weights.summary_id == weights.text_id
     remember(workspace, models / "text.gguf", None)

@@ -17,7 +17,7 @@ from embedded import drift, measure, pictures, report, words
 from msr_local.demo import drawing
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.models import embedded, registry, shipped
-from msr_local.models.choice import Asking, cast
+from msr_local.models.choice import cast
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
