@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from msr_local.engine.llama import engine as llama_engine
+from msr_local.engine.llama import decoder
 from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.llama.process import quantise_in_child
 from msr_local.engine.types import EngineConfig
@@ -36,11 +36,11 @@ REFERENCE = 8  # candidates that transformers are asked about
 
 def opened(model: Path, threads: int, *, exact: bool) -> LlamaEngine:
     """An engine that reads candidates in the given way, whatever its weights."""
-    chosen, llama_engine.unquantised = llama_engine.unquantised, lambda _: not exact
+    chosen, decoder.unquantised = decoder.unquantised, lambda _: not exact
     try:
         return LlamaEngine(EngineConfig(model, threads=threads))
     finally:
-        llama_engine.unquantised = chosen
+        decoder.unquantised = chosen
 
 
 def measure(model: Path, asked: Job, threads: int, rounds: int, groups: int) -> Any:

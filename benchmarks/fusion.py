@@ -1,4 +1,4 @@
-"""How much weight recall needs beside the log-odds of an untuned model (RECALL_WEIGHT in recipe/scoring.py).
+"""How much weight recall needs beside the log-odds of an untuned model (RECALL_WEIGHT in recall/candidates.py).
 
     python benchmarks/fusion.py ../shared/data/movielens-small --users 60
 
@@ -19,7 +19,6 @@ from msr_local.catalogue.ingest import ingest
 from msr_local.models.choice import Asking, cast
 from msr_local.recall.candidates import Recall
 from msr_local.recipe.recommender import Recommender
-from msr_local.recipes import RECIPES
 from msr_local.store import histories
 from msr_local.store.workspace import Workspace
 
@@ -54,17 +53,16 @@ def measure(workspace: Workspace, count: int, rng: random.Random, adapter: str) 
     chosen = [row["user"] for row in histories.users(workspace) if row["interactions"] >= 6]
     rng.shuffle(chosen)
     z, known = [], []
-    with Recommender(workspace, cast(workspace, Asking(adapter=adapter)), RECIPES["history"]) as recommender:
+    with Recommender(workspace, cast(workspace, Asking(adapter=adapter, recipe="history"))) as recommender:
         for user in chosen[:count]:
             *before, target = recommender.history(user)
             seen = [step.item.item_id for step in before]
             others = sorted(set(ids) - {*seen, target.item.item_id})
             asked = [
-                recommender.ask(recall.candidate(seen, item_id), "", before)
+                recommender.judge.ask(recall.candidate(seen, item_id), "", before)
                 for item_id in [target.item.item_id, *rng.sample(others, NEGATIVES)]
             ]
-            questions = [recommender.question(one.item, one.evidence) for one in asked]
-            z.append([answer.z for answer in recommender.asker.answers(questions)])
+            z.append([answer.z for answer in recommender.judge.answers(asked)])
             known.append([one.candidate.recall for one in asked])
     return np.array(z), np.array(known)
 

@@ -27,7 +27,7 @@ from typing import Any
 from msr_local.demo.catalogue import products
 from msr_local.demo.drawing import draw
 from msr_local.engine.llama.engine import LlamaEngine
-from msr_local.engine.types import EngineConfig, Prompt, Text
+from msr_local.engine.types import EngineConfig, Prompt, Text, Writing
 from msr_local.hardware import usable_threads
 from msr_local.models import embedded
 
@@ -116,7 +116,7 @@ def pictures(model: Path, eyes: Path, threads: int, rounds: int, count: int) -> 
     engine = LlamaEngine(EngineConfig(model, eyes, threads=threads))
     shown = [as_image(draw(one.look, size=256), str(one.item_id)) for one in products()[: count * (rounds + 1)]]
     asking: Prompt = [Text("Describe what the picture shows.\n")]
-    tokens = 24
+    how = Writing(max_tokens=24)
     found: dict[str, dict[str, list[float]]] = {}
 
     def timed(name: str, way: str, act: Callable[[], Any]) -> Any:
@@ -136,8 +136,8 @@ def pictures(model: Path, eyes: Path, threads: int, rounds: int, count: int) -> 
         timed("questions", "one by one", lambda: [list(engine.log_odds([], [one])) for one in alone])  # noqa: B023
         timed("questions", "ours", lambda: list(engine.log_odds(evidence, asked)))  # noqa: B023
         whole = [[*asking, *one] for one in captions]
-        timed("captions", "one by one", lambda: [engine.generate([], one, max_tokens=tokens) for one in whole])  # noqa: B023
-        made = timed("captions", "ours", lambda: list(engine.generate_many(asking, captions, max_tokens=tokens)))  # noqa: B023
+        timed("captions", "one by one", lambda: [list(engine.continued([], [one], how)) for one in whole])  # noqa: B023
+        made = timed("captions", "ours", lambda: list(engine.continued(asking, captions, how)))  # noqa: B023
         found.setdefault("tokens", {}).setdefault("ours", []).append(sum(text.tokens for _, text in made))
     start = time.perf_counter()
     for one in shown[-count:]:
@@ -229,15 +229,13 @@ def main() -> None:
     import tempfile
 
     from msr_local.models import shipped
-    from msr_local.store.workspace import Workspace
 
     model, packed = embedded.prepare(), embedded.shipped_model()
     assert packed is not None
     rounds = 1 if options.quick else options.rounds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Workspace(folder) as workspace:
-            eyes = shipped.find(workspace, shipped.EYES)
+        eyes = shipped.find(shipped.EYES)
         assert eyes is not None
         found: dict[str, Any] = {
             "date": time.strftime("%Y-%m-%d"), "machine": machine(), "threads": options.threads, "model": model.name,

@@ -42,7 +42,7 @@ def prompt_ids() -> tuple[list[int], list[int]]:
     """The engine's ids of the caption question: those before the picture's own, and the rest with `_CELL`s."""
     with EngineProcess(EngineConfig(embedded.prepare())) as engine:
         picture = Image(1, 1, b"\0\0\0", "")
-        question = PromptTemplate("item_caption").question(engine.facts, {}, picture)
+        asked = engine.rendered(PromptTemplate("item_caption").question({}, picture))
 
         def ids(parts: Any) -> Iterator[int]:
             for part in parts:
@@ -53,7 +53,7 @@ def prompt_ids() -> tuple[list[int], list[int]]:
                 else:
                     yield from engine.token_ids([part])
 
-        return list(ids(question.prefix)), list(ids(question.suffix))
+        return list(ids(asked.prefix)), list(ids(asked.suffix))
 
 
 class Pool:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig
+from msr_local.engine.types import SUMMARY, Engine, EngineConfig, Writing
 from msr_local.evaluation.metrics import mean_estimate
 from msr_local.models import embedded
 from msr_local.recipe.descriptions import describe
@@ -32,7 +32,6 @@ from .summary_rows import Asking
 SIZE = 3  # interactions in a block
 BEFORE, SINCE = 3, 2  # blocks before the change and after it
 RULE, NONE = "rule", "none"
-_ROLE = "summary"
 
 Write = Callable[[History, "str | None", Sequence[str], int], str]
 
@@ -86,19 +85,18 @@ def by_rule() -> Write:
 
 def config(adapter: Path | None, threads: int | None = None) -> EngineConfig:
     """The embedded model, with an adapter for summaries or without one."""
-    return EngineConfig(embedded.prepare(), adapters={_ROLE: adapter} if adapter else {}, threads=threads)
+    return EngineConfig(embedded.prepare(), adapters={SUMMARY: adapter} if adapter else {}, threads=threads)
 
 
-def by_engine(engine: EngineProcess, adapter: str | None, penalty: float) -> Write:
-    """The model as the writer, greedy, as `Asker.write` has it."""
-    asking = Asking(engine.facts)
+def by_engine(engine: Engine, penalty: float) -> Write:
+    """The model as the writer, greedy, as `Asker.write` has it; with the adapter that it was loaded with."""
+    asking = Asking()
 
     def write(history: History, before: str | None, told: Sequence[str], number: int) -> str:
         question = asking.question(before, told)
-        made = engine.generate(
-            question.prefix, question.suffix, adapter=adapter, max_tokens=MAX_TOKENS, repeat_penalty=penalty,
-            said=(before or "").removeprefix(question.opening) if penalty > 1 else "",
-        )  # fmt: skip
+        said = [(before or "").removeprefix(question.opening)] if penalty > 1 else []
+        how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=said)
+        ((_, made),) = engine.write([question], how)
         whole = " ".join((question.opening + made.text).split())
         return whole[: whole.rindex(".") + 1] if not made.ended and "." in whole else whole
 
@@ -200,7 +198,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             adapter = None if arguments.adapter == NONE else Path(arguments.adapter)
             with EngineProcess(config(adapter, arguments.threads)) as engine:
-                write = by_engine(engine, _ROLE if adapter else None, penalty)
+                write = by_engine(engine, penalty)
                 chains = [chain(history, write) for history in histories]
         found[f"repeat penalty {penalty:g}"] = table(chains)
         _print(chains, penalty, arguments.show)

@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 
 from msr_local.catalogue.images import load_rgb
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Image
+from msr_local.engine.types import CAPTION, Engine, EngineConfig, Image, Writing
 from msr_local.evaluation.metrics import mean_estimate
 from msr_local.models import embedded
 from msr_local.prompts import PromptTemplate
@@ -36,7 +36,7 @@ ADAPTERS = Path(__file__).parents[1] / "adapters"
 
 def config() -> EngineConfig:
     """The embedded model with what is in `adapters/`."""
-    files = {"caption": ADAPTERS / "captioner" / "adapter.gguf"}
+    files = {CAPTION: ADAPTERS / "captioner" / "adapter.gguf"}
     return EngineConfig(embedded.prepare(), ADAPTERS / "eyes" / "mmproj.gguf", adapters=files)
 
 
@@ -69,17 +69,13 @@ def from_pillow(picture: Pillow.Image) -> Image:
     return Image(picture.width, picture.height, picture.tobytes(), str(hash(picture.tobytes())))
 
 
-def captions(engine: EngineProcess, pictures: list[Image]) -> list[str]:
+def captions(engine: Engine, pictures: list[Image]) -> list[str]:
     """What the engine writes of each picture, many at a time."""
     template = PromptTemplate("item_caption")
-    questions = [template.question(engine.facts, {}, picture) for picture in pictures]
-    said = [""] * len(questions)
-    made = engine.generate_many(
-        questions[0].prefix, [one.suffix for one in questions],
-        adapter="caption", max_tokens=MAX_TOKENS,
-    )  # fmt: skip
-    for index, generation in made:
-        said[index] = " ".join(generation.text.split())
+    said = [""] * len(pictures)
+    questions = [template.question({}, picture) for picture in pictures]
+    for place, made in engine.write(questions, Writing(CAPTION, MAX_TOKENS)):
+        said[place] = " ".join(made.text.split())
     return said
 
 

@@ -33,13 +33,12 @@ from typing import Any
 
 import numpy as np
 
-from msr_local.engine.types import EngineConfig
+from msr_local.engine.types import SCORE, EngineConfig
 from msr_local.evaluation.metrics import auc_estimate, platt
 from msr_local.files import sha256, written_whole
 from msr_local.models import embedded
 from msr_local.models.manifest import FILE_NAME, Manifest
 from msr_local.prompts import PromptTemplate
-from msr_local.recipe.asking import SCORE
 from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 from msr_local.training import bases

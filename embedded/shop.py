@@ -26,7 +26,6 @@ from msr_local.demo.users import Shopper, matches, shoppers
 from msr_local.evaluation.metrics import mean_estimate
 from msr_local.models.choice import Asking, cast
 from msr_local.recipe.recommender import Recommender
-from msr_local.recipes import RECIPES, Recipe
 from msr_local.store.workspace import Workspace
 
 HELD_BACK = 2  # purchases of each held-out shopper that are to be foretold, one after the other
@@ -63,9 +62,7 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
             write(folder, [*purchases(training), *purchases(others, back)])
             with Workspace(home) as workspace:
                 ingest(workspace, folder / "items.csv", folder / "interactions.csv")
-                weights = cast(workspace, Asking(adapter=adapter))
-                recipe = Recipe.from_json(weights.scorer.recipe) if weights.scorer else RECIPES["full"]
-                with Recommender(workspace, weights, recipe) as recommender:
+                with Recommender(workspace, cast(workspace, Asking(adapter=adapter))) as recommender:
                     recommender.captions.make()
                     for one in others:
                         asked.append(one.user_id)
@@ -76,7 +73,7 @@ def measure(folder: Path, candidates: int, adapter: str | None) -> dict[str, Any
                             "recommended": [item.item_id for item in ranked],
                             "popular": [item for item in popular if item not in seen][:10],
                         }
-                        recalled = recommender.recall.candidates(seen, 10)
+                        recalled = recommender.recall.now().candidates(seen, 10)
                         lists["recall alone"] = [one.item_id for one in recalled]
                         for name, items in lists.items():
                             found.setdefault(f"{name}: HR@10", []).append(target in items)

@@ -45,7 +45,7 @@ def made_rows(data: Path, work: Path, count: int, seed: int, *, measured: bool =
         return summary_rows.read(path)
     people = People(data, seed, measured=measured)
     with EngineProcess(EngineConfig(embedded.prepare(), threads=1)) as engine:
-        asking = Asking(engine.facts)
+        asking = Asking()
         rows = [summary_rows.row(engine, asking, made) for made in summary_rows.examples(people, count, seed)]
     work.mkdir(parents=True, exist_ok=True)
     summary_rows.save(path, rows)

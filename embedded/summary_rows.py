@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from msr_local.engine.types import Engine, ModelFacts, Text
-from msr_local.prompts import PromptTemplate, Question
+from msr_local.engine.types import Question, Text, TokenEngine
+from msr_local.prompts import PromptTemplate
 from msr_local.recipe.asking import ROOMS
 from msr_local.recipe.descriptions import describe
 
@@ -112,26 +112,26 @@ def examples(people: People, count: int, seed: int) -> Iterator[Example]:
 
 
 class Asking:
-    """Makes questions from the shipped templates, for one model."""
+    """Makes questions from the shipped templates."""
 
-    def __init__(self, facts: ModelFacts) -> None:
-        self._facts = facts
+    def __init__(self) -> None:
         self._templates = {name: PromptTemplate(f"preference_{name}") for name in ("first", "update")}
 
     def question(self, before: str | None, told: Sequence[str]) -> Question:
         """The question as `Preferences` asks it."""
         values = {} if before is None else {"summary": before}
-        return self._templates["first" if before is None else "update"].question(self._facts, {"items": told, **values})
+        return self._templates["first" if before is None else "update"].question({"items": told, **values})
 
 
-def row(engine: Engine, asking: Asking, made: Example) -> Row:
+def row(engine: TokenEngine, asking: Asking, made: Example) -> Row:
     """The tokens of an example as the engine decodes them. Raises ValueError if the answer opens otherwise."""
     question = asking.question(made.before, made.told)
     if not made.target.startswith(question.opening):
         raise ValueError(f"{made.target!r} does not begin with the template's {question.opening!r}")
     rest = made.target.removeprefix(question.opening)
     completion = engine.token_ids([Text(rest), Text(engine.facts.eos, special=True)])
-    return Row(made, tuple(engine.token_ids([*question.prefix, *question.suffix])), tuple(completion))
+    asked = engine.rendered(question)
+    return Row(made, tuple(engine.token_ids([*asked.prefix, *asked.suffix])), tuple(completion))
 
 
 def save(path: Path, rows: Sequence[Row]) -> None:

@@ -86,8 +86,8 @@ def sha256(path: Path) -> str:
     kept = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
     with contextlib.suppress(OSError, ValueError, TypeError):
         *what, digest = json.loads(kept.read_text(encoding="utf-8"))
-        if what == found and len(digest) == 64:
-            return str(digest)
+        if what == found and isinstance(digest, str) and len(digest) == 64:
+            return digest
     read = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -224,7 +224,7 @@ def test_nobody_is_both_trained_on_and_measured(shared: Path) -> None:
 def test_tokens_are_those_of_the_question_and_of_the_whole_answer(tmp_path: Path) -> None:
     rng = random.Random(8)
     with EngineProcess(EngineConfig(embedded.prepare(), threads=1)) as engine:
-        asking = summary_rows.Asking(engine.facts)
+        asking = summary_rows.Asking()
         rows = []
         for name in ("books", "wines", "clothes"):
             history = simulate(catalogue(name, rng), name, rng, [5, 5])
@@ -232,9 +232,10 @@ def test_tokens_are_those_of_the_question_and_of_the_whole_answer(tmp_path: Path
             assert made is not None
             question = asking.question(made.before, made.told)
             row = summary_rows.row(engine, asking, made)
-            parts = [*question.prefix, *question.suffix]
+            asked = engine.rendered(question)
+            parts = [*asked.prefix, *asked.suffix]
             assert list(row.prompt) == engine.token_ids(parts)
-            assert len(row.prompt) == engine.count_tokens(parts)
+            assert engine.fits(question, len(row.prompt)) and not engine.fits(question, len(row.prompt) - 1)
             # What the engine would have to say, token by token, after the opening.
             whole = engine.token_ids([Text(made.target)])
             opening = engine.token_ids([Text(question.opening)])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from msr_local.engine.llama import context, prefixes
 from msr_local.engine.llama.engine import LlamaEngine
@@ -96,16 +101,106 @@ def test_a_folder_that_cannot_be_written_is_no_error(config: EngineConfig, tmp_p
     assert ask(config) == ask(tiny)
 
 
+def kept_at(kept: prefixes.Prefixes, key: str, when: float) -> Path:
+    """A state of 200 bytes that was last used then."""
+    kept.save(key, b"x" * 200)
+    path = kept._path(key)
+    os.utime(path, (when, when))
+    return path
+
+
 def test_the_longest_unused_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefixes, "_ROOM", 1000)
     one, other = (prefixes.Prefixes(tmp_path / "prefixes" / name) for name in ("one", "other"))
-    for age, (kept, key) in enumerate([(one, "a"), (other, "b"), (one, "c")]):
-        kept.save(key, b"x" * 200)
-        path = kept._path(key)
-        os.utime(path, (1000 + age, 1000 + age))
+    for age, (kept, key) in enumerate([(one, "a"), (one, "b"), (other, "b"), (one, "c")]):
+        kept_at(kept, key, 1000 + age)
     assert one.load("a") is not None  # used just now
     for key in ("d", "e"):
-        other.save(key, b"y" * 200)
-    assert other.load("b") is None and one.load("a") is not None and other.load("e") is not None
-    other.save("too large", b"z" * 900)
-    assert other.load("too large") is None and other.load("e") is not None
+        one.save(key, b"y" * 200)
+    assert one.load("b") is None and one.load("a") is not None and one.load("e") is not None
+    assert other.load("b") is not None  # another model's states have room of their own
+    one.save("too large", b"z" * 900)
+    assert one.load("too large") is None and one.load("e") is not None
+
+
+FOREIGN = ["model.gguf", "items.csv", "notes.state", ".state", "0123.state", f"{'A' * 32}.state", f"{'a' * 33}.state",
+           f"{'a' * 32}.state.bak", f"x{'a' * 32}.state", f"{'a' * 32}.STATE", f"{'g' * 32}.state"]  # fmt: skip
+
+
+def strangers(*folders: Path, names: Iterable[str] = FOREIGN) -> dict[Path, bytes]:
+    """Files that others have put there, all of them old."""
+    made: dict[Path, bytes] = {}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            path = folder / name
+            path.write_bytes(name.encode())
+            os.utime(path, (1000, 1000))
+            made[path] = name.encode()
+    return made
+
+
+def test_making_room_removes_what_was_written_here_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefixes, "_ROOM", 1000)
+    home = tmp_path / "prefixes"
+    folder, sibling = home / "model", home / "other"
+    theirs = strangers(folder, sibling, folder / "below", home, tmp_path)
+    (folder / f"{'b' * 32}.state").mkdir()
+    beside = kept_at(prefixes.Prefixes(sibling), "old", 1000)
+    below = kept_at(prefixes.Prefixes(folder / "below"), "old", 1000)
+    kept = prefixes.Prefixes(folder)
+    for n in range(30):
+        kept.save(str(n), b"x" * 200)
+        assert kept.load(str(n)) == b"x" * 200
+    assert sum(path.stat().st_size for path in prefixes._states(folder)) <= 1000
+    assert {path: path.read_bytes() for path in theirs} == theirs
+    assert beside.exists() and below.exists() and (folder / f"{'b' * 32}.state").is_dir()
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40) | st.from_regex(
+    r"[0-9a-f]{30,34}\.?(state)?.?", fullmatch=True
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(names=st.sets(NAMES.filter(lambda name: name not in (".", "..") and len(name.encode()) < 200), max_size=8))
+def test_whatever_the_names_of_other_files_are(names: set[str]) -> None:
+    others = {name for name in names if not re.fullmatch(r"[0-9a-f]{32}\.state", name)}
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefixes, "_ROOM", 1000)
+        folder = Path(place) / "model"
+        theirs = strangers(folder, names=others)
+        kept = prefixes.Prefixes(folder)
+        for n in range(8):
+            kept_at(kept, str(n), 1000)
+        prefixes.forget(Path(place))
+        assert {path: path.read_bytes() for path in folder.iterdir()} == theirs
+
+
+def test_old_states_of_models_that_answer_no_more_are_forgotten(tmp_path: Path) -> None:
+    home = tmp_path / "prefixes"
+    theirs = strangers(home / "one", home / "two", home / "two" / "below", home, tmp_path)
+    one, two = prefixes.Prefixes(home / "one"), prefixes.Prefixes(home / "two")
+    now = time.time()
+    month = 30 * 86_400
+    old = [kept_at(one, "a", now - month - 60), kept_at(two, "a", 1000)]
+    rest = [kept_at(one, "b", now - month + 60), kept_at(two, "b", now)]
+    rest += [kept_at(prefixes.Prefixes(place), "c", 1000) for place in (home / "two" / "below", home, tmp_path)]
+    prefixes.forget(home)
+    assert not any(path.exists() for path in old) and all(path.exists() for path in rest)
+    assert {path: path.read_bytes() for path in theirs} == theirs
+    prefixes.forget(tmp_path / "nowhere")
+    prefixes.forget(tmp_path / "items.csv")
+
+
+def test_a_harmed_state_that_cannot_be_removed_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = prefixes.Prefixes(tmp_path)
+    kept_at(kept, "a", 1000).write_bytes(b"harmed")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert kept.load("a") is None

@@ -10,7 +10,7 @@ import pytest
 
 from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.llama.process import quantise_in_child
-from msr_local.engine.types import EngineConfig, Prompt, Text
+from msr_local.engine.types import EngineConfig, Prompt, Text, Writing
 from msr_local.models import embedded
 
 PREFIX: Prompt = [Text("The shopper likes quiet films, long walks and the sea, and lately also loud ones. " * 6)]
@@ -67,6 +67,7 @@ def test_quantised_weights_answer_the_same_to_the_bit(quantised: LlamaEngine) ->
 
 def test_and_write_the_same(quantised: LlamaEngine) -> None:
     asked = candidates(5)
-    alone = [quantised.generate(PREFIX, one, max_tokens=8) for one in asked]
-    made = dict(quantised.generate_many(PREFIX, asked, max_tokens=8))
+    how = Writing(max_tokens=8)
+    alone = [made for one in asked for _, made in quantised.continued(PREFIX, [one], how)]
+    made = dict(quantised.continued(PREFIX, asked, how))
     assert [made[place] for place in range(len(asked))] == alone

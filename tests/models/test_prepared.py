@@ -9,7 +9,7 @@ import pytest
 
 from msr_local.engine.llama.process import EngineProcess, quantise_in_child
 from msr_local.engine.types import EngineConfig, Text
-from msr_local.errors import ModelError
+from msr_local.errors import FileError, ModelError
 from msr_local.models import prepared
 
 PROMPT = [Text("What is it?")]
@@ -59,7 +59,7 @@ def test_what_is_not_quantised_or_large_answers_itself(
 def test_a_cache_that_cannot_be_written(cache: Path, quantised: Path) -> None:
     cache.parent.mkdir(exist_ok=True)
     cache.write_text("a file in the way")
-    with pytest.raises(ModelError, match="cannot keep the prepared model"):
+    with pytest.raises(FileError, match="cannot be written"):
         prepared.to_compute_with(quantised, "abc", quantised=True)
 
 

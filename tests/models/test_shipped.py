@@ -12,9 +12,10 @@ import pytest
 from adapter_samples import manifest, sha256, staged
 from samples import Ran
 
+from msr_local import files
 from msr_local.errors import ModelError
 from msr_local.models import embedded, registry, shipped
-from msr_local.models.choice import Asking, cast
+from msr_local.models.choice import Asking, Cast, cast, embedded_cast, use_model
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
 
@@ -48,27 +49,52 @@ def put(folder: Path, name: str, data: bytes, prompts: dict[str, str], **more: A
     (folder / name / "manifest.json").write_text(json.dumps(document | more))
 
 
+def identities(found: Cast) -> dict[str, str | None]:
+    """What stands for each role in the keys of what it makes."""
+    captioner = found.captioner
+    return {
+        "captioner": captioner.identity if captioner else None,
+        "summariser": found.summariser.identity,
+        "reader": found.reader.identity,
+        "judge": found.judge.identity,
+    }
+
+
 def test_the_embedded_model_comes_with_all_of_them(workspace: Workspace, parts: Path) -> None:
     weights = cast(workspace)
-    assert weights.origin == "embedded" and sees(workspace, None, None)
+    assert weights.origin == "embedded" and weights.sees
     assert weights.config.projector == parts / "eyes" / "adapter.gguf"
     assert weights.config.adapters == {
         role: parts / name / "adapter.gguf"
         for role, name in (("caption", "captioner"), ("summary", "summariser"), ("score", "recommender"))
     }
     assert weights.scorer is not None and weights.scorer.name == "shop"
-    assert not weights.scoring_sees  # the eyes are for captions
+    assert not weights.looks  # the eyes are for captions
+    assert (
+        weights.captioner is not None and weights.captioner.tuned and weights.summariser.tuned and weights.judge.tuned
+    )
+    assert not weights.reader.tuned
 
 
 def test_each_adapter_stands_in_the_key_of_what_it_writes(workspace: Workspace, parts: Path) -> None:
-    before = cast(workspace)
-    assert len({before.text_id, before.summary_id, before.vision_id, before.caption_id}) == 4
-    put(parts, "captioner", b"GGUF other", {})
-    after = cast(workspace)
-    assert after.caption_id != before.caption_id
-    assert (after.summary_id, after.text_id, after.vision_id) == (before.summary_id, before.text_id, before.vision_id)
-    put(parts, "summariser", b"GGUF other", {})
-    assert cast(workspace).summary_id != before.summary_id
+    before = identities(cast(workspace))
+    assert len(set(before.values())) == 4
+    for name, role, other in (
+        ("captioner", "captioner", {}),
+        ("summariser", "summariser", {}),
+        ("recommender", "judge", {"score": PromptTemplate("score").sha256}),
+    ):
+        put(parts, name, b"GGUF other", other)
+        after = identities(cast(workspace))
+        assert [one for one in after if after[one] != before[one]] == [role]
+        before = after
+
+
+def test_other_eyes_stand_in_the_key_of_captions_only(workspace: Workspace, parts: Path) -> None:
+    before = identities(cast(workspace))
+    put(parts, "eyes", b"GGUF other", {})
+    after = identities(cast(workspace))
+    assert [one for one in after if after[one] != before[one]] == ["captioner"]
 
 
 def test_nothing_is_shipped_with_another_model(workspace: Workspace, parts: Path, models: Path) -> None:
@@ -77,9 +103,9 @@ def test_nothing_is_shipped_with_another_model(workspace: Workspace, parts: Path
         cast(workspace, Asking(model=models / "text.gguf", adapter="none")),
     ):
         assert weights.config.adapters == {} and weights.config.projector is None and weights.scorer is None
-        assert weights.caption_id is None and weights.summary_id == weights.text_id
-    remember(workspace, models / "text.gguf", None)
-    assert cast(workspace).config.adapters == {} and not sees(workspace, None, None)
+        assert weights.captioner is None and weights.summariser == weights.reader == weights.judge
+    use_model(workspace, models / "text.gguf", None)
+    assert cast(workspace).config.adapters == {} and not cast(workspace).sees
 
 
 def test_without_the_files_the_plain_model_answers(
@@ -87,7 +113,7 @@ def test_without_the_files_the_plain_model_answers(
 ) -> None:
     monkeypatch.setattr(shipped, "package_data", lambda _: tmp_path / "nowhere")
     weights = cast(workspace)
-    assert weights.config.adapters == {} and weights.config.projector is None and not sees(workspace, None, None)
+    assert weights.config.adapters == {} and weights.config.projector is None and not weights.sees
 
 
 def test_an_adapter_is_left_out_where_the_workspace_has_its_own_prompt(workspace: Workspace, parts: Path) -> None:
@@ -123,15 +149,16 @@ def test_a_broken_manifest_is_one_clear_error(workspace: Workspace, parts: Path,
 
 
 def test_training_starts_from_the_same_captions_and_summaries(workspace: Workspace, parts: Path) -> None:
-    weights = embedded_weights(workspace)
+    weights = embedded_cast(workspace)
     assert weights.scorer is None and set(weights.config.adapters) == {"caption", "summary"}
-    assert weights.caption_id == cast(workspace).caption_id and weights.summary_id == cast(workspace).summary_id
+    ours, theirs = identities(weights), identities(cast(workspace))
+    assert ours.pop("judge") != theirs.pop("judge") and ours == theirs
 
 
 def test_a_recommender_of_ones_own_comes_first_and_none_is_none(
     cli: Cli, workspace: Workspace, parts: Path, models: Path
 ) -> None:
-    base = manifest().base | {"model_sha256": workspace.file_sha256(models / "text.gguf")}
+    base = manifest().base | {"model_sha256": files.sha256(models / "text.gguf")}
     registry.register(workspace, *staged(workspace.home, base=base))
     assert cli("adapters", "use", "first").code == 0
     chosen = cast(workspace)
@@ -153,7 +180,7 @@ def test_what_is_shipped_cannot_be_removed(cli: Cli, workspace: Workspace, parts
 
 
 def test_an_own_adapter_may_have_the_same_name(workspace: Workspace, parts: Path, models: Path) -> None:
-    base = manifest().base | {"model_sha256": workspace.file_sha256(models / "text.gguf")}
+    base = manifest().base | {"model_sha256": files.sha256(models / "text.gguf")}
     registry.register(workspace, *staged(workspace.home, "shop", base=base))
     chosen = cast(workspace, Asking(adapter="shop"))
     assert chosen.scorer is not None and chosen.scorer.sha256 == sha256(b"GGUF lora")

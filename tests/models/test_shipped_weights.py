@@ -25,15 +25,15 @@ ROOT = Path(__file__).parents[2]
 PARTS = (shipped.EYES, shipped.CAPTIONER, shipped.SUMMARISER, shipped.RECOMMENDER)
 
 
-def part(workspace: Workspace, name: str) -> shipped.Part:
-    found = shipped.find(workspace, name)
+def part(name: str) -> shipped.Part:
+    found = shipped.find(name)
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_each_part_says_what_it_is_made_of_and_fits(workspace: Workspace, name: str) -> None:
-    manifest = part(workspace, name).manifest
+def test_each_part_says_what_it_is_made_of_and_fits(name: str) -> None:
+    manifest = part(name).manifest
     assert manifest["base"]["package"] == embedded.PACKAGE and manifest["base"]["version"] == embedded.version()
     assert manifest["prompts"] == {template: PromptTemplate(template).sha256 for template in manifest["prompts"]}
     assert manifest["metrics"] and manifest["data"] and manifest["files"]["adapter"]["bytes"]
@@ -117,7 +117,7 @@ def test_summaries_follow_a_taste_that_changes(tmp_path: Path) -> None:
     """The demo's held-out shoppers and simulated ones, whom the summariser has not been trained on."""
     histories = drift.people(tmp_path, 3, seed=3)  # no data there: invented and drawn ones only
     with EngineProcess(drift.config(ROOT / "adapters/summariser/adapter.gguf")) as engine:
-        write = drift.by_engine(engine, "summary", 1.0)
+        write = drift.by_engine(engine, 1.0)
         found = drift.measures([drift.chain(history, write) for history in histories])
     assert np.mean(found["new taste named within two blocks"]) >= 0.8
     assert np.mean(found["faded taste not first after two blocks"]) >= 0.8

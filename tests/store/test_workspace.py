@@ -1,4 +1,3 @@
-import hashlib
 import os
 import sqlite3
 import subprocess
@@ -254,48 +253,6 @@ def test_a_setting_comes_back_as_it_was(tmp_path, value):
 
 def test_a_setting_never_made_is_none(workspace):
     assert workspace.setting("nothing") is None
-
-
-def test_a_file_is_hashed_again_only_when_it_changed(workspace, tmp_path, monkeypatch):
-    file = tmp_path / "model.gguf"
-    file.write_bytes(b"x" * (1 << 21) + b"end")
-    opened = []
-    plain_open = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: (opened.append(self), plain_open(self, *a, **k))[1])
-
-    def sha256(expected_reads: int) -> str:
-        opened.clear()
-        digest = workspace.file_sha256(file)
-        assert len(opened) == expected_reads
-        return digest
-
-    assert sha256(1) == hashlib.sha256(b"x" * (1 << 21) + b"end").hexdigest()
-    assert sha256(0) == hashlib.sha256(b"x" * (1 << 21) + b"end").hexdigest()
-    stat = file.stat()
-    with plain_open(file, "wb") as out:  # another size, the same time
-        out.write(b"ab")
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert sha256(1) == hashlib.sha256(b"ab").hexdigest()
-    with plain_open(file, "wb") as out:  # the same size, another time
-        out.write(b"cd")
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert sha256(1) == hashlib.sha256(b"cd").hexdigest()
-    assert sha256(0) == hashlib.sha256(b"cd").hexdigest()
-
-
-def test_file_hashes_are_kept_from_one_opening_to_the_next(tmp_path, monkeypatch):
-    file = tmp_path / "model.gguf"
-    file.write_bytes(b"weights")
-    with Workspace(tmp_path / "home") as workspace:
-        first = workspace.file_sha256(file)
-    with Workspace(tmp_path / "home") as workspace:
-        monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read again"))
-        assert workspace.file_sha256(file) == first
-
-
-def test_hashing_a_missing_file_is_an_os_error(workspace, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        workspace.file_sha256(tmp_path / "nothing.gguf")
 
 
 def test_times_are_utc_and_sort_as_text():

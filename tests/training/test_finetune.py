@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from samples import Ran
 
+from msr_local.files import sha256
+
 pytest.importorskip("transformers", reason="training needs the extra train")
 pytest.importorskip("peft", reason="training needs the extra train")
 
@@ -102,10 +104,10 @@ def test_the_engine_answers_as_the_trained_model_does(tuned: Any) -> None:
 def test_the_files_are_those_of_the_manifest(tuned: Any) -> None:
     home, document, _ = tuned
     folder = home / "adapters" / "first"
-    from msr_local.training.convert import file_sha256, metadata, tokenizer_differences
+    from msr_local.training.convert import metadata, tokenizer_differences
 
     for entry in document["files"].values():
-        assert file_sha256(folder / entry["file"]) == entry["sha256"]
+        assert sha256(folder / entry["file"]) == entry["sha256"]
     merged = metadata(folder / document["files"]["merged"]["file"])
     base = metadata(Path(document["base"]["model"]))
     assert tokenizer_differences(Path(document["base"]["model"]), folder / document["files"]["merged"]["file"]) == []

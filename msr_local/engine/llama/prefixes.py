@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import FileError
-from ...files import written_whole
+from ...files import remove, written_whole
 
 WORTH = 128  # tokens from which on reading a state beats decoding
 _ROOM = 512 << 20  # bytes of a model's states together; the longest unused go first
@@ -40,7 +40,7 @@ class Prefixes:
         except OSError:
             return None
         if hashlib.sha256(state).digest() != digest:
-            path.unlink(missing_ok=True)
+            remove(path)
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
