@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "RECIPES",
-    "Asking",
-    "Cast",
-    "MsrError",
-    "Recipe",
-    "Recommender",
-    "Workspace",
-    "cast",
-    "explain",
-    "ingest",
-]
+__all__ = ["RECIPES", "Asking", "Cast", "MsrError", "Recipe", "Recommender", "Workspace", "cast", "explain", "ingest"]
 
 if TYPE_CHECKING:
     from .catalogue.ingest import ingest

@@ -1,16 +1,5 @@
 """Every error that msr-local raises on purpose.
 
-- MsrError
-  - InputError          a file, row or value that cannot be used
-  - NotFoundError       a user, item or model that is not in the workspace
-  - FileError           a file that cannot be written
-  - WorkspaceError      the SQLite file cannot be opened or is from a newer release
-  - PromptError         a prompt template is missing or broken
-  - ModelError          a model file that is missing, broken or unfit for the job
-    - AnswerTokensError   the tokenizer has no single token for "yes" or for "no"
-    - ContextOverflow     a prompt longer than the model's context
-  - EngineCrashed       the native library ended its process
-
 Each message says what is wrong, where, and what to do next. `exit_code` is what the command line returns.
 """
 

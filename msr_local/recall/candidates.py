@@ -91,12 +91,7 @@ class Recall:
     learned: Ranker | None = None
 
     def __init__(
-        self,
-        item_ids: Sequence[str],
-        users: Items,
-        items: Items,
-        texts: Sequence[str],
-        times: Vector | None = None,
+        self, item_ids: Sequence[str], users: Items, items: Items, texts: Sequence[str], times: Vector | None = None
     ) -> None:
         shape = (int(users.max()) + 1 if len(users) else 0, len(item_ids))
         taken = sparse.csr_matrix((np.ones(len(users)), (users, items)), shape=shape)

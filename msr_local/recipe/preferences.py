@@ -51,14 +51,7 @@ class _Wanted:
 class Preferences:
     """Writes and keeps each user's chain of summaries: what is there and still valid is not written again."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        cast: Cast,
-        asker: Asker,
-        captions: Captions,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, progress: Progress) -> None:
         self._workspace, self._recipe = workspace, cast.recipe
         self._config, self._summariser = cast.config, cast.summariser
         self._asker, self._captions, self._progress = asker, captions, progress

@@ -6,7 +6,7 @@ Nothing here knows a terminal, a database or a model. Strings are user data and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
 
@@ -22,19 +22,6 @@ class Recommendation:
     score: float
     caption: str | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The item as `recommend --json` prints it."""
-        return {
-            "rank": self.rank,
-            "item_id": self.item_id,
-            "title": self.title,
-            "p_yes": self.p_yes,
-            "log_odds": self.log_odds,
-            "score": self.score,
-            "caption": self.caption,
-            "shares": dict(self.shares),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +40,7 @@ class RecommendationList:
 
     def to_json(self) -> dict[str, Any]:
         """The document that `recommend --json` prints."""
-        return {
-            "user": self.user,
-            "summary": self.summary,
-            "items": [item.to_json() for item in self.items],
-            "model": dict(self.model),
-            "timing": dict(self.timing),
-            "pictures": dict(self.pictures),
-        }
+        return asdict(self)
 
 
 class BlockItem(TypedDict):
@@ -87,15 +67,8 @@ class TimelineBlock:
 
     def to_json(self) -> dict[str, Any]:
         """The block as `explain --json` prints it."""
-        return {
-            "block": self.block,
-            "from": self.start,
-            "to": self.end,
-            "items": [{"item_id": item["item_id"], "title": item["title"]} for item in self.items],
-            "summary": self.summary,
-            "added": list(self.added),
-            "dropped": list(self.dropped),
-        }
+        names = {"start": "from", "end": "to"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +82,6 @@ class Evidence:
     kind: str
     label: str
     delta_log_odds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The evidence as `explain --json` prints it."""
-        return {"kind": self.kind, "label": self.label, "delta_log_odds": self.delta_log_odds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +140,7 @@ class Explanation:
             "p_yes": self.p_yes,
             "log_odds": self.log_odds,
             "timeline": [block.to_json() for block in self.timeline],
-            "evidence": [evidence.to_json() for evidence in self.evidence],
-            "recommendations": [item.to_json() for item in self.recommendations],
+            "evidence": [asdict(one) for one in self.evidence],
+            "recommendations": [asdict(one) for one in self.recommendations],
             "notes": list(self.notes),
         }

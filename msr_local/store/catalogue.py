@@ -81,11 +81,7 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
 
 
 def add_interactions(
-    workspace: Workspace,
-    file: Path,
-    rows: Iterable[InteractionRow | Rejected],
-    *,
-    min_rating: float | None = None,
+    workspace: Workspace, file: Path, rows: Iterable[InteractionRow | Rejected], *, min_rating: float | None = None
 ) -> Added:
     """Insert interactions in file order.
 
@@ -191,8 +187,7 @@ def _number_repeats(workspace: Workspace) -> None:
         " WHERE timestamp IS NULL) WHERE n > 1"
     )
     workspace.db.conn.executemany(
-        "UPDATE incoming SET occurrence = ? WHERE rowid = ?",
-        workspace.execute("SELECT n, id FROM numbered").fetchall(),
+        "UPDATE incoming SET occurrence = ? WHERE rowid = ?", workspace.execute("SELECT n, id FROM numbered").fetchall()
     )
     workspace.execute("DROP TABLE numbered")
 

@@ -26,8 +26,7 @@ def captions(workspace: Workspace, settings: str) -> dict[str, tuple[str, str]]:
 def caption(workspace: Workspace, item_id: str, settings: str, key: str) -> str | None:
     """The caption of an item, if one is there for exactly this input."""
     text: str | None = workspace.one(
-        "SELECT caption FROM captions WHERE item_id = ? AND settings = ? AND key = ?",
-        [item_id, settings, key],
+        "SELECT caption FROM captions WHERE item_id = ? AND settings = ? AND key = ?", [item_id, settings, key]
     )
     return text
 
@@ -200,10 +199,7 @@ def save_ranking(
 ) -> None:
     """Keep the last ranking: (item id, recall, fused score) of each candidate; older ones lose their rank."""
     with workspace.write():
-        workspace.execute(
-            "UPDATE scores SET recall = NULL, score = NULL WHERE user_id = ?",
-            [user_id],
-        )
+        workspace.execute("UPDATE scores SET recall = NULL, score = NULL WHERE user_id = ?", [user_id])
         workspace.db.conn.executemany(
             "UPDATE scores SET recall = ?, score = ? WHERE user_id = ? AND item_id = ? AND settings = ?"
             " AND without = ''",

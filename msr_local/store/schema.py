@@ -7,6 +7,7 @@ so that a stale result is never mistaken for a valid one. Views are for people: 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlite_utils.migrations import Migrations
@@ -16,19 +17,21 @@ TOKEN = "lower(hex(randomblob(16)))"
 _CHANGES = ("INSERT", "UPDATE", "DELETE")
 
 
-def _run(db: Any, script: str) -> None:
+def _script(made: Callable[[], str]) -> None:
+    """A migration that runs the statements of a script."""
+
     # Not executescript(): that would commit the migration's transaction.
-    for statement in script.split(";\n"):
-        if statement.strip():
+    def run(db: Any) -> None:
+        for statement in filter(str.strip, made().split(";\n")):
             db.execute(statement)
 
+    migrations(name=made.__name__)(run)
 
-@migrations()
-def m001_catalogue(db: Any) -> None:
+
+@_script
+def m001_catalogue() -> str:
     """What was read from people's files."""
-    _run(
-        db,
-        """
+    return """
         CREATE TABLE items (
             item_id TEXT PRIMARY KEY,
             title TEXT NOT NULL,
@@ -77,16 +80,13 @@ def m001_catalogue(db: Any) -> None:
             mtime_ns INTEGER NOT NULL,
             sha256 TEXT NOT NULL
         )
-        """,
-    )
+    """
 
 
-@migrations()
-def m002_results(db: Any) -> None:
+@_script
+def m002_results() -> str:
     """What models made of it: one row is the unit of loss."""
-    _run(
-        db,
-        """
+    return """
         CREATE TABLE captions (
             item_id TEXT NOT NULL REFERENCES items(item_id),
             settings TEXT NOT NULL,
@@ -125,8 +125,7 @@ def m002_results(db: Any) -> None:
             created TEXT NOT NULL,
             PRIMARY KEY (user_id, item_id, without, settings)
         )
-        """,
-    )
+    """
 
 
 @migrations()
@@ -136,12 +135,10 @@ def m003_search(db: Any) -> None:
     db["captions"].enable_fts(["caption"], create_triggers=True)
 
 
-@migrations()
-def m004_views(db: Any) -> None:
+@_script
+def m004_views() -> str:
     """The recipe's stages as a person would ask for them."""
-    _run(
-        db,
-        """
+    return """
         CREATE VIEW item_descriptions AS
             SELECT items.item_id, items.title, items.attributes, items.image,
                 (SELECT caption FROM captions
@@ -164,22 +161,19 @@ def m004_views(db: Any) -> None:
                 AND NOT EXISTS (
                     SELECT 1 FROM low_ratings AS seen
                     WHERE seen.user_id = scores.user_id AND seen.item_id = scores.item_id)
-        """,
-    )
+    """
 
 
-@migrations()
-def m006_past_summaries(db: Any) -> None:
+@_script
+def m006_past_summaries() -> str:
     """Summaries of a history as it stood once: training asks at many points of the past."""
-    _run(db, "CREATE TABLE past_summaries (key TEXT PRIMARY KEY, summary TEXT NOT NULL, created TEXT NOT NULL)")
+    return "CREATE TABLE past_summaries (key TEXT PRIMARY KEY, summary TEXT NOT NULL, created TEXT NOT NULL)"
 
 
-@migrations()
-def m005_training(db: Any) -> None:
+@_script
+def m005_training() -> str:
     """How adapters were made, and which there are."""
-    _run(
-        db,
-        """
+    return """
         CREATE TABLE runs (
             run_id TEXT PRIMARY KEY,
             name TEXT NOT NULL,  -- of the adapter that the run is to make
@@ -213,8 +207,7 @@ def m005_training(db: Any) -> None:
             manifest TEXT NOT NULL,  -- a JSON object: manifest.json as it is in the folder
             created TEXT NOT NULL
         )
-        """,
-    )
+    """
 
 
 @migrations()
@@ -223,7 +216,8 @@ def m007_revision(db: Any) -> None:
 
     New interactions need no trigger for each: `add_interactions` draws a token for each file.
     """
-    _run(db, f"CREATE TABLE revision (token TEXT NOT NULL);\nINSERT INTO revision VALUES ({TOKEN})")
+    db.execute("CREATE TABLE revision (token TEXT NOT NULL)")
+    db.execute(f"INSERT INTO revision VALUES ({TOKEN})")
     for table, changes in {"items": _CHANGES, "captions": _CHANGES, "interactions": _CHANGES[1:]}.items():
         for change in changes:
             name = f"revision_{table}_{change.lower()}"
@@ -232,28 +226,25 @@ def m007_revision(db: Any) -> None:
             )
 
 
-@migrations()
-def m008_answers(db: Any) -> None:
+@_script
+def m008_answers() -> str:
     """Answers to questions about points of the past, under the hash of all that made them: evaluations ask many."""
-    _run(
-        db,
+    return (
         "CREATE TABLE answers (key TEXT PRIMARY KEY, log_odds REAL NOT NULL, coverage REAL NOT NULL,"
-        " created TEXT NOT NULL)",
+        " created TEXT NOT NULL)"
     )
 
 
-@migrations()
-def m009_vectors(db: Any) -> None:
+@_script
+def m009_vectors() -> str:
     """Texts as the language model's vectors, as little-endian halves, under the hash of all that made them."""
-    _run(db, "CREATE TABLE vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL, created TEXT NOT NULL)")
+    return "CREATE TABLE vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL, created TEXT NOT NULL)"
 
 
-@migrations()
-def m010_learned_recall(db: Any) -> None:
+@_script
+def m010_learned_recall() -> str:
     """What was learned about ranking from the histories, one row: the last time."""
-    _run(
-        db,
-        """
+    return """
         CREATE TABLE learned_recall (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             format INTEGER NOT NULL,  -- another number where what is learned, or how, changes
@@ -264,5 +255,4 @@ def m010_learned_recall(db: Any) -> None:
             towers BLOB NOT NULL,  -- NumPy's .npz: vectors of these items, biases, layer
             created TEXT NOT NULL
         )
-        """,
-    )
+    """

@@ -52,12 +52,7 @@ class Base:
     sha256: str  # of `model`
 
 
-def resolve(
-    name: str | None,
-    tools: Callable[[], Path],
-    *,
-    note: Callable[[str], None] = silent,
-) -> Base:
+def resolve(name: str | None, tools: Callable[[], Path], *, note: Callable[[str], None] = silent) -> Base:
     """The base called `name`: None or "embedded", a folder, or a hub id "org/name" or "org/name@revision".
 
     A folder wins over a hub id of the same spelling. `tools` gives the converter's folder and is asked only when

@@ -371,12 +371,7 @@ class Finetuning:
                 "licence": base.licence,
             },
             files={
-                form: {
-                    "file": path.name,
-                    "sha256": sha256(path),
-                    "bytes": path.stat().st_size,
-                    "quantisation": kind,
-                }
+                form: {"file": path.name, "sha256": sha256(path), "bytes": path.stat().st_size, "quantisation": kind}
                 for form, (path, kind) in files.items()
             },
             prompts=prompts,

@@ -45,10 +45,7 @@ def share_bar(share: float, width: int, glyphs: Glyphs) -> Text:
     """A bar over its track, `width` cells in all, filled to `share` (0 to 1)."""
     whole, half = _halves(share, width, glyphs.half_left)
     rest = width - whole - half
-    return Text.assemble(
-        (glyphs.bar * whole + glyphs.half_left * half, "cyan"),
-        (glyphs.track * rest, "dim"),
-    )
+    return Text.assemble((glyphs.bar * whole + glyphs.half_left * half, "cyan"), (glyphs.track * rest, "dim"))
 
 
 def diverging_bar(share: float, left: int, right: int, glyphs: Glyphs) -> Text:

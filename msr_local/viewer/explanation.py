@@ -85,10 +85,7 @@ def _about(explanation: Explanation, canvas: Canvas) -> Iterator[RenderableType]
         yield Text.assemble(("Seen in the picture: ", "dim"), caption)
     yield ""
     yield Text.assemble(
-        ("p(yes) ", "dim"),
-        (f"{explanation.p_yes:.3f}", "bold"),
-        ("  log-odds ", "dim"),
-        signed(explanation.log_odds),
+        ("p(yes) ", "dim"), (f"{explanation.p_yes:.3f}", "bold"), ("  log-odds ", "dim"), signed(explanation.log_odds)
     )
 
 

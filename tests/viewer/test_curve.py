@@ -15,7 +15,7 @@ from msr_local.errors import MsrError
 from msr_local.store.runs import Step
 from msr_local.viewer.curve import curve_png, curve_view
 
-BRAILLE = {chr(code) for code in range(0x2801, 0x2900)}
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def training(n: int, every: int = 50) -> list[Step]:
@@ -30,12 +30,13 @@ def training(n: int, every: int = 50) -> list[Step]:
 
 
 def lines(steps: list[Step], width: int = 80, **console: object) -> list[str]:
-    return [Text.from_ansi(line).plain for line in drawn(curve_view(steps, width), 80, **console).splitlines()]
+    return [Text.from_ansi(line).plain for line in drawn(curve_view(steps), width, **console).splitlines()]
 
 
-def inked(line: str) -> list[int]:
-    """The columns where something is drawn."""
-    return [at for at, character in enumerate(line) if character in BRAILLE]
+def heights(rows: list[str]) -> list[int]:
+    """How high a curve stands in each column, in eighths of a row."""
+    plots = [row.split("│")[1].ljust(69) for row in rows]
+    return [sum(BLOCKS.find(cell) + 1 for cell in column) for column in zip(*plots, strict=True)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 40, 10_000])
@@ -45,23 +46,21 @@ def inked(line: str) -> list[int]:
 )
 def test_the_curves_fit(n, width, console):
     shown = lines(training(n), width, **console)
-    assert 1 <= len(shown) <= 14
+    assert 1 <= len(shown) <= 11
     assert max(map(cell_len, shown)) <= min(width, 80)
 
 
-def test_loss_falls_and_auc_rises_over_named_axes():
+def test_loss_falls_and_auc_rises_over_named_steps():
     shown = lines(training(400))
-    assert len(shown) == 14
+    assert len(shown) == 11
     assert shown[0].startswith("loss 0.3") and "at step 400" in shown[0]
-    assert shown[6] == "validation AUC 0.750 (0.720 to 0.780) at step 400"
+    assert shown[5] == "validation AUC 0.750 (0.720 to 0.780) at step 400"
     assert shown[-1].split() == ["1", "step", "400"]
-    loss, auc = shown[1:6], shown[7:12]
-    assert min(inked(loss[0])) < 10 and max(inked(loss[-1])) > 75
-    assert min(inked(auc[-1])) < 10 and max(inked(auc[0])) > 75
-    assert max(inked(loss[0])) < 40 and min(inked(auc[0])) > 40
-    top, bottom = (float(line.split()[0]) for line in (auc[0], auc[-1]))
-    assert (top, bottom) == (0.78, pytest.approx(0.5205, abs=1e-3))
-    assert len({line.index("│") for line in loss + auc} | {shown[-2].index("└")}) == 1
+    loss, auc = heights(shown[1:5]), heights(shown[6:10])
+    assert loss[0] == 32 and auc[-1] == 32  # a full column
+    assert loss[-1] < 4 and auc[0] == 1
+    assert auc == sorted(auc) and sum(loss[:20]) > 3 * sum(loss[-20:])
+    assert (shown[6].split()[0], shown[9].split()[0]) == ("0.750", "0.550")
 
 
 def test_a_best_step_before_the_last_is_named():
@@ -69,11 +68,9 @@ def test_a_best_step_before_the_last_is_named():
     assert "best" not in lines([Step(10, auc=0.7), Step(20, auc=0.8)])[0]
 
 
-def test_one_curve_gets_the_room_of_both():
-    for steps in ([Step(1, 0.9), Step(2, 0.1)], [Step(1, auc=0.4), Step(2, auc=0.6)]):
-        shown = lines(steps)
-        assert len(shown) == 13
-        assert sum(bool(inked(line)) for line in shown) == 10
+def test_a_curve_starts_and_ends_where_it_was_measured():
+    auc = heights(lines([Step(1, 0.9), Step(20, 0.8, 0.5), Step(50, 0.7, 0.6), Step(70, 0.6)])[6:10])
+    assert auc[18] == 0 and auc[19] == 1 and auc[48] == 32 and auc[49] == 0
 
 
 @pytest.mark.parametrize("steps", [[], [Step(1)], [Step(1, math.nan, math.inf), Step(2, None, None, 0.1, 0.2)]])
@@ -100,7 +97,8 @@ POINT = st.builds(Step, st.integers(0, 10**9), VALUE, VALUE, VALUE, VALUE)
 @given(st.lists(POINT, max_size=30), st.integers(1, 100))
 def test_any_curve_keeps_inside(steps, width):
     shown = lines(sorted(steps, key=lambda step: step.step), width)
-    assert len(shown) <= 14 and max(map(cell_len, shown)) <= width
+    assert len(shown) <= 11
+    assert max(map(cell_len, shown)) <= width
 
 
 # The picture
