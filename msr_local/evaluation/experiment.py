@@ -95,8 +95,7 @@ class Experiment:
             return
         run = runs.run(self._workspace, scorer.run_id)
         if run is None:
-            why = f"Adapter {scorer.name} was trained in another workspace"
-            self.note(f"{why}: it may have seen the answers of this evaluation.")
+            self.note(f"Adapter {scorer.name} was trained in another workspace: it may have seen these answers.")
             return
         if (there := run.split.get("interactions", 0)) > len(whole.items):
             raise InputError(

@@ -75,8 +75,7 @@ class Manifest:
         number = _value(document, "format", int, where)
         if number != FORMAT:
             raise ModelError(
-                f"{where}: the manifest has format {number}, but this msr-local reads format {FORMAT}. "
-                "Next: upgrade msr-local."
+                f"{where}: format {number}, but this msr-local reads format {FORMAT}. Next: upgrade msr-local."
             )
         values = {key: _value(document, key, kind, where) for key, kind in _TYPES.items()}
         for key, kind in _BASE.items():

@@ -2,9 +2,9 @@
 
 One interaction of each user is held back. Where there are timestamps, and enough users are active in the last tenth of
 the interactions, it is a user's first new item in that tenth, as when a recommendation is asked for. Else it is each
-user's last item; recent popularity is then left out, since for most users it would come from the future. The weights
-are fitted to rank the held-back items first. They are used if they do so better than the hand-set weights, for users on
-whom they were not fitted. The towers are then trained again, on all interactions.
+user's last item, and recent popularity is left out, since it would come from the future. The weights are fitted to rank
+these items first, and used if they do so better than the hand-set weights, for users on whom they were not fitted. The
+towers are then trained again, on all interactions.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def worth_learning(workspace: Workspace) -> bool:
 def told(facts: Mapping[str, Any]) -> str:
     """The facts in a sentence."""
     if "ndcg@10" not in facts:
-        few = f"{facts['users']:,} users are too few ({LEAST} are needed)"
-        return f"Recall was not learned: {few}. It keeps its hand-set weights."
+        return f"Recall keeps its hand-set weights: {facts['users']:,} users are too few (needed: {LEAST})."
     ways = facts["ndcg@10"]
     return (
         f"NDCG@10 of recall alone, for {facts['measured_users']:,} users on whom its weights were not fitted: "

@@ -86,8 +86,7 @@ def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: in
     if kind is None:
         kind = "order" if protocol == "last" and _active(log) < _ENOUGH_USERS else kinds[0]
     if kind not in kinds:
-        works = " or ".join(kinds)
-        raise InputError(f"--protocol {protocol} does not work with --split {kind}. Next: --split {works}.")
+        raise InputError(f"--protocol {protocol} cannot use --split {kind}. Next: --split {' or '.join(kinds)}.")
     try:
         cut, part = split(log, kind)
     except ValueError as error:

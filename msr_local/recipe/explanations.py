@@ -43,10 +43,8 @@ def explain(
     ranking = recommender.recommend(user_id, k, candidates, look)
     if item_id is None:
         if not ranking.items:
-            raise NotFoundError(
-                f"user {user_id!r} has taken every item, or rated it low, so there is nothing to recommend. "
-                "Next: msr-local explain USER ITEM."
-            )
+            why = f"nothing to recommend: user {user_id!r} has taken every item, or rated it low"
+            raise NotFoundError(f"{why}. Next: msr-local explain USER ITEM.")
         item_id = ranking.items[0].item_id
     history = recommender.history(user_id)
     seen = [step.item.item_id for step in history if step.item.item_id != item_id]

@@ -111,8 +111,7 @@ def prepare(
             ids = engine.token_ids([Text(text)])
             if len(ids) != 1:
                 raise ModelError(
-                    f"{base.name}: its tokenizer splits {text!r} into {len(ids)} tokens; an answer must be one token. "
-                    "Next: another --base."
+                    f"{base.name}: {text!r} is {len(ids)} tokens; an answer must be one. Next: another --base."
                 )
             return ids[0]
 

@@ -220,8 +220,7 @@ class _Maker:
     def _offered(self, group: list[Point], recall: Recall, known: Any, quota: int) -> set[Point]:
         """The first `quota` points whose item recall would have offered.
 
-        Other items never come up in a recommendation. Training them against negatives that recall ranks high would
-        teach the model to distrust recall.
+        Training on others, against negatives that recall ranks high, would teach the model to distrust recall.
         """
         found: set[Point] = set()
         for number, point in enumerate(group):
