@@ -54,7 +54,7 @@ from msr_local.training.settings import Settings
 from .ship import ADAPTERS, VERSIONS
 
 _TASKS = ("rows", "train", "ship")
-_RATIO = 7  # noes for each yes
+_RATIO = 7  # negatives for each positive
 _TIMES = {"summaries": 4}  # how often a kind of question is seen in a pass: these are fewest, and the default recipe's
 _MEASURED = 50  # validation moments of a kind that the engine is asked about before shipping
 _ASKED = Settings(
@@ -211,7 +211,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, float]:
-    """AUC over all questions, and the mean share of its own noes that what was taken stands before."""
+    """AUC over all questions, and the mean share of its own negatives that a positive is ranked before."""
     z = log_odds(model, rows, collator, batch_size=256)
     answers = np.array([float(row.answer == YES) for row in rows])
     recall = np.array([row.recall for row in rows])
@@ -220,9 +220,9 @@ def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, float]
     for _, some in groupby(range(len(rows)), key=lambda at: rows[at].prefix):
         places = list(some)
         for scores, into in ((z, own), (recall, of_recall)):
-            yes, noes = ([scores[at] for at in places if answers[at] == said] for said in (1.0, 0.0))
-            if yes and noes:
-                into.append(float(np.mean([(one > no) + 0.5 * (one == no) for one in yes for no in noes])))
+            yes, no = ([scores[at] for at in places if answers[at] == said] for said in (1.0, 0.0))
+            if yes and no:
+                into.append(float(np.mean([(one > other) + 0.5 * (one == other) for one in yes for other in no])))
     groups = [row.group for row in rows]
     found = {
         "auc": auc_estimate(z, answers, groups).value,

@@ -41,8 +41,8 @@ _DRIFT = (
 )  # fmt: skip
 _CATALOGUES = {"shop": "the drawn shop", "movielens": "MovieLens", "movietweetings": "MovieTweetings",
                "microlens": "MicroLens"}  # fmt: skip
-_KINDS = {"uniform": "noes drawn evenly", "hard": "noes that recall offers",
-          "summaries": "noes that recall offers, with summaries"}  # fmt: skip
+_KINDS = {"uniform": "negatives drawn uniformly", "hard": "negatives that recall offers",
+          "summaries": "negatives that recall offers, with summaries"}  # fmt: skip
 
 
 def metrics(name: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def tables() -> dict[str, str]:
 
 
 def examples(rows: Iterable[list[str]], each: int = 8) -> str:
-    """Captions of photos drawn by lot, right and wrong as they fall."""
+    """Captions of random photos, right and wrong as they fall."""
     rng, lines = random.Random(0), []
     for source in ("fashion", "groceries"):
         for _, _, truth, said in rng.sample(sorted(row for row in rows if row[0] == source), each):
@@ -150,7 +150,7 @@ def examples(rows: Iterable[list[str]], each: int = 8) -> str:
 
 
 def sheet(said: dict[str, str], path: Path, count: int = 24, wrong: int = 12) -> None:
-    """Held-out drawings by lot, then some that went wrong, each with its caption and, where that differs, the truth."""
+    """Random held-out drawings, then some that went wrong, each with its caption and, where that differs, the truth."""
     found = [(picture, draw) for picture, draw in drawings() if picture.name in said and picture.held_out]
     rng = random.Random(0)
     lot = rng.sample(found, count)

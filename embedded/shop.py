@@ -28,7 +28,7 @@ from msr_local.models.choice import Asking, cast
 from msr_local.recipe.recommender import Recommender
 from msr_local.store.workspace import Workspace
 
-HELD_BACK = 2  # purchases of each held-out shopper that are to be foretold, one after the other
+HELD_BACK = 2  # purchases of each held-out shopper that are to be predicted, one after the other
 
 
 def write(folder: Path, purchases: Iterable[tuple[str, str, str]]) -> None:

@@ -3,7 +3,7 @@
 A picture costs the language model 16 tokens. Here each of them is trained to be read as one word of the picture's
 facts: token 0-3 what it is, 4-5 its colour, 6-7 its pattern, and so on, by the cosine with the language model's
 own (frozen) word vectors. Its vectors therefore mean something to the language model before that has seen one
-picture, at no cost of running it. At the same time each learns to foretell what a stronger network sees at its
+picture, at no cost of running it. At the same time each learns to predict what a stronger network sees at its
 place (`embedded.views`; distillation, Hinton et al. 2015): a tower of this size learns little from 10,000 labels.
 
     python -m embedded.tower --work work/eyes --minutes 50

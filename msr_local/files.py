@@ -54,7 +54,7 @@ def written_whole(target: Path) -> Iterator[Path]:
         if not (part.is_dir() and target.is_dir()):  # else another process was faster, and its folder is as good
             part.replace(target)
     except OSError as error:
-        raise FileError(f"{target}: cannot be written ({error}). Next: free some room or check its folder.") from error
+        raise FileError(f"{target}: cannot be written ({error}). Next: free disk space or check its folder.") from error
     finally:
         remove(part)
 

@@ -62,7 +62,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
     with io.BufferedReader(gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb") as binary:
         start = binary.peek(1)
         if start[:1000].count(0) > len(start[:1000]) / 4 and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError("looks like UTF-16 without a byte order mark, or like no text. Next: save it as UTF-8.")
+            raise InputError("not a text file, or UTF-16 without a byte order mark. Next: save it as UTF-8.")
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             encoding, errors = "utf-16", "replace"
         else:

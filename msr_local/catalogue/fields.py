@@ -85,10 +85,10 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
             raise InputError(f"more than one column is mapped to {field}.")
     found = lay_out(columns, fields, mapping).fields
     if missing := [field for field in fields if field in REQUIRED and field not in found]:
-        ways = f"Next: name the right one with --map COLUMN={missing[0]}"
+        ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
         if fields is ITEM_FIELDS and {"user_id", "item_id"} <= lay_out(columns, INTERACTION_FIELDS, {}).fields.keys():
             ways += ", or, if these are the interactions, name the file of the items before this one"
-        raise InputError(f"no column is known to be the {' or the '.join(missing)}. {listed} {ways}.")
+        raise InputError(f"found no column for {' and '.join(missing)}. {listed} {ways}.")
 
 
 @lru_cache(maxsize=1024)
@@ -113,7 +113,7 @@ def clean(value: Any) -> Any:
 
 
 def shown(value: object) -> str:
-    """`value` as a reason quotes it: short, and its kind to be seen."""
+    """`value` as an error quotes it: short, and so that its type shows."""
     text = repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 

@@ -1,4 +1,4 @@
-"""Pictures from outside, checked before anything else sees them.
+"""Pictures from outside, checked before anything else uses them.
 
 All decoding is Pillow's, from bytes in memory; what leaves this module is raw RGB. Native code further on
 gets neither a path nor a compressed picture.

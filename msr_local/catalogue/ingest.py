@@ -59,7 +59,7 @@ def ingest(
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
     if item_file == interaction_file:
-        raise InputError(f"{item_file}: one file cannot be both. Next: give the items and the interactions apart.")
+        raise InputError(f"{item_file}: the same file was given for items and interactions. Next: give two files.")
     known = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
     mappings = _share(mapping, known) if mapping else {file: {} for file in known}
     pictures = _Pictures(item_file, images.resolve() if images else None)

@@ -192,7 +192,7 @@ def _format(path: Path) -> str:
 def _open_table(path: Path, dat_columns: tuple[str, ...]) -> Iterator[_Table]:
     try:
         if _format(path) not in FORMATS:
-            raise InputError(f"not a format that can be read: {', '.join(FORMATS)}")
+            raise InputError(f"unknown file format. Known formats: {', '.join(FORMATS)}")
         if _format(path) == ".parquet":
             with path.open("rb") as binary:
                 yield _parquet_table(binary)
@@ -263,7 +263,7 @@ def _json_table(records: Iterator[Record | Rejected]) -> _Table:
     head = list(islice(records, _JSON_HEAD))
     columns = dict.fromkeys(name for record in head if not isinstance(record, Rejected) for name in record[1])
     if not columns:
-        raise InputError("there is no JSON object in it; it must hold one a line, or an array of them (.json)")
+        raise InputError("contains no JSON objects. Needed: one object per line, or one array of objects (.json)")
     return _Table(tuple(columns), chain(head, records))
 
 

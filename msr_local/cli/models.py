@@ -55,7 +55,7 @@ def use(
     if embedded == (model is not None):
         raise typer.BadParameter("give either --model FILE [--mmproj FILE] or --embedded.")
     if mmproj is not None and model is None:
-        raise typer.BadParameter("--mmproj needs the --model it was made for.")
+        raise typer.BadParameter("--mmproj also needs --model.")
     for path in (model, mmproj):
         if path is not None:
             require_gguf(path)

@@ -36,7 +36,7 @@ _STAGES = {
     "SASRec": "Training SASRec",
     "GRU4Rec": "Training GRU4Rec",
     "baselines": "Scoring with the baselines",
-    "moments that recall foresaw": "Finding hard negatives",
+    "recalled positives": "Finding positives that recall offers",
     "recall scores": "Scoring lists to fit recall",
     "recall gain": "Measuring recall",
     "whole catalogue": "Ranking the whole catalogue",

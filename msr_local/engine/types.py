@@ -37,7 +37,7 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or len(self.pixels) != 3 * self.width * self.height:
-            raise ValueError(f"{len(self.pixels)} bytes are no {self.width}x{self.height} RGB picture")
+            raise ValueError(f"{len(self.pixels)} bytes are not a {self.width}x{self.height} RGB picture")
 
 
 IMAGE_MARK = "\ufffc"  # OBJECT REPLACEMENT CHARACTER: stands in a question where the picture goes

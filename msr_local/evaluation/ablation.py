@@ -1,7 +1,7 @@
-"""What each part of the recipe is worth: the paper's ablations (figures 4 to 6), and two tests of what is used at all.
+"""What each part of the recipe is worth: the paper's ablations (figures 4 to 6), and history and pictures shuffled.
 
-All variants are asked about the same candidates of the same users, by the same model. One that was tuned was tuned with
-one of them, so the others are at a disadvantage; its name is in the document.
+All variants use the same candidates of the same users, and the same model. An adapter was trained with one of them, so
+the others are at a disadvantage; its name is in the document.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def ablation(experiment: Experiment, open_recommender: Callable[[Recipe, bool], 
     """Metrics of the language model alone for each variant, and how the recipe itself compares with it.
 
     `open_recommender` takes a variant's recipe and whether it is tuned.
-    Raises `InputError` where candidates are not drawn, or the model is not asked.
+    Raises `InputError` where candidates are not sampled, or the model is not asked.
     """
     if experiment.options.full:
-        raise InputError("an ablation asks all variants about the same drawn candidates. Next: without --full.")
+        raise InputError("--ablation needs sampled candidates. Next: leave out --full.")
     if not (experiment.options.model and experiment.options.questions):
-        raise InputError("an ablation is all questions to the model. Next: without --no-questions and --no-model.")
+        raise InputError("--ablation has to ask the model. Next: leave out --no-questions and --no-model.")
     half = experiment.test
     bootstrap = ranking.Bootstrap(len(half.cases), experiment.options.seed)
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the language model says of the candidates: the question of `recommend`, asked about a moment of the past."""
+"""The language model's answers about candidates: the question of `recommend`, asked at a point in the past."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Answers:
 
     With `shuffled` "history", the interactions that a question shows and those that its summary is made of are each in
     a random order, and the same ones as before; with "images", each candidate has the picture and the caption of
-    another candidate: what order and pictures are worth is what is lost then.
+    another candidate. The loss of quality shows what order and pictures are worth.
     """
 
     def __init__(self, recommender: Recommender, log: Log, *, shuffled: str = "", seed: int = 0) -> None:
@@ -83,7 +83,7 @@ class Answers:
             return asked
         order = list(range(len(asked)))
         random.Random(f"images {self._seed} {user}").shuffle(order)
-        other = {a: asked[b] for a, b in zip(order, [*order[1:], *order[:1]], strict=True)}  # nobody keeps their own
+        other = {a: asked[b] for a, b in zip(order, [*order[1:], *order[:1]], strict=True)}  # none keeps its own
         return [
             replace(
                 one,

@@ -1,7 +1,7 @@
-"""What one would rank with without a language model: each scores candidates after a history.
+"""Systems that rank without a language model: each scores candidates after a history.
 
-All see the interactions that they are given and no others. Item-kNN with recency, Markov and text similarity are the
-sources of the project's own recall (recipe/candidates.py).
+They use the interactions that they are given and no others. Item-kNN with recency, Markov and text similarity are the
+sources of the project's own recall (recall/candidates.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..store.rows import Log
 from . import sequential
 
 Scorer = Callable[[Items, Items], dict[str, Vector]]  # {name: scores of the items [C]}; a history is oldest first
-TOWERS = "two towers"  # whose items are ids and nothing else
+TOWERS = "two towers"  # over item ids alone
 _EASE_L2 = 150.0
 _EASE_ITEMS = 20_000  # whose dense matrix is 1.6 GB
 
@@ -29,7 +29,7 @@ def scorers(
     log: Log, known: Mask, recall: Recall, *, seed: int, slow: bool, note: Callable[[str], None],
     progress: Progress = silent,
 ) -> Iterator[Scorer]:  # fmt: skip
-    """The baselines. What cannot be had here is left out, with a note that says why.
+    """The baselines. Those that cannot be computed here are left out, with a note that says why.
 
     `slow` asks for SASRec and GRU4Rec too. `recall` is one of the `known` interactions (mask of shape [N]).
     """
@@ -38,11 +38,11 @@ def scorers(
     yield lambda history, items: {"random": random.random(len(items))}
     yield recall.features
     if not recall.dated:
-        note("Recent popularity is left out: there are no times.")
+        note("Recent and latest popularity are left out: the interactions have no timestamps.")
     if size <= _EASE_ITEMS:
         yield ease(recall.tables.by_user)
     else:
-        note(f"EASE is left out: {size:,} items, and its matrix is dense (at most {_EASE_ITEMS:,}).")
+        note(f"EASE is left out: its dense matrix is too large for {size:,} items (at most {_EASE_ITEMS:,}).")
     trained = towers.trained(
         log.users[known], log.items[known], size, seed=seed, progress=lambda done, total: progress(TOWERS, done, total)
     )
@@ -51,7 +51,7 @@ def scorers(
         wanted = ", ".join(missing)
         note(f"SASRec and GRU4Rec are left out: they need {wanted}. Next: pip install 'msr-local[baselines]'.")
     elif slow and sequential.sessions(log, known) < 2:
-        note("SASRec and GRU4Rec are left out: nothing to train on, fewer than two histories of two items.")
+        note("SASRec and GRU4Rec are left out: fewer than two users have two interactions to train on.")
     elif slow:
         for name in sequential.NAMES:
             progress(sequential.TITLES[name], 0, 1)

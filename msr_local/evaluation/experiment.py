@@ -1,8 +1,8 @@
 """One evaluation: the recommender, its parts and the baselines on the same candidates of the same users.
 
-The path is that of `recommend`: the same scores of recall, the same question, the same engine; what recall can learn is
-learned anew from what may be known. Answers are kept in the workspace under the hash of all that made them, so an
-evaluation that was stopped goes on, and one that is run again asks nothing.
+It works as `recommend` does: the same scores of recall, the same question, the same engine; what recall can learn is
+learned again from the interactions that may be known. Answers are kept in the workspace under the hash of all that they
+depend on, so an evaluation that was stopped continues, and one that is run again asks nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .standing import Standing
 
 BLEND = "blend of baselines"
 MORE = "blend with two towers"  # that know the items by their ids
-READ = "blend that reads"  # the same, with towers that read in the place of those that do not
+READ = "blend that reads"  # the same, but its towers also get the items' texts
 LEARNED = "learned recall"  # what `recommend` can learn to rank with: without EASE, whose matrix is dense
 MODEL = "language model"  # its answers to the yes/no question
-FUSED = "fused"  # all of it
-_LEADERS = (READ, MORE, BLEND, READING, "item-kNN")  # who chooses what of everything the model is asked about
+FUSED = "fused"  # blend and model together
+_LEADERS = (READ, MORE, BLEND, READING, "item-kNN")  # the first one present picks what the model is asked about
 _PAIRS = ((READ, BLEND), (READ, MORE), (READING, TOWERS), (LEARNED, BLEND), (FUSED, READ), (FUSED, MODEL))
 _COMPARED = ("auc_per_user", "hr@5", "mrr@5", "ndcg@5", "ndcg@10")
 _LISTED = 300  # other candidates in the lists from which to learn how to rank the whole catalogue
@@ -58,7 +58,7 @@ class Options:
     full: bool = False  # rank the whole catalogue instead
     candidates: int = 100  # the best of it that the model is asked about
     users: int | None = None
-    validation_users: int = 300  # whom the model is asked about to weigh its answers; the blend is fitted on all
+    validation_users: int = 300  # on whom the model's answers are weighed; the blend is fitted on all
     slow: bool = True  # SASRec and GRU4Rec as well
     model: bool = True  # what the language model adds
     questions: bool = True  # its answers among that; without, its vectors of the items alone
@@ -68,7 +68,7 @@ class Options:
 class Experiment:
     """An evaluation of a workspace.
 
-    Raises `InputError` where nobody can be asked, or where the adapter has seen the answers.
+    Raises `InputError` where there are no test users, or where the adapter has seen the answers.
     """
 
     def __init__(
@@ -89,18 +89,18 @@ class Experiment:
             self._refuse_leaks(whole)
 
     def _refuse_leaks(self, whole: Log) -> None:
-        """Refuse an adapter whose training, here, has seen what is asked about."""
+        """Refuse an adapter that saw the test's answers when it was trained in this workspace."""
         scorer = self.recommender.cast.scorer
         if scorer is None:
             return
         run = runs.run(self._workspace, scorer.run_id)
         if run is None:
-            self.note(f"Adapter {scorer.name} was trained in another workspace: what it saw there is not known here.")
+            self.note(f"Adapter {scorer.name} was trained in another workspace: it may have seen these answers.")
             return
         if (there := run.split.get("interactions", 0)) > len(whole.items):
             raise InputError(
-                f"adapter {scorer.name} was trained when this workspace held {there:,} interactions, and it holds "
-                f"{len(whole.items):,} now: which of them it saw can no longer be told. Next: msr-local finetune, "
+                f"adapter {scorer.name} was trained when this workspace held {there:,} interactions; it now holds only "
+                f"{len(whole.items):,}, so it is not known which of them the adapter saw. Next: msr-local finetune, "
                 "or --adapter none."
             )
         trained_on = Split.from_json(scorer.split)
@@ -109,8 +109,8 @@ class Experiment:
         known = sum((case.user, case.target) in taken for case in self.plan.test)
         if known:
             raise InputError(
-                f"adapter {scorer.name} was trained or chosen by {known:,} of the {len(self.plan.test):,} answers "
-                f"that this evaluation asks for: it held back by {trained_on.kind}, and this by "
+                f"adapter {scorer.name} saw {known:,} of the {len(self.plan.test):,} positives of this evaluation in "
+                f"its training or validation: its split is by {trained_on.kind}, that of the evaluation by "
                 f"{self.plan.split.kind}. Next: msr-local finetune --split {self.plan.split.kind}, or another --split."
             )
 
@@ -119,7 +119,7 @@ class Experiment:
         began = time.perf_counter()
         options, validation, test = self.options, self.validation, self.test
         if not self.plan.validation:
-            self.note("The blends are left out: there is no validation user to fit them on. Next: more users.")
+            self.note("The blends are left out: there are no validation users to fit them on. Next: ingest more users.")
         halves = (validation,) if options.full else (validation, test)
         names = [name for half in halves for name in self._score(half)]
         fused: dict[str, fusion.Fusion] = {}
@@ -171,7 +171,7 @@ class Experiment:
     # ---- systems
 
     def _scorer(self, half: Half) -> baselines.Scorer:
-        """All that scores items without being asked, trained on what is known to this half."""
+        """All systems but the language model's answers, trained on what is known to this half."""
         key = id(half.known)
         if key not in self._scorers:
             options = self.options
@@ -187,7 +187,7 @@ class Experiment:
         }  # fmt: skip
 
     def _score(self, half: Half) -> list[str]:
-        """Scores of the candidates of a half; the names of who scored."""
+        """Score the candidates of a half; returns the names of the systems that did."""
         scorer = self._scorer(half)
         rows: dict[str, list[Vector]] = {}
         for done, (case, items) in enumerate(zip(half.cases, half.candidates, strict=True), start=1):
@@ -254,16 +254,16 @@ class Experiment:
     ) -> None:
         """Fit a fusion on the validation users of whom all parts are known, score with it, and put it in `fused`.
 
-        Lists without the answer have nothing to say of what tells it from the others. Where no list is left, there is
-        no such system.
+        Lists without the positive are left out: they do not show how it differs from the others. Where no list is
+        left, there is no such system.
         """
         if not parts or not all(part in validation.scores for part in parts):
             return
         scores = validation.stacked(parts)
         there = ~np.asarray(np.isnan(scores).any(axis=-1))
-        some = np.asarray(there[:, :1].any(axis=1))  # a miss has no score in the answer's place
+        some = np.asarray(there[:, :1].any(axis=1))  # a missed positive has no score
         if not some.any():
-            self.note(f"{name.capitalize()} is left out: there is no validation user to fit it on.")
+            self.note(f"{name.capitalize()} is left out: there are no validation users to fit it on.")
             return
         if validation.offsets is not None:
             fused[name] = fusion.listwise(parts, scores[some], validation.offsets[some])

@@ -33,7 +33,7 @@ class Estimate:
 
 
 def auc(scores: Vector, answers: Vector) -> float:
-    """Area under the ROC curve over all pairs of a yes and a no; ties count half. NaN without both answers.
+    """Area under the ROC curve over all pairs of a positive and a negative; ties count half. NaN without both answers.
 
     `scores` and `answers` (1 for yes, 0 for no) have shape [N].
     """
@@ -91,7 +91,7 @@ class Platt:
 
 
 def platt(z: Vector, answers: Vector) -> Platt | None:
-    """The scaling that fits best; None where higher log-odds do not mean more yes, or only one answer is there.
+    """The scaling that fits best; None where higher log-odds do not mean more positives, or one answer is missing.
 
     Targets are smoothed as in Platt (1999), so that perfectly separated rows do not give an infinite slope.
     """

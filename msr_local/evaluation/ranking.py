@@ -1,6 +1,6 @@
-"""How high the item that was taken stands among the candidates, over many cases, and whether two systems differ.
+"""How high the positive is ranked among the candidates, over many cases, and whether two systems differ.
 
-Scores have shape [N, C]: a row for each case, the item that was taken in column 0, NaN where there is no candidate.
+Scores have shape [N, C]: a row for each case, the positive in column 0, NaN where there is no candidate.
 A NaN in column 0 is an item that recall missed: it has no rank, and counts as a miss.
 """
 
@@ -56,7 +56,7 @@ def per_case(scores: Matrix) -> dict[str, Vector]:
 
 
 def of_ranks(rank: Vector) -> dict[str, Vector]:
-    """Those of them that only a rank is needed for, [N] each."""
+    """Those of them that need only the rank, [N] each."""
     metrics = {"hr": hit, "mrr": reciprocal, "ndcg": ndcg}
     return {f"{name}@{k}": metric(rank, k) for name, metric in metrics.items() for k in CUTS}
 

@@ -1,4 +1,4 @@
-"""How one system stands among all: its ranks, and what it recommends."""
+"""How one system ranks the positives, and what it recommends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody asks for; a light module, so that the command line can be made of it."""
+"""The options of a question; a light module, so that the command line can be made of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """What somebody asks for; None: as the workspace, or its adapter, has it.
+    """The options of a question; None: as the workspace, or its adapter, has it.
 
     `adapter` names a tuned recommender, or is "none". `recipe` is the name of one of the `RECIPES`.
     """

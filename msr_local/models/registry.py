@@ -112,7 +112,7 @@ def require(workspace: Workspace, name: str) -> Path:
     """The folder of an adapter, broken or not. Raises `NotFoundError`, with similar names, when it is not there."""
     place = folder(workspace, name)
     if not (place / FILE_NAME).exists():
-        _mend(workspace)  # its successor was about to take its place when it was killed
+        _mend(workspace)  # a process was killed while it replaced the adapter
         with workspace.write():  # or takes it just now: folders move under this lock only
             if not (place / FILE_NAME).exists():
                 raise _missing(workspace, name)
@@ -165,8 +165,8 @@ def check_prompts(manifest: Manifest, prompt_sha256: Mapping[str, str]) -> None:
     for template, trained in manifest.prompts.items():
         if prompt_sha256.get(template) != trained:
             raise ModelError(
-                f"adapter {manifest.name}: it was trained with another prompt {template!r} than the active one. "
-                f"Next: bring back prompts/{template}.j2 as it was, or msr-local finetune, "
+                f"adapter {manifest.name} was trained with a different version of the prompt {template!r}. "
+                f"Next: restore prompts/{template}.j2, or msr-local finetune, "
                 "or msr-local adapters use none."
             )
 
@@ -174,15 +174,14 @@ def check_prompts(manifest: Manifest, prompt_sha256: Mapping[str, str]) -> None:
 def check_form(manifest: Manifest, form: str) -> None:
     """Raise `ModelError` unless the adapter has that form."""
     if form not in manifest.files:
-        raise ModelError(
-            f"adapter {manifest.name}: it has no form {form!r}. Next: --form {' or '.join(manifest.files)}."
-        )
+        forms = " or ".join(manifest.files)
+        raise ModelError(f"adapter {manifest.name} has no file for --form {form}. Next: --form {forms}.")
 
 
 def check_base(manifest: Manifest, model_sha256: str, mmproj_sha256: str | None) -> None:
     """Raise `ModelError` unless these hashes are those of the adapter's base model.
 
-    An adapter that was made without a projector never saw a picture, and goes with any.
+    An adapter that was made without a projector was trained without pictures, and works with any projector.
     """
     base, wrong = manifest.base, None
     if base["model_sha256"] != model_sha256:
@@ -191,7 +190,7 @@ def check_base(manifest: Manifest, model_sha256: str, mmproj_sha256: str | None)
         wrong = "projector"
     if wrong:
         raise ModelError(
-            f"adapter {manifest.name}: it was made for another {wrong}, that of {base['name']} ({base['model']}). "
+            f"adapter {manifest.name} was trained with another {wrong}: that of {base['name']} ({base['model']}). "
             f"Next: msr-local adapters use {manifest.name}, or msr-local adapters use none."
         )
 
@@ -333,7 +332,7 @@ def _require_size(path: Path, size: int, name: str) -> None:
 
 def _other_file(path: Path, why: str, name: str) -> ModelError:
     return ModelError(
-        f"{path}: not the file that belongs to adapter {name} ({why}). Next: bring it back, or "
+        f"{path}: not the file that the manifest of adapter {name} describes ({why}). Next: restore the file, or "
         f"msr-local adapters rm {name}."
     )
 

@@ -1,4 +1,4 @@
-"""What msr-local ships in `adapters/` for the embedded model: eyes, a captioner, a summariser and a recommender.
+"""What `adapters/` holds for the embedded model: a projector (`eyes`) and three adapters (captioner, summariser, …).
 
 Each is a folder with one GGUF file and a manifest that says how it was made and how good it is. How the
 project makes them stands in `embedded/` in its repository.
@@ -45,7 +45,7 @@ def find(name: str) -> Part | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(where, f"cannot be used ({error!r})") from error
     if found != entry["sha256"]:
-        raise _broken(file, "not the file that was shipped")
+        raise _broken(file, "the file has changed since it was shipped")
     if version != embedded.version():
         raise _broken(where, f"made for {embedded.PACKAGE} {version}, and {embedded.version()} is installed")
     return Part(name, file, found, document)
@@ -62,5 +62,5 @@ def complaint(name: str) -> str | None:
 
 def _broken(where: Path, why: str) -> ModelError:
     return ModelError(
-        f"{where}: {why}. Next: install msr-local anew, or choose another model with msr-local models use --model FILE."
+        f"{where}: {why}. Next: reinstall msr-local, or choose another model with msr-local models use --model FILE."
     )

@@ -59,23 +59,23 @@ class Cast:
 
     @property
     def captioner(self) -> Role | None:
-        """Who turns pictures into text; None where nothing sees."""
+        """The model that turns pictures into text; None without a projector."""
         seeing = self._seeing
         return self._writer(CAPTION, seeing) if seeing else None
 
     @property
     def summariser(self) -> Role:
-        """Who writes preference summaries."""
+        """The model that writes preference summaries."""
         return self._writer(SUMMARY, self._text)
 
     @property
     def reader(self) -> Role:
-        """Who turns texts into vectors: the plain model."""
+        """The model that turns texts into vectors: the plain one, without adapters."""
         return Role(self.config, self._text, tuned=False)
 
     @property
     def judge(self) -> Role:
-        """Who answers the yes/no question."""
+        """The model that answers the yes/no question."""
         tuned, config = self.scorer, self.config
         seeing = self._seeing if self.looks else None
         identity = seeing or self._text
@@ -91,13 +91,13 @@ class Cast:
 
     @property
     def _text(self) -> str:
-        """Stands for the model and the runtime, without eyes and adapters."""
+        """Stands for the model and the runtime, without projector and adapters."""
         runtime = "llama-cpp-python " + importlib.metadata.version("llama-cpp-python")
         return fingerprint(runtime, self.sha256)
 
     @property
     def _seeing(self) -> str | None:
-        """The same with its eyes; None where it has none."""
+        """The same with its projector; None where it has none."""
         if not self.projector_sha256:
             return None
         return fingerprint(self._text, self.projector_sha256, self.config.image_detail)
@@ -113,12 +113,12 @@ class Cast:
 
     @property
     def sees(self) -> bool:
-        """Whether there are eyes."""
+        """Whether there is a projector."""
         return self.projector_sha256 is not None
 
     @property
     def looks(self) -> bool:
-        """Whether pictures go into the yes/no question: the embedded eyes were made for captions only."""
+        """Whether pictures go into the yes/no question: the embedded projector is for captions only."""
         if not (self.sees and self.recipe.image):
             return False
         return self.scorer.sees if self.scorer else self.origin != "embedded"

@@ -1,4 +1,4 @@
-"""Recall: a few hundred candidates out of the whole catalogue, by a blend of four cheap scores.
+"""Recall picks candidates (100 by default) from the whole catalogue by a weighted sum of four cheap scores.
 
 Each source is scaled to [0, 1] over the whole catalogue, so that an item's recall does not depend on which
 other candidates are asked about. A source that knows nothing of a user (one without history, say) drops
@@ -33,10 +33,10 @@ WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
 _WINDOW = 3
 _DECAY = 0.85  # weight of an interaction against the one after it
 _RECENT = 50  # interactions looked at
-_PEOPLE = 4096  # looked at of those who took an item; of more, as many by a fixed lot
-_WITNESSES = 2  # people who must have taken two items for the one to be called the other's companion
+_PEOPLE = 4096  # users of an item that are counted; of more, a fixed random sample
+_WITNESSES = 2  # users who must have taken both of two items before one is called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
-WEIGHED = 1000  # items by the hand-set weights, and as many by the towers, among which a learned recall chooses
+WEIGHED = 1000  # learned recall ranks so many items that the hand-set weights rank best, and as many of the towers
 _NO_ITEMS = np.zeros(0, np.int32)
 
 
@@ -73,7 +73,7 @@ class Tables:
 
 
 class Ranker(Protocol):
-    """What was learned from histories, and ranks instead of the hand-set weights: see `recall.learned`."""
+    """A ranking learned from histories, used instead of the hand-set weights: see `recall.learned`."""
 
     def __call__(
         self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices
@@ -84,8 +84,8 @@ class Recall:
     """Cheap scores over a catalogue of I items.
 
     `users` and `items` are the flat interaction log, each of shape [N], by user and in time order, and `times` their
-    moments, if they have any; `texts` has I entries. What was `learned` from histories, if anything, ranks instead of
-    the hand-set weights.
+    timestamps, if they have any; `texts` has I entries. What was `learned` from histories, if anything, is used instead
+    of the hand-set weights.
     """
 
     learned: Ranker | None = None
@@ -141,7 +141,7 @@ class Recall:
         """What each source says of `items` [C] alone, unscaled, after a history of item indices, oldest first.
 
         Beside the sums over the history that recall is made of, the best single match of item-kNN and text; and where
-        there are times, popularity of late.
+        there are timestamps, recent popularity.
         """
         recent = [int(item) for item in history[-_RECENT:]]
         weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
@@ -176,7 +176,7 @@ class Recall:
         }
 
     def _score(self, history: Sequence[str], also: Indices = _NO_ITEMS) -> _Scores:
-        """All items, or where something was learned, those of its shortlist and `also`; the others have nothing."""
+        """The scores of all items; with a learned recall, only of its shortlist and of `also`."""
         known = [self.index[i] for i in history if i in self.index]
         recent = known[-_RECENT:]
         pairs = self._co_occurrence(recent)
@@ -184,7 +184,7 @@ class Recall:
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
         recall = sum(parts.values(), np.zeros(len(self.item_ids)))
-        if self.learned is not None and known:  # who has no history was not learned from
+        if self.learned is not None and known:  # nothing was learned about users without history
             recall, parts = self.learned(np.array(known, np.int32), recall, self.features, also)
         return _Scores(recent, pairs, parts, recall)
 
@@ -226,7 +226,7 @@ class Recall:
             shape=(len(recent), self._by_user.shape[0]),
         )
         joint = (chosen @ self._by_user).tocoo()
-        # Of a part of the people, each stands for several in the cosine; but only those seen are witnesses.
+        # In a sample, each user stands for several in the cosine; but only sampled users count as witnesses.
         share = self.count[recent] / np.maximum(lengths, 1)
         both = np.minimum(joint.data * share[joint.row], self.count[joint.col])
         item = np.array(recent)[joint.row]
@@ -235,13 +235,13 @@ class Recall:
         return sparse.csr_matrix((values, (joint.row, joint.col)), shape=joint.shape)
 
     def _people(self, item: int) -> Items:
-        """Those who took an item, or some of them by lot, the same ones each time."""
+        """The users who took an item; if there are more than `_PEOPLE`, a fixed random sample of them."""
         start, end = self._by_item.indptr[item : item + 2]
         everybody: Items = self._by_item.indices[start:end]
         if len(everybody) <= _PEOPLE:
             return everybody
-        lot: Items = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
-        return lot
+        some: Items = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
+        return some
 
     def _markov(self, recent: list[int], weights: Vector) -> Vector:
         if not recent:

@@ -15,7 +15,7 @@ from .candidates import Recall
 
 
 class Described(Protocol):
-    """What pictures show, in words, and a hash of who says so."""
+    """The captions of pictures, and a hash of what wrote them."""
 
     @property
     def settings(self) -> str: ...
@@ -26,7 +26,7 @@ class Described(Protocol):
 
 
 class CurrentRecall:
-    """The collaborative scores of a workspace; items are known by their texts and, where there are any, `captions`."""
+    """Recall over a workspace; the text of an item includes its caption, where `captions` has one."""
 
     def __init__(self, workspace: Workspace, captions: Described | None = None) -> None:
         self._workspace, self._captions = workspace, captions
@@ -54,15 +54,15 @@ class CurrentRecall:
         return fingerprint("recall", kept.FORMAT, histories.revision(self._workspace), captions)
 
     def texts(self) -> list[str]:
-        """Every item in words: title, attributes and, where there is one, the caption of its picture."""
+        """The text of every item: title, attributes and, where there is one, the caption of its picture."""
         return histories.texts(self._workspace, self._captions.known() if self._captions else {})
 
     def learn(self, vectors: Callable[[list[str]], Floats], reader: str, progress: Progress = silent) -> dict[str, Any]:
-        """Learn recall from the workspace as it is and keep it; the facts about it.
+        """Learn recall from the workspace and keep it; returns facts about it.
 
-        `vectors` gives those of texts [N, D], and `reader` stands for who makes them. `facts["used"]` says whether it
-        was better than the hand-set weights, so that it ranks from now on; of too few users (`learning.LEAST`) nothing
-        is learned. Nothing is learned twice from the same histories, texts and reader.
+        `vectors` makes the vectors [N, D] of texts, and `reader` identifies the model that makes them. `facts["used"]`
+        says whether it is used from now on, because it is better than the hand-set weights. From fewer users than
+        `learning.LEAST` nothing is learned, and nothing twice from the same histories, texts and reader.
         """
         workspace = self._workspace
         with workspace.snapshot():

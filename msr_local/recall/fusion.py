@@ -51,13 +51,13 @@ class Fusion:
 
 
 def fitted(names: Sequence[str], scores: Vector, answers: Vector, ridge: float = 1e-3) -> Fusion:
-    """The fusion that foretells `answers` (1 for yes, 0 for no; shape [N]) best from `scores` [N, F]."""
+    """The fusion that best predicts `answers` (1 for yes, 0 for no; shape [N]) from `scores` [N, F]."""
     *weights, intercept = logistic(_shaped(scores), answers, ridge).tolist()
     return _fusion(names, weights, intercept)
 
 
 def listwise(names: Sequence[str], scores: Vector, offsets: Vector, ridge: float = 1e-3) -> Fusion:
-    """The fusion that tells the first candidate of each list best from the others (conditional logit, McFadden 1974).
+    """The fusion that best tells the first candidate of each list from the others (conditional logit, McFadden 1974).
 
     `scores` [N, C, F] are NaN where a list has no candidate. `offsets` [N, C] are the candidates' log-probabilities
     to be in their list, so that the weights are those of a softmax over the whole catalogue.

@@ -1,4 +1,4 @@
-"""What is asked of a half of the users, and what each system scores there."""
+"""The questions about the validation or the test users, and each system's scores of their candidates."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .protocols import Case
 
 @dataclass(slots=True)
 class Half:
-    """The validation or the test: its cases, the candidates of each, and scores [N, C] by system."""
+    """The validation or the test users: their cases, the candidates of each, and scores [N, C] by system."""
 
     cases: list[Case]
     recall: Recall
     known: Mask
     candidates: list[Items] = field(default_factory=list)
-    missed: Mask = field(default_factory=lambda: np.zeros(0, bool))  # [N]: the target is no candidate
+    missed: Mask = field(default_factory=lambda: np.zeros(0, bool))  # [N]: the target is not among the candidates
     offsets: Matrix | None = None  # log-probabilities to be drawn, shape [N, C]; None: all alike
     scores: dict[str, Matrix] = field(default_factory=dict)
 
     def first(self, count: int) -> Half:
-        """The first cases of it, without candidates."""
+        """The first `count` cases, without candidates."""
         return Half(self.cases[:count], self.recall, self.known)
 
     def among(
@@ -40,7 +40,7 @@ class Half:
         )
 
     def keep(self, name: str, rows: Sequence[Vector]) -> None:
-        """Keep one system's scores; what was missed has none."""
+        """Keep one system's scores; a missed target has none."""
         self.scores[name] = padded(rows)
         self.scores[name][self.missed, :1] = np.nan
 

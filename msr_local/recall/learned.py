@@ -1,7 +1,7 @@
 """Recall that was learned from histories: two towers that read, and weights for all scores of recall.
 
-The weights are those of a softmax over the whole catalogue (recipe/fusion.py). So that a catalogue may be large, only
-a shortlist is weighed: what is best by the hand-set weights, and what is best by the towers.
+The weights are those of a softmax over the whole catalogue (recall/fusion.py). So that a catalogue may be large, only
+a shortlist is ranked: the best items by the hand-set weights, and the best items by the towers.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Learned:
     def __call__(
         self, history: Items, by_hand: Vector, features: Features, also: Indices
     ) -> tuple[Vector, dict[str, Vector]]:
-        """Recall of the shortlist and of the items `also`, else -inf, and the part that each source gave, [I] each.
+        """Recall of the shortlist and of the items `also`, else -inf, and each source's part of it, [I] each.
 
         Recall is 1 for the best of the shortlist and a sixteenth less for each nat of log-odds below it, also under 0.
-        A source gives by what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
+        A source's part is what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
         """
         everything = np.arange(len(by_hand), dtype=np.int32)
         free = np.setdiff1d(everything, history)
@@ -56,7 +56,7 @@ class Learned:
         short = np.union1d(best(by_hand, free, WEIGHED), best(read, free, WEIGHED))
         places = np.union1d(short, also).astype(np.int32)
         scores = features(history, places) | {READING: read[places]}
-        nothing = np.zeros(len(places))  # of a log that had times and has none now
+        nothing = np.zeros(len(places))  # of a log that had timestamps and has none now
         given = self.fusion.parts(np.stack([scores.get(name, nothing) for name in self.fusion.names], axis=-1))
         listed = np.isin(places, short)
         total = given.sum(axis=-1)
@@ -99,7 +99,7 @@ def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[st
 
 
 def load(workspace: Workspace, item_ids: Sequence[str]) -> Learned | None:
-    """What was learned, for a recall of these items; None where nothing was that is to be used."""
+    """What was learned, for a recall of these items; None where nothing was, or it is not to be used."""
     row = results.learned_recall(workspace)
     if row is None or not row.facts["used"]:
         return None

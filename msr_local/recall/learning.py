@@ -1,10 +1,10 @@
 """Learning recall from a workspace's histories: towers that read, and weights for all of its scores.
 
-Some interactions are held back, one a user. Where there are times, and users enough who go on after the last tenth has
-begun: the first new one of each from that moment on, as it will be when a recommendation is asked for. Else each user's
-last; then popularity of late is left out, since for most of them it is popularity to come. What ranks these best is
-learned, and used if it ranks those of users that its weights were not fitted on better than the hand-set weights do.
-The towers are then trained again, on all.
+One interaction of each user is held back. Where there are timestamps, and enough users are active in the last tenth of
+the interactions, it is a user's first new item in that tenth, as when a recommendation is asked for. Else it is each
+user's last item, and recent popularity is left out, since it would come from the future. The weights are fitted to rank
+these items first, and used if they do so better than the hand-set weights, for users on whom they were not fitted. The
+towers are then trained again, on all interactions.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def worth_learning(workspace: Workspace) -> bool:
 def told(facts: Mapping[str, Any]) -> str:
     """The facts in a sentence."""
     if "ndcg@10" not in facts:
-        return f"Recall goes by hand-set weights: {facts['users']:,} users to learn from are too few (of {LEAST})."
+        return f"Recall keeps its hand-set weights: {facts['users']:,} users are too few (needed: {LEAST})."
     ways = facts["ndcg@10"]
     return (
-        f"NDCG@10 of recall alone, for {facts['measured_users']:,} users that its weights were not fitted on: "
-        f"{ways['learned']:.1%} learned, {ways['hand_set']:.1%} with hand-set weights, which "
-        f"{'it replaces' if facts['used'] else 'stay'}."
+        f"NDCG@10 of recall alone, for {facts['measured_users']:,} users on whom its weights were not fitted: "
+        f"{ways['learned']:.1%} learned, {ways['hand_set']:.1%} with hand-set weights. "
+        f"{'Learned recall is used from now on' if facts['used'] else 'The hand-set weights stay in use'}."
     )
 
 
@@ -107,11 +107,11 @@ def held_back(log: Log) -> tuple[list[Case], Mask, str]:
     for protocol, kind in (("temporal", "time"), ("last", "order")):
         try:
             plan = protocols.plan(log, protocol, kind, users=_MOST, seed=_SEED)
-        except InputError:  # there are no times, or nobody is left to ask
+        except InputError:  # there are no timestamps, or no test users
             continue
         if kind == "order" or len(plan.test) >= LEAST:
             known = plan.known_at_test
-            if kind == "order":  # nobody else's last interaction need be missed
+            if kind == "order":  # only the held-back interactions are hidden
                 known = np.ones(len(log.items), bool)
                 known[[case.row for case in plan.test]] = False
             return plan.test, known, kind
@@ -139,7 +139,7 @@ def _score(half: Half, trained: towers.Towers, kind: str, progress: Progress) ->
 
 
 def _ndcg(recall: Recall, way: Learned | None, cases: Sequence[Case]) -> list[float]:
-    """NDCG@10 of each case among all items, recalled this way: what was taken is the only good one."""
+    """NDCG@10 of each case among all items, recalled this way: its target is the only positive."""
     recall.learned = way
     found = []
     for case in cases:

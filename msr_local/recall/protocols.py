@@ -1,12 +1,12 @@
-"""Who is asked about what in an evaluation, and which interactions anything fitted may have seen by then.
+"""The questions of an evaluation, and which interactions may be used to answer them.
 
 `last`: what did a user take last, after all that came before? `popular6`: the protocol of the paper's released code:
 of each user's items the six that are most popular over all, in time order; the last of them is asked for after the
-other five. It tells popularity away, and is there for comparison. `temporal`: what did a user take first after one
-moment, the same for all?
+other five. It makes popularity a strong hint; it exists for comparison with published numbers. `temporal`: what did a
+user take first after one moment, the same for all?
 
 Users or interactions are held back as `splits` says. What is fitted (recall, EASE, SASRec, weights of a blend, an
-adapter) may see training interactions only; questions of the test may also use what was before them in time.
+adapter) uses training interactions only; questions of the test may also use what was before them in time.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from .splits import TEST, TRAIN, VALIDATION, Split, split
 KINDS_OF = {"last": ("users", "order"), "popular6": ("users",), "temporal": ("time",)}  # how each may hold back
 CORE = (7, 5)  # interactions of a user and of an item that the paper's released code asks for
 _POPULAR = 6
-_ENOUGH_USERS = 1000  # of whom a tenth is a test
+_ENOUGH_USERS = 1000  # of which a tenth is enough for a test
 _HARD = 100  # recalled items among which hard negatives are drawn
-_SMOOTH = 3.0  # interactions that every item has more when lists are drawn
+_SMOOTH = 3.0  # added to each item's interactions when lists are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class Case:
     history: Items  # oldest first
     target: int
     row: int  # of the target in the log
-    taken: frozenset[int]  # what the user took, before and after: never a negative
+    taken: frozenset[int]  # what the user took, before and after: never negatives
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The questions, and what may be known: masks of shape [N] over the interactions.
+    """The questions, and which interactions may be used: masks of shape [N].
 
-    Whatever is asked at validation may use `known`; at the test, `known_at_test` (the same where users are held back).
+    Validation may use `known`; the test, `known_at_test` (the same where users are held back).
     """
 
     protocol: str
@@ -78,19 +78,19 @@ def core(log: Log, least: tuple[int, int]) -> Log:
 
 
 def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: int | None = None, seed: int = 0) -> Plan:
-    """Who is asked. `kind` says how interactions are held back, None: as fits the protocol and the number of users.
+    """The plan of a protocol. `kind` is how to hold back; None: as fits the protocol and the number of users.
 
-    At most `users` are asked, drawn by `seed`. Raises `InputError` where nobody can be asked.
+    The test has at most `users` users, drawn by `seed`. Raises `InputError` if there are none.
     """
     kinds = KINDS_OF[protocol]
     if kind is None:
         kind = "order" if protocol == "last" and _active(log) < _ENOUGH_USERS else kinds[0]
     if kind not in kinds:
-        raise InputError(f"protocol {protocol} cannot hold back by {kind}. Next: --split {' or '.join(kinds)}.")
+        raise InputError(f"--protocol {protocol} cannot use --split {kind}. Next: --split {' or '.join(kinds)}.")
     try:
         cut, part = split(log, kind)
     except ValueError as error:
-        raise InputError(f"protocol {protocol} needs timestamps: {error}. Next: --protocol last.") from None
+        raise InputError(f"--protocol {protocol} splits by time, but {error}. Next: --protocol last.") from None
     known = part == TRAIN
     known_at_test = known if kind == "users" else part != TEST
     asked = {}
@@ -100,7 +100,7 @@ def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: in
         asked[which] = cases[:most]
     if not asked[TEST]:
         raise InputError(
-            f"protocol {protocol} finds nobody to ask among {_active(log):,} users. "
+            f"with --protocol {protocol}, there are no test users among {_active(log):,} users. "
             "Next: another --protocol, a smaller --core, or more interactions."
         )
     return Plan(protocol, cut, log, known, known_at_test, asked[VALIDATION], asked[TEST])
@@ -124,10 +124,10 @@ def _cases(log: Log, protocol: str, part: npt.NDArray[np.int8], which: int) -> l
             continue
         end_of_history = asked[0] if protocol == "temporal" else asked[-1]
         history = log.items[rows[:end_of_history]]
-        # What was taken before is never recommended, so nobody is asked about it.
+        # What was taken before is never recommended, so there are no questions about it.
         new = [row for row in rows[asked[asked >= end_of_history]] if log.items[row] not in history]
         if new and len(history):
-            # At validation, not even by never being a negative may a test's answer tell of itself.
+            # Validation may draw test items as negatives: to spare them would reveal the test's answers.
             mine = np.arange(start, end) if which == TEST else np.arange(start, end)[part[start:end] != TEST]
             taken = frozenset(log.items[mine].tolist())
             found.append(Case(int(log.users[start]), history, int(log.items[new[0]]), int(new[0]), taken))
@@ -145,7 +145,7 @@ def sampled(log: Log, cases: Sequence[Case], recall: Recall, kind: str, count: i
     """The candidates of each case: its target first, then `count` negatives (fewer in a tiny catalogue).
 
     `uniform` over the items of the log; `popularity` in proportion to the interactions that recall knows; `hard` among
-    the items that recall would offer. Nobody's negatives depend on who else is asked.
+    the items that recall would offer. A user's negatives do not depend on the other users.
     """
     found = []
     catalogue = np.unique(log.items)

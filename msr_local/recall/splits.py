@@ -1,9 +1,9 @@
-"""What training may see, what it is validated on, and what nobody sees before the test.
+"""The split of the interactions into training, validation and test.
 
 Three ways to hold interactions back. `time`: one moment for all users, so that nothing is learned from the future.
 `order`: each user's last interaction is for the test and the one before it for validation (leave one out), where a
-source has an order but no times. `users`: a tenth of the users each for validation and test, as in the paper; who
-they are depends on their ids alone, so new users move nobody from one part to another.
+source has an order but no timestamps. `users`: a tenth of the users each for validation and test, as in the paper; who
+they are depends on their ids alone, so new users move no others from one part to another.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def split(
 ) -> tuple[Split, npt.NDArray[np.int8]]:
     """The split of a log and the part (TRAIN, VALIDATION or TEST) of each interaction, shape [N].
 
-    Without a `kind`: by time where there are times enough for three parts, else by order. Raises `ValueError` if
+    Without a `kind`: by time where there are timestamps enough for three parts, else by order. Raises `ValueError` if
     the log cannot be split by time and that was asked for.
     """
     if kind not in (None, *KINDS):
@@ -69,7 +69,7 @@ def split(
         if len(np.unique(part)) == 3:
             return Split("time", _iso(validation), _iso(test)), part
     if kind == "time":
-        raise ValueError("there are no times, or too few different ones, for three parts")
+        raise ValueError("there are no timestamps, or too few different ones")
     return made, made.parts(log)
 
 
@@ -84,7 +84,7 @@ def _by_order(log: Log) -> npt.NDArray[np.int8]:
     if not len(log.users):
         return part
     last = np.r_[log.users[1:] != log.users[:-1], True]
-    enough = np.bincount(log.users)[log.users] >= 3  # who has less only ever trains
+    enough = np.bincount(log.users)[log.users] >= 3  # users with fewer are for training only
     part[last & enough] = TEST
     part[np.r_[last[1:], False] & enough & ~last] = VALIDATION
     return part

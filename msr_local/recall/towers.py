@@ -1,11 +1,11 @@
-"""Two towers: a history and an item as vectors whose product says how well the one goes on with the other.
+"""Two towers: a history and an item as vectors whose product says how well the item continues the history.
 
-An item is a vector for its id and, where there are vectors of texts from the language model, what one hidden layer
-makes of its text, so that what is alike is alike before anybody took it (as in Hou et al. 2022 and Yuan et al. 2023,
-with frozen text vectors). Ids are left out by lot in training, so that a text can stand for an item that nobody took
-yet (Volkovs et al. 2017). Trained without texts, by ids alone, the same network shows what reading is worth. The user
-tower is one layer of three means of the history's items: of late, the last ones, and all alike. Trained with a softmax
-over sampled items, corrected for how likely each is to be sampled (Bengio & Senécal 2008).
+An item is a vector for its id plus, where there are vectors of texts from the language model, one hidden layer of its
+text's vector, so that similar items are similar before any user took them (as in Hou et al. 2022 and Yuan et al. 2023,
+with frozen text vectors). Ids are left out at random in training, so that a text can stand for a cold item (Volkovs et
+al. 2017). Trained without texts, by ids alone, the same network shows what the texts are worth. The user tower is one
+layer over three means of the history's items, which weigh recent items more, almost alone, and not more than others.
+Trained with a softmax over sampled items, corrected for how likely each is to be sampled (Bengio & Senécal 2008).
 
 Small enough for NumPy: a minute or two for a hundred thousand interactions.
 """
@@ -27,8 +27,8 @@ _LOOK = 20  # interactions of a history that count
 _DECAYS = (0.85, 0.3, 1.0)  # of an interaction's weight against the one after it, in each mean
 _INPUT, _HIDDEN, _WIDTH = 256, 128, 64  # of the item tower
 _SMOOTH = 0.1  # of the mean variance: small directions of the vectors are not blown up
-_DROPOUT, _FORGET = 0.3, 0.1  # shares of inputs, and of a history's items, that a step does not see
-_UNKNOWN = 0.05  # share of items with a text whose id a step does not see
+_DROPOUT, _FORGET = 0.3, 0.1  # shares of inputs, and of a history's items, that a step leaves out
+_UNKNOWN = 0.05  # share of items with a text whose id a step leaves out
 _BATCH, _SAMPLED = 512, 2048
 _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 12, 200, 20_000
 _RATE, _WEIGHT_DECAY = 3e-3, 0.05
@@ -60,11 +60,11 @@ def trained(
     users: Indices, items: Indices, size: int, vectors: Floats | None = None, *, seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Towers:  # fmt: skip
-    """Towers for `size` items that foretell each interaction of the log from those before it.
+    """Towers for `size` items that predict each interaction of the log from those before it.
 
-    The flat log is `users` and `items` [N], by user and in time order. `vectors` [size, D] are the items' texts as the
-    language model sees them; without them the items are known by their ids alone. Items that nobody took are no part of
-    the training: their vectors go through the tower as it is.
+    The flat log is `users` and `items` [N], by user and in time order. `vectors` [size, D] are the language model's
+    vectors of the items' texts; without them the items are known by their ids alone. Cold items are not part of the
+    training: their vectors go through the trained tower.
     """
     known, places = np.unique(items, return_inverse=True)
     inputs = None if vectors is None else whitened(vectors, known)
@@ -180,7 +180,7 @@ class _Training:
         self._adam(gradients, everything, float(rate))
 
     def _histories(self, rows: Indices) -> _Histories:
-        """The items before each row, and their weights in each mean; some items are left out by lot."""
+        """The items before each row, and their weights in each mean; some items are left out at random."""
         lengths = np.minimum(rows - self._starts[rows], _LOOK)
         ends = lengths.cumsum()
         age = np.repeat(ends, lengths) - np.arange(ends[-1])  # 1 for the latest
@@ -247,6 +247,6 @@ class _Training:
         return found
 
     def _mask(self, shape: tuple[int, ...]) -> Floats:
-        """Zeros for what a step does not see, and the others' share for the rest."""
+        """A dropout mask: zeros for what a step leaves out, and 1 / (1 - p) for the rest."""
         kept = self._random.random(shape, np.float32) > _DROPOUT
         return np.asarray(kept * np.float32(1 / (1 - _DROPOUT)), np.float32)

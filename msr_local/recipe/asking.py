@@ -1,4 +1,4 @@
-"""Asking an engine the recipe's questions: templates, fitting the context, and what an engine cannot do."""
+"""Asking an engine the recipe's questions: templates, fitting the context, and errors of unfit models."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class Asker:
             if self.engine.fits(question, room):
                 return choice, question
         raise ContextOverflow(
-            f"the question does not fit {room} tokens even with every description cut short. "
-            "Next: a smaller --block-size or --history, or more room (--context, --max-length)."
+            f"the question is longer than {room} tokens even with all descriptions shortened. "
+            "Next: a smaller --block-size or --history, or a larger --context or --max-length."
         )
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
         """The log-odds of yes, in order. Raises `AnswerTokensError` where the engine cannot give them."""
         if questions and self.engine.can.log_odds == "none":
             raise AnswerTokensError(
-                f"{self._config.model.name}: it has no single token for yes or none for no, so p(yes) cannot be read. "
+                f"{self._config.model.name}: no single token for yes or for no, so p(yes) cannot be read. "
                 "Next: choose another model with msr-local models use."
             )
         self._require_eyes(questions)
@@ -90,7 +90,7 @@ class Asker:
 
     def _require_eyes(self, questions: Sequence[Question]) -> None:
         if any(one.image for one in questions):
-            self._require(self.engine.can.sees, "cannot see pictures")
+            self._require(self.engine.can.sees, "cannot process pictures")
 
     def _require(self, able: bool, what: str) -> None:
         if not able:
@@ -98,8 +98,8 @@ class Asker:
 
     @property
     def tokens(self) -> TokenEngine:
-        """The engine with its tokens. Raises `ModelError` where they cannot be seen."""
-        self._require(self.engine.can.tokens, "does not show its tokens, so nothing can be trained on it")
+        """The engine with its tokens. Raises `ModelError` where it gives no access to them."""
+        self._require(self.engine.can.tokens, "does not give access to its tokens, so it cannot be trained")
         return cast(TokenEngine, self.engine)
 
     def close(self) -> None:

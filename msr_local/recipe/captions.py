@@ -19,8 +19,8 @@ from .asking import Asker, repeat_penalty
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
 _TOGETHER = 32  # pictures in memory at a time
-_CRASHES = 3  # after so many in a row it is not the picture
-LONGEST_EDGE = 1024  # pixels an engine gets to see
+_CRASHES = 3  # in a row, after which it is not the pictures' fault
+LONGEST_EDGE = 1024  # pixels of a picture that an engine gets
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class CaptionRun:
 
 
 class Captions:
-    """The captions of a workspace under the configured vision model; without one there are none."""
+    """The captions of a workspace by the configured vision model; without one there are none."""
 
     def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, progress: Progress) -> None:
         self._workspace, self._asker, self._progress = workspace, asker, progress
@@ -53,7 +53,7 @@ class Captions:
         return fingerprint(self.settings, item.image_sha256)
 
     def of(self, item: Item) -> str | None:
-        """The caption made of this very picture by this very model, if it is there."""
+        """The caption of exactly this picture by exactly this model, if it is there."""
         if self._captioner is None or item.image is None:
             return None
         return results.caption(self._workspace, item.item_id, self.settings, self._key(item))

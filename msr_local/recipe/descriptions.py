@@ -1,4 +1,4 @@
-"""One textual description an item: title, attributes, and what its picture shows."""
+"""The description of an item: title, attributes and caption, in one line."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Explanations: taste over time, then why one item, by leaving each part of the question out and asking anew.
+"""Explanations: taste over time, then why one item, by leaving out each part of the question in turn and asking again.
 
-Nothing here is written by a model about itself: a number is the log-odds that the answer lost.
+No explanation is text that a model wrote about itself: each number is a measured difference of log-odds.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ def explain(
     ranking = recommender.recommend(user_id, k, candidates, look)
     if item_id is None:
         if not ranking.items:
-            raise NotFoundError(
-                f"there is nothing left to recommend to user {user_id!r}. Next: msr-local explain USER ITEM."
-            )
+            why = f"nothing to recommend: user {user_id!r} has taken every item, or rated it low"
+            raise NotFoundError(f"{why}. Next: msr-local explain USER ITEM.")
         item_id = ranking.items[0].item_id
     history = recommender.history(user_id)
     seen = [step.item.item_id for step in history if step.item.item_id != item_id]
@@ -74,15 +73,15 @@ def explain(
 
 
 def weak_answer(coverage: float) -> str:
-    """The note for a model that would rather not answer yes or no."""
+    """The note for a model that would rather answer something other than yes or no."""
     return (
-        f"The model gives yes and no together {coverage:.1%} of its probability: it was not tuned for this "
-        "question, so read p(yes) as a leaning, not as a chance."
+        f'The model gives only {coverage:.1%} of its probability to "yes" and "no" together. It was not trained for '
+        "this question: read p(yes) as a tendency, not as a probability."
     )
 
 
 def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequence[str]) -> list[views.Evidence]:
-    """z(all) - z(all but one part), for each part: asked anew and each alone, never inferred."""
+    """z(all) - z(all but one part), for each part: each question is asked alone, none is inferred."""
     parts = [(_WHOLE, asked.evidence), *asked.evidence.without()]
     z: list[float] = []
     for part, evidence in parts:
@@ -118,15 +117,15 @@ def _timeline(recommender: Recommender, chain: Sequence[Preference]) -> list[vie
 def _notes(recommender: Recommender, item: Item, history: Sequence[Interaction], score: Score) -> list[str]:
     notes = []
     if any(step.item.item_id == item.item_id for step in history):
-        notes.append("This item is already in the person's history.")
+        notes.append("This item is already in the user's history.")
     if item.image is not None and not recommender.cast.looks:
         if not recommender.cast.sees:
             why = "no vision model is configured"
         elif not recommender.recipe.image:
-            why = "the recipe leaves it out"
+            why = "the recipe does not use pictures"
         else:
-            why = "the model was not tuned with pictures; it read the caption if there is one"
-        notes.append(f"The picture was not in the question: {why}.")
+            why = "the model was not trained with pictures. It read the caption, if there is one"
+        notes.append(f"The question contained no picture: {why}.")
     if score.coverage < WEAK:
         notes.append(weak_answer(score.coverage))
     return notes

@@ -1,6 +1,6 @@
-"""The yes/no question (MLLM-MSR, section 4.3): what it says, what it is kept under, and its answers.
+"""The yes/no question (MLLM-MSR, section 4.3): its text, its key in the tables, and its answers.
 
-An answer is looked for under the hash of all that makes it; the engine is asked only for what is missing, and every
+An answer is stored under the hash of all that it depends on; the engine is asked only for what is missing, and every
 single answer is committed.
 """
 
@@ -31,7 +31,7 @@ _TOGETHER = 64  # questions built and sent at once: their pictures are held in m
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A yes/no question: the item, what recall knew of it, and the evidence."""
+    """A yes/no question: the item, its recall, and the evidence."""
 
     item: Item
     candidate: Candidate
@@ -51,7 +51,7 @@ class Cut(NamedTuple):
 
 
 class Judge:
-    """Asks the model of a cast whether somebody will take an item next."""
+    """Asks the model of a cast whether a user will take an item next."""
 
     def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, progress: Progress) -> None:
         self._workspace, self._cast, self._asker = workspace, cast, asker
@@ -71,11 +71,11 @@ class Judge:
 
     @property
     def tokens(self) -> TokenEngine:
-        """The engine that answers, with its tokens: for training. Raises `ModelError` where they cannot be seen."""
+        """The engine that answers, with its tokens. Raises `ModelError` where it gives no access to them."""
         return self._asker.tokens
 
     def sample(self) -> Question:
-        """A question about nobody, to see what a model makes of it."""
+        """An invented question, to test a model with."""
         values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
         return self._asker.template("score").question(values)
 
@@ -108,7 +108,7 @@ class Judge:
         return self.fitted(asked)[1]
 
     def fitted(self, asked: Asked, limit: int | None = None) -> tuple[Cut, Question]:
-        """The prompt in at most `limit` tokens (by default what the model was tuned with), and what it lost.
+        """The prompt in at most `limit` tokens (by default as many as in the adapter's training), and what it lost.
 
         The oldest titles of the history go first, then descriptions are shortened. Raises `InputError` if the
         item's picture is no longer good, `ContextOverflow` if not even the shortest form fits.
@@ -166,7 +166,7 @@ class Judge:
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)
 
     def _p_yes(self, z: float) -> float:
-        """Calibrated where the tuned model was, for this very recipe."""
+        """p(yes), calibrated where the adapter was calibrated for this very recipe."""
         slope, shift = self._cast.calibration or (1.0, 0.0)
         return sigmoid(slope * z + shift)
 

@@ -19,14 +19,14 @@ from .captions import Captions
 from .descriptions import describe
 
 MAX_TOKENS = 96
-# The summary before counts as said: without that pressure an untuned small model copies it word for word.
+# The previous summary counts as written: without that pressure an untuned small model copies it word for word.
 REPEAT_PENALTY = 1.2
 _SIDE_BY_SIDE = 64  # chains in the making
 
 
 @dataclass(slots=True)
 class _Chain:
-    """A person's chain in the making: `kept` are the summaries that are there, valid or not, by block."""
+    """A user's chain in the making: `kept` are the stored summaries, valid or not, by block."""
 
     user_id: str
     past: bool

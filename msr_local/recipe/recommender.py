@@ -27,7 +27,7 @@ from .judge import Asked, Judge
 from .preferences import Preferences
 from .vectors import Vectors
 
-LOOK = 20  # pictures that a recommendation looks at, where pictures are in its questions
+LOOK = 20  # candidates that are asked about again with their pictures, if questions contain pictures
 
 
 class Recommender:
@@ -69,7 +69,7 @@ class Recommender:
 
     @property
     def tokens(self) -> TokenEngine:
-        """The engine that writes, with its tokens. Raises `ModelError` where they cannot be seen."""
+        """The engine that writes, with its tokens. Raises `ModelError` where it gives no access to them."""
         return self._writer.tokens
 
     def history(self, user_id: str) -> list[Interaction]:
@@ -86,10 +86,10 @@ class Recommender:
         return self.recall.learn(self.vectors.of, self.cast.reader.identity, self.progress)
 
     def recommend(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> views.RecommendationList:
-        """The best `k` of `candidates` recalled items that the user has not seen.
+        """The best `k` of `candidates` recalled items that the user has not taken.
 
-        Where pictures are in the questions, all are asked without them first, and the best `look` (at least `k`) with
-        them; the others are out of the ranking. Raises `NotFoundError` for a user that no file named.
+        If questions contain pictures, the model is first asked about all candidates without pictures, then about the
+        `look` best (at least `k`) with theirs; only these are ranked. Raises `NotFoundError` for an unknown user.
         """
         clock = [time.perf_counter()]
         history = self.history(user_id)
@@ -123,7 +123,7 @@ class Recommender:
     def _cascade(
         self, user_id: str, asked: Sequence[Asked], look: int, weight: float
     ) -> tuple[dict[str, Score], dict[str, int]]:
-        """Scores of all questions, or of the `look` best if more have pictures; and how many pictures were seen."""
+        """Scores of all candidates; if more than `look` have pictures, of the `look` best. Also counts pictures."""
         pictured = [one for one in asked if one.evidence.image_sha256]
         if len(pictured) <= look:
             return self.judge.scores(user_id, asked), {"looked_at": len(pictured), "skipped": 0}
@@ -151,7 +151,7 @@ class Recommender:
         }
 
     def summary(self, user_id: str, history: Sequence[Interaction]) -> str:
-        """The user's present taste in words; '' where the recipe has no summary or there is no history."""
+        """The user's latest preference summary; '' where the recipe has no summary or there is no history."""
         chain = self.preferences.chain(user_id, history) if self.recipe.summary else []
         return chain[-1].summary if chain else ""
 

@@ -24,21 +24,21 @@ class Part:
         return f"{self.kind}:{self.index}" if self.kind == "history" else self.kind
 
     def label(self, titles: Sequence[str]) -> str:
-        """The part in a reader's words; `titles` are those of the history in the question."""
+        """The part, as a reader sees it; `titles` are those of the history in the question."""
         return titles[self.index] if self.kind == "history" else _LABELS[self.kind]
 
 
 _LABELS = {
-    "caption": "what its picture shows, in words",
+    "caption": "the caption of its picture",
     "image": "the picture itself",
-    "hint": "what similar people chose",
-    "summary": "the taste summary",
+    "hint": "what similar users chose",
+    "summary": "the preference summary",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that one scoring question says; every field is plain text, '' or () where there is none."""
+    """All evidence of one scoring question; every field is plain text, '' or () where there is none."""
 
     summary: str
     history: tuple[str, ...]  # one line an item, oldest first
@@ -69,7 +69,7 @@ class Evidence:
 
 
 def hint(candidate: Candidate, companion: Item | None) -> str:
-    """What other people's histories say of a candidate, in one sentence; '' where they say nothing."""
+    """What other users' histories say of a candidate, in one sentence; '' where they say nothing."""
     if companion is None:
         return ""
     for least, word in _HINTS:

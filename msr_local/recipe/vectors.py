@@ -1,4 +1,4 @@
-"""The items of a workspace as the language model's vectors: each text is read once, and what came of it is kept."""
+"""The items of a workspace as the language model's vectors: each text is read once, and its vector is kept."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class RecommendationList:
-    """All that `recommend` answers: the user's taste in words, and the items in rank order.
+    """All that `recommend` answers: the user's preference summary, and the items in rank order.
 
     `pictures` says at how many candidates' pictures the model looked, and how many it skipped.
     """
@@ -94,7 +94,7 @@ class Thumbnail:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or len(self.rgb) != 3 * self.width * self.height:
-            raise ValueError(f"{len(self.rgb)} bytes are no {self.width}x{self.height} RGB picture")
+            raise ValueError(f"{len(self.rgb)} bytes are not a {self.width}x{self.height} RGB picture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ class Explanation:
         if self.timeline:
             return ""
         if not self.interactions:
-            return "No history yet, so nothing is known of this taste."
-        return f"{self.interactions:,} interactions; this recipe writes no summaries of them (--recipe full does)."
+            return "This user has no history yet, so there is no preference summary."
+        return f"{self.interactions:,} interactions. This recipe has no preference summaries; --recipe full has."
 
     @property
     def ranked_evidence(self) -> list[Evidence]:

@@ -45,8 +45,8 @@ def choose_backend(asked: str, folder: Path, *, cuda: bool) -> Backend:
         return Backend("peft", "no GPU, and Unsloth trains vision-language models on a GPU only")
     if asked == "unsloth":
         return Backend("unsloth", "asked for")
-    # Unsloth's CPU back end is transformers + PEFT as well: there is nothing to win there.
-    return Backend("unsloth", "a GPU is there") if cuda else Backend("peft", "no GPU is there")
+    # Unsloth's CPU back end is transformers + PEFT as well: there is nothing to gain.
+    return Backend("unsloth", "a GPU is available") if cuda else Backend("peft", "no GPU is available")
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Base:
     name: str  # "embedded", the folder, or "org/name@<commit>"
     folder: Path  # Hugging Face layout: config.json, safetensors, tokenizer
     model: Path  # GGUF, F16
-    projector: Path | None  # GGUF, of a model with eyes
+    projector: Path | None  # GGUF, of a vision model
     licence: str | None
     sha256: str  # of `model`
 
@@ -77,7 +77,7 @@ def resolve(name: str | None, tools: Callable[[], Path], *, note: Callable[[str]
         )
     folder = _from_hub(match["id"], match["revision"], note)
     named = f"{match['id']}@{folder.name}"
-    return _from_folder(named, folder, tools, note, "Next: ask its authors, or get it again while online.")
+    return _from_folder(named, folder, tools, note, "Next: download it again while online, or ask its authors.")
 
 
 # ---- the embedded model
@@ -292,11 +292,11 @@ def _from_hub(name: str, revision: str | None, note: Callable[[str], None]) -> P
             "Next: check the spelling, or set HF_TOKEN."
         ) from error
     except HFValidationError as error:
-        raise ModelError(f"{name}: not a name that a hub takes ({error}). Next: check the spelling.") from error
+        raise ModelError(f"{name}: not a valid hub id ({error}). Next: check the spelling.") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.ConnectError) as error:
         raise ModelError(
-            f"{name}: no such folder here, not wholly in the Hugging Face cache, and the hub cannot be reached or "
-            "HF_HUB_OFFLINE is set. Next: run this once while online, or give a folder."
+            f"{name}: there is no such folder, the Hugging Face cache has no complete copy, and the hub cannot be "
+            "reached (or HF_HUB_OFFLINE is set). Next: run this once while online, or give a folder."
         ) from error
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):

@@ -69,15 +69,15 @@ class Pixels:
 def pixels_of(folder: Path) -> Pixels | None:
     """How pictures go into the model of `folder`; None for a text model.
 
-    Raises `ModelError` for a vision model of another family: its pictures could not be proven to be the engine's.
+    Raises `ModelError` for a vision model of another family: only SmolVLM's pictures are known to equal the engine's.
     """
     config = config_of(folder)
     if "vision_config" not in config:
         return None
     if config.get("model_type") not in ("idefics3", "smolvlm"):
         raise ModelError(
-            f"{folder}: pictures of a {config.get('model_type')} cannot be trained yet, since the engine's view of "
-            "them has not been proven equal. Next: a SmolVLM, or a text model."
+            f"{folder}: training with pictures is not supported for {config.get('model_type')} models yet; only "
+            "SmolVLM's picture preparation is verified. Next: a SmolVLM, or a text model."
         )
     try:
         said = _picture_settings(folder)
@@ -88,7 +88,7 @@ def pixels_of(folder: Path) -> Pixels | None:
             std=tuple(said["image_std"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}/preprocessor_config.json: cannot use it ({error!r}).") from error
+        raise ModelError(f"{folder}: unusable preprocessor_config.json ({error!r}). Next: another --base.") from error
 
 
 def _picture_settings(folder: Path) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Collator:
     """Makes tensors of groups of rows.
 
     With `share`, the tokens that a group has in common are computed once: the questions' ends follow one
-    another, each at the position it would have alone, and see the common part and themselves only. The result
+    another, each at the position it would have alone, and attend to the common part and themselves only. The result
     is that of separate rows. It needs an attention that takes any mask (sdpa), so it is for plain transformers.
     """
 
@@ -194,7 +194,7 @@ def _in_picture(group: Group, at: int) -> bool:
 
 
 def _tree_mask(segments: torch.Tensor) -> torch.Tensor:
-    """Who sees whom, as booleans of shape [B, 1, T, T]: what comes before, in the common part or one's own."""
+    """Which token attends to which, shape [B, 1, T, T]: to those before it, in the common part or its own."""
     import torch
 
     size, device = segments.shape[1], segments.device
@@ -219,10 +219,10 @@ def answer_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 
 def ranking_loss(z: torch.Tensor, groups: torch.Tensor, yes: torch.Tensor) -> torch.Tensor:
-    """Mean over groups of -log softmax(z) of the item that was taken, among the candidates of the same moment.
+    """Mean over groups of -log softmax(z) of the positive, among the candidates of the same question point.
 
     That is ListNet's top-one loss with one relevant item (Cao et al. 2007). `z`, `groups` and `yes` (whether the row
-    is the item that was taken) have shape [R].
+    is the positive) have shape [R].
     """
     import torch
 
@@ -234,7 +234,7 @@ def ranking_loss(z: torch.Tensor, groups: torch.Tensor, yes: torch.Tensor) -> to
 
 
 def log_odds(model: Any, rows: Sequence[Row], collator: Collator, batch_size: int = 8) -> Vector:
-    """z of each row as the engine reads it (log p(yes) - log p(no) over all spellings), shape [N]."""
+    """z of each row as the engine computes it (log p(yes) - log p(no) over all spellings), shape [N]."""
     import torch
 
     numbered = iter(range(len(rows)))

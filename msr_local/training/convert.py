@@ -123,7 +123,7 @@ def _unpack(sdist: Path, root: str, folder: Path) -> None:
 
 
 def convert_model(tools: Path, folder: Path, target: Path, *, projector: bool = False, outtype: str = "f16") -> None:
-    """Write the model in `folder`, or with `projector` only its eyes, as the GGUF file `target`.
+    """Write the model in `folder`, or with `projector` only its projector, as the GGUF file `target`.
 
     Raises `ModelError` where the converter does not know or cannot read the model.
     """

@@ -36,10 +36,10 @@ def save_lora(model: Any, run: Path) -> None:
 
 
 def merge(run: Path, base: Base, gate: Sequence[Row], collator: Collator) -> None:
-    """Fold the LoRA into the base (`MERGED`), and keep the log-odds of `gate` as transformers sees them.
+    """Fold the LoRA into the base (`MERGED`), and keep transformers' log-odds of `gate`.
 
-    Those are the truth that everything the engine loads is held against. They are computed in float32 where the
-    weights fit that. Raises `ModelError` where the two do not fit together.
+    Everything that the engine loads is compared with those. They are computed in float32 where the weights fit
+    that. Raises `ModelError` where the two do not fit together.
     """
     from peft import PeftModel
 
@@ -61,7 +61,7 @@ def merge(run: Path, base: Base, gate: Sequence[Row], collator: Collator) -> Non
 def merge_unpatched(run: Path, base: Base, gate: Sequence[Row], collator: Collator) -> None:
     """`merge`, in a process of its own if this one has imported Unsloth: that rewrites transformers' models for good.
 
-    Raises `ModelError` with the last words of that process.
+    Raises `ModelError` with the last line that the process printed.
     """
     if "unsloth" not in sys.modules:
         merge(run, base, gate, collator)
@@ -91,12 +91,12 @@ def to_gguf(run: Path, base: Base, tools: Callable[[], Path], quantisation: str,
         if not raw.exists():
             convert_model(tools(), run / MERGED, raw)
         if base.name == "embedded":
-            # What transformers can say of a tokenizer that came out of a GGUF file is not all that was in it.
+            # Of a tokenizer that it read from a GGUF file, transformers writes only a part.
             graft_tokenizer(base.model, raw)
         if differing := tokenizer_differences(base.model, raw):
             raise ModelError(
-                f"the merged model's tokenizer is not the base's ({', '.join(differing)}), so it would read other "
-                "prompts than it was trained on. Next: report this, with the name of the base."
+                f"the merged model's tokenizer differs from the base's ({', '.join(differing)}), so it would read "
+                "prompts differently from training. Next: report this with the name of the base."
             )
         raw.replace(f16)
     if not small.exists():

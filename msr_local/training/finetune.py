@@ -51,8 +51,8 @@ from .settings import Settings
 
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
-_SHOWN = ("item vectors", READING, "recall scores", "recall gain", "moments that recall foresaw")
-# In a run that goes on: training is not touched.
+_SHOWN = ("item vectors", READING, "recall scores", "recall gain", "recalled positives")
+# Settings that --resume may change: training does not depend on them.
 CHANGEABLE = ("quantisation", "max_delta", "min_correlation", "threads")
 
 
@@ -65,7 +65,7 @@ class Listener:
 
 
 def missing_packages() -> list[str]:
-    """What training needs and is not installed."""
+    """The packages that training needs and that are not installed."""
     return [name for name in _NEEDED if find_spec(name) is None]
 
 
@@ -110,7 +110,9 @@ def prepare(
         def token(text: str) -> int:
             ids = engine.token_ids([Text(text)])
             if len(ids) != 1:
-                raise ModelError(f"{base.name}: {text!r} is {len(ids)} tokens, so it cannot be trained as the answer.")
+                raise ModelError(
+                    f"{base.name}: {text!r} is {len(ids)} tokens; an answer must be one. Next: another --base."
+                )
             return ids[0]
 
         answers = Answers(
@@ -124,7 +126,7 @@ class Finetuning:
 
     `settings` are those of a new run. A run of this `name` that was stopped goes on instead if it had the same
     settings, or if `resume` says so, then with its own settings but for what `changes` says of `CHANGEABLE` ones.
-    Raises `InputError` when there is nothing to resume, or another process is at it.
+    Raises `InputError` when there is nothing to resume, or another process is working on it.
     """
 
     def __init__(
@@ -137,14 +139,14 @@ class Finetuning:
         stopped = [run for run in runs.runs(workspace) if run.name == name and run.status != "done"]
         old = stopped[0] if stopped else None
         if resume and old is None:
-            raise InputError(f"no run of {name!r} was stopped. Next: msr-local finetune --name {name}.")
+            raise InputError(f"there is no unfinished run named {name!r}. Next: the same command without --resume.")
         if old and resume:
             own = Settings.from_json(old.settings)
             if other := [one for one in changes if one not in CHANGEABLE and changes[one] != getattr(own, one)]:
                 kept = ", ".join(f"{one} {getattr(own, one)}" for one in other)
                 raise InputError(
-                    f"run {old.run_id} goes on as it began, with {kept}. "
-                    "Next: --resume without that, or a new run without --resume."
+                    f"a resumed run keeps its options; run {old.run_id} has {kept}. "
+                    "Next: leave that option out, or start a new run without --resume."
                 )
             settings = replace(own, **changes)
         going_on = old is not None and (resume or Settings.from_json(old.settings) == settings)
@@ -157,11 +159,10 @@ class Finetuning:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise InputError(
-                f"another process is at run {self.run_id}. Next: wait for it, or give another --name."
-            ) from None
+            why = f"another process is working on run {self.run_id}"
+            raise InputError(f"{why}. Next: wait until it has finished, or give another --name.") from None
         if going_on:
-            listener.note(f"Going on with run {self.run_id}.")
+            listener.note(f"Continuing run {self.run_id}.")
             runs.update_run(workspace, self.run_id, status="running", settings=settings.to_json())
         else:
             runs.start_run(
@@ -223,7 +224,7 @@ class Finetuning:
         """Start over if the workspace has other questions now than when this run was stopped."""
         mark = self.folder / "set"
         if mark.exists() and mark.read_text(encoding="utf-8") != made.folder.name:
-            self.listener.note("The workspace has changed since this run was stopped: it starts over.")
+            self.listener.note("The workspace has changed since this run was stopped, so it starts from the beginning.")
             self._drop("*.gguf", "*.json", LORA, MERGED, "checkpoints", "staged", "set")
         with written_whole(mark) as part:
             part.write_text(made.folder.name, encoding="utf-8")
@@ -421,12 +422,12 @@ def _cuda() -> bool:
 
 
 def questions_document(made: Questions, shown: int = 3) -> dict[str, Any]:
-    """What `finetune --dry-run` tells of a training set: its counts, and its first questions with their answers."""
+    """What `finetune --dry-run` shows of a training set: its counts, and its first questions with their answers."""
     rows = [{"prompt": row.prompt, "completion": row.answer, "tokens": len(row.ids)} for row in made.train[:shown]]
     return {**made.facts(), "rows": rows}
 
 
 def run_document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
-    """What came of a run: the manifest of its adapter, and all that was measured."""
+    """The result of a run: the manifest of its adapter, and all that was measured."""
     run = runs.run(workspace, manifest.run_id)
     return {**manifest.to_json(), "run": run.metrics if run else {}}

@@ -1,4 +1,4 @@
-"""The gate before the registry: does the engine answer as the trained model does, and how well is that?"""
+"""The check before registration: does the engine answer as the trained model does, and how good are the answers?"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..recall.candidates import RECALL_WEIGHT
 from ..recall.logistic import logistic
 from .rows import YES, Row
 
-GATE_ROWS = 32  # validation questions on which the engine is held against transformers
+GATE_ROWS = 32  # validation questions on which the engine is compared with transformers
 _MOST_RECALL = 64.0
 
 
 def engine_log_odds(config: EngineConfig, rows: Sequence[Row]) -> tuple[Vector, float]:
-    """z of each row as the engine sees it, shape [N], and the median probability of yes and no together."""
+    """z of each row by the engine, shape [N], and the median probability of yes and no together."""
     role = SCORE if SCORE in config.adapters else None
     z, coverage = [], []
     with EngineProcess(config) as engine:
@@ -48,19 +48,19 @@ def agreement(z: Vector, reference: Vector) -> dict[str, float]:
 
 
 def refusals(parity: dict[str, dict[str, Any]], max_delta: float, min_correlation: float) -> Iterator[str]:
-    """Why the result must not be registered; nothing when it may. A number that is none (None, NaN) refuses."""
+    """Why the result must not be registered; nothing when it may. A missing number (None, NaN) is a reason too."""
     delta, correlation = parity["adapter"]["median_dz"], parity["merged"]["rank_correlation"]
     if delta is None or not delta <= max_delta:
-        yield f"the run-time adapter's log-odds are off by {_shown(delta)} (median), over {max_delta}"
+        yield f"the adapter's median difference from the trained model is {_shown(delta)} (allowed: {max_delta})"
     if correlation is None or not correlation >= min_correlation:
         yield (
-            f"the merged model ranks unlike the trained one (rank correlation {_shown(correlation)}, "
-            f"under {min_correlation})"
+            f"the merged model's rank correlation with the trained model is {_shown(correlation)} "
+            f"(needed: {min_correlation})"
         )
 
 
 def _shown(value: float | None) -> str:
-    return "no number" if value is None or not np.isfinite(value) else f"{value:.4f}"
+    return "not a number" if value is None or not np.isfinite(value) else f"{value:.4f}"
 
 
 def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector) -> dict[str, Any]:
@@ -91,13 +91,13 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
 
 
 def recall_weight(z: Vector, recall: Vector, answers: Vector) -> float:
-    """The weight of recall beside z that foretells the answers best; the untuned one where z tells nothing."""
+    """The weight of recall beside z that predicts the answers best; `RECALL_WEIGHT` where z predicts nothing."""
     on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
     return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL)) if on_z > 1e-6 else RECALL_WEIGHT
 
 
 def recalled(rows: Sequence[Row]) -> Vector:
-    """What recall thought of each row, shape [N]: where it was learned, the learned one."""
+    """The recall of each row, shape [N]: where it was learned, the learned one."""
     return np.array([row.recall if row.learned is None else row.learned for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""Where in the histories questions are asked, about which items, and what was known at that moment."""
+"""Where in the histories questions are asked, about which items, and which interactions were known by then."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..store.rows import Log
 
 _SPAN = 15  # interactions of one user in which several questions share most of their summaries
 _TOGETHER = 6  # questions in a span
-_SLICES = 8  # moments at which the collaborative evidence of training questions is taken
+_SLICES = 8  # points in time at which the collaborative evidence of training questions is computed
 HARD = 100  # recalled items among which a hard negative is drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A question point: the user's interaction number `at` (counted from 0) is the one to be foretold."""
+    """A question point: the user's interaction number `at` (counted from 0) is the one to predict."""
 
     user: int
     at: int

@@ -1,4 +1,4 @@
-"""The training and validation sets of a workspace: yes/no questions at several points of people's histories.
+"""The training and validation sets of a workspace: yes/no questions at several points of users' histories.
 
 Everything in a question comes from before the interaction that it asks about: the history and its summaries,
 and the collaborative evidence. What a set holds depends only on the workspace, the settings and the weights,
@@ -33,8 +33,8 @@ from .rows import NO, YES, Row
 from .settings import Settings
 
 FORMAT = 1  # one more with each change of what is asked about or of what a `Row` means: sets are then made anew
-_LEAST = 8  # questions, yes and no, below which nothing can be learned or measured
-_SPARE = 8  # times the points that are wanted, of which recall offers enough
+_LEAST = 8  # questions, positive and negative, below which nothing can be learned or measured
+_SPARE = 8  # times as many points are drawn for hard negatives: recall offers the items of some only
 _FIRST = 3  # interactions before the first question about a user, or one block where that is less
 
 
@@ -84,7 +84,7 @@ def _count(part: list[Row]) -> dict[str, int]:
 def questions(recommender: Recommender, settings: Settings, learn: Callable[[], object] = lambda: None) -> Questions:
     """The sets for `settings`, from the workspace's folder or made now; each question is kept as it is made.
 
-    `learn` may change what the workspace has learned about recall; it is called once it is sure that there is enough.
+    `learn` may change what the workspace has learned about recall; it is called once there are enough questions.
     Raises `InputError` when the workspace holds too little to train and validate on.
     """
     workspace = recommender.workspace
@@ -96,7 +96,7 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     except ValueError as error:
         raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
     state = [_content(log, items, looks=recommender.cast.looks), recommender.captions.state(), cut.to_json()]
-    chosen = _chosen(log, part, recommender.recipe.block_size, settings)  # before any of them is asked
+    chosen = _chosen(log, part, recommender.recipe.block_size, settings)  # before anything is computed
     learn()
     known = part == TRAIN
     facts = results.learned_recall_facts(workspace)
@@ -112,7 +112,7 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
         with FileLock(folder / "lock", timeout=0):
             made = {name: maker.make(name, found, wanted, known) for name, (found, wanted) in chosen.items()}
     except Timeout:
-        raise InputError("another process is making these very questions. Next: wait for it.") from None
+        raise InputError("another process is making the same questions. Next: wait until it has finished.") from None
     for name, rows_made in made.items():
         _check(name, rows_made, settings)
     return Questions(made["train"], made["validation"], cut, folder, len(log.items))
@@ -129,9 +129,9 @@ def _chosen(log: Log, part: Any, block_size: int, settings: Settings) -> dict[st
     for name, (some, wanted) in found.items():
         if (possible := min(len(some), wanted) * each) < _LEAST:
             raise InputError(
-                f"{possible} {name} questions can be asked of {len(log.users):,} interactions "
-                f"({int((part == TEST).sum()):,} are held back for tests): too few. "
-                "Next: ingest more interactions, or a smaller --block-size."
+                f"{len(log.users):,} interactions ({int((part == TEST).sum()):,} of them held back for the test) "
+                f"give only {possible} {name} questions, which is too few. "
+                "Next: ingest more interactions, or use a smaller --block-size."
             )
     return found
 
@@ -141,12 +141,12 @@ def _check(name: str, made: list[Row], settings: Settings) -> None:
     offered = sum(row.answer == YES for row in made)
     if settings.negatives == "hard" and offered * (1 + settings.ratio) < _LEAST:
         raise InputError(
-            f"recall would have offered only {offered} of the items that the {name} users took next: too few for "
-            "hard questions. Next: --negatives popularity."
+            f"recall offers only {offered} of the positives of the {name} questions: too few for --negatives hard. "
+            "Next: --negatives popularity."
         )
     if len({row.answer for row in made}) < 2:
         raise InputError(
-            f"the {name} users have taken every item there is, so nothing is left for a no. "
+            f"the users of the {name} questions have taken every item of the catalogue, so there are no negatives. "
             "Next: ingest the whole catalogue."
         )
 
@@ -162,7 +162,7 @@ class _Maker:
         self.cut, self.folder, self.learns = cut, folder, learns
 
     def make(self, name: str, chosen: list[Point], wanted: int, known: Any) -> list[Row]:
-        """The rows of `name`, a yes and its noes for each of `chosen`; of those that recall offers, for `wanted`."""
+        """The rows of `name`: a positive and its negatives for each of `chosen`; hard ones for `wanted` of them."""
         whole, part = self.folder / f"{name}.jsonl", self.folder / f"{name}.part"
         if whole.exists():
             return rows.read(whole)
@@ -220,13 +220,13 @@ class _Maker:
     def _offered(self, group: list[Point], recall: Recall, known: Any, quota: int) -> set[Point]:
         """The first `quota` points whose item recall would have offered.
 
-        Of others no recommendation asks, and to set them against noes that recall likes would teach to distrust it.
+        Training on others, against negatives that recall ranks high, would teach the model to distrust recall.
         """
         found: set[Point] = set()
         for number, point in enumerate(group):
             if len(found) >= quota:
                 break
-            self.recommender.progress("moments that recall foresaw", number, len(group))
+            self.recommender.progress("recalled positives", number, len(group))
             *seen, target = self._until(point)
             taken = self._taken(point, known) - {target}
             if target in {one.item_id for one in recall.candidates(seen, HARD, exclude=taken)}:
@@ -238,9 +238,9 @@ class _Maker:
         return [self.log.item_ids[i] for i in self.log.items[self.log.users == point.user][: point.at + 1]]
 
     def _taken(self, point: Point, known: Any) -> set[str]:
-        """What the user took up to the point, and in the time of training: never a no."""
+        """Items that are never negatives: taken up to the point, or in the training interactions."""
         own = self.log.users == point.user
-        # What is taken after the cut is not to be seen, not even by never being a "no".
+        # Items taken after the split may be negatives: to spare them would reveal the answers of the test.
         mine = own if self.cut.kind == "users" else known & own
         return {*self._until(point), *(self.log.item_ids[i] for i in self.log.items[mine])}
 
@@ -249,7 +249,7 @@ class _Maker:
         everything = histories.history(self.recommender.workspace, user)
         there = self._until(point)
         if [step.item.item_id for step in everything[: point.at + 1]] != there:
-            raise InputError("the workspace has changed while questions were made of it. Next: the same command again.")
+            raise InputError("the workspace changed while the questions were made. Next: run the same command again.")
         history, (*seen, target) = everything[: point.at], there
         summary = self._summary(user, history)
         taken = self._taken(point, known)

@@ -28,11 +28,11 @@ class Row:
     prefix: tuple[Part, ...]
     suffix: tuple[Part, ...]
     ids: tuple[int, ...]
-    recall: float  # what recall thought of the item, 0..1
+    recall: float  # of the item, 0..1
     image_sha256: str = ""
     dropped: int = 0  # titles that the history lost to fit
     cut: bool = False  # whether descriptions were shortened as well
-    learned: float | None = None  # what a learned recall thought of it, of validation rows
+    learned: float | None = None  # learned recall of the item, in validation rows
 
     @property
     def group(self) -> str:
@@ -100,8 +100,8 @@ def _whole(path: Path) -> Iterator[Row]:
 def export(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as JSON lines of `prompt` and `completion`, with where they come from: for other trainers.
 
-    `ids` are the engine's tokens of the prompt (-1 for a cell of the picture). A trainer that reads `prompt`
-    anew must not take markup in a title for markup.
+    `ids` are the engine's tokens of the prompt (-1 for a cell of the picture). A trainer that
+    tokenises `prompt` again must read markup in a title as plain text.
     """
     with path.open("w", encoding="utf-8") as file:
         for row in rows:

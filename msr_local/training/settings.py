@@ -22,8 +22,8 @@ class Settings:
     recipe: str = "full"
     block_size: int = 3
     window: int = 30
-    rows: int = 1000  # of the training set, yes and no together
-    ratio: int = 1  # noes for each yes
+    rows: int = 1000  # of the training set, positives and negatives together
+    ratio: int = 1  # negatives for each positive
     negatives: str = "uniform"
     split: str | None = None  # how validation and test are held back: one of `splits.KINDS`
     validation_rows: int = 128
@@ -34,7 +34,7 @@ class Settings:
     dropout: float = 0.1
     learning_rate: float | None = None
     epochs: float = 4.0
-    loss: str = "answer"  # of the token Yes or No; "ranking": and of the rank of what was taken among its noes
+    loss: str = "answer"  # of the token Yes or No; "ranking": also of the rank of the positive among its negatives
     batch: int = 4
     accumulation: int = 4
     load_in_4bit: bool = False
@@ -43,7 +43,7 @@ class Settings:
     seed: int = 0
     threads: int | None = None
     quantisation: str = "q8_0"
-    max_delta: float = 0.05  # median |dz| that the run-time adapter may have
+    max_delta: float = 0.05  # median |dz| that the adapter may have
     min_correlation: float = 0.99  # rank correlation that the quantised model must have
 
     @property

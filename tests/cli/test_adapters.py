@@ -81,7 +81,7 @@ def test_problems_are_listed(cli: Cli, home: Path) -> None:
     assert problems["first"] is None
     assert "it is missing" in problems["second"]
     assert "not a usable manifest" in problems["third"]
-    assert "another prompt 'score'" in problems["fourth"]
+    assert "version of the prompt 'score'" in problems["fourth"]
     ran = cli("adapters", "list")
     assert ran.code == 0 and "fourth: adapter fourth: it was trained" in " ".join(ran.out.split())
 
@@ -167,7 +167,7 @@ def test_a_base_that_is_gone_or_changed_is_refused(cli: Cli, home: Path, models:
         ("../first", "cannot be the name"),
         ("broken", "not a usable manifest"),
         ("short", "instead of"),
-        ("reprompted", "another prompt 'score'"),
+        ("reprompted", "version of the prompt 'score'"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_changes(cli: Cli, home: Path, name: str, said: str) -> None:
@@ -193,7 +193,7 @@ def test_the_workspaces_own_prompts_count(cli: Cli, home: Path) -> None:
     shipped = Path(PromptTemplate("score").path).read_text()
     (home / "prompts").mkdir()
     (home / "prompts" / "score.j2").write_text(shipped + "\n{# mine #}")
-    fails(cli("adapters", "use", "first"), "another prompt 'score'")
+    fails(cli("adapters", "use", "first"), "version of the prompt 'score'")
 
 
 # rm

@@ -72,8 +72,8 @@ def test_an_ablation_asks_the_untuned_model_beside_the_tuned_one(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--protocol", "temporal", "--split", "users"], 1, "cannot hold back by users. Next: --split time"),
-        (["--core", "900,900"], 1, "finds nobody to ask among 0 users"),
+        (["--protocol", "temporal", "--split", "users"], 1, "cannot use --split users. Next: --split time"),
+        (["--core", "900,900"], 1, "there are no test users among 0 users"),
         (["--core", "many"], 2, "is not two counts, as in 7,5"),
         (["--protocol", "best"], 2, "Invalid value for '--protocol'"),
         (["--negatives", "nearly"], 2, "Invalid value for '--negatives'"),
@@ -88,4 +88,4 @@ def test_what_cannot_be_says_why(cli: Cli, stocked: None, arguments: list[str], 
 
 def test_an_empty_workspace_has_nobody_to_ask(cli: Cli) -> None:
     done = cli("evaluate", "--no-model")
-    assert done.code == 1 and "finds nobody to ask among 0 users" in done.err
+    assert done.code == 1 and "there are no test users among 0 users" in done.err

@@ -80,7 +80,7 @@ def misfit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The parts that msr-local ships were made for another release of the embedded model."""
 
     def find(*_: object) -> None:
-        raise ModelError("eyes/manifest.json: made for another model. Next: install msr-local anew.")
+        raise ModelError("eyes/manifest.json: made for another model. Next: reinstall msr-local.")
 
     monkeypatch.setattr(shipped, "find", find)
     monkeypatch.setattr(embedded, "prepared_path", lambda: tmp_path / "embedded.gguf")

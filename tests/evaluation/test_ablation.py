@@ -101,8 +101,8 @@ def test_shuffled_images_are_those_of_other_candidates(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (Options(full=True), "Next: without --full"),
-        (Options(questions=False), "Next: without --no-questions"),  # nor does the guard against leaks run then
+        (Options(full=True), "Next: leave out --full"),
+        (Options(questions=False), "Next: leave out --no-questions"),  # nor does the guard against leaks run then
         (Options(model=False), "and --no-model"),
     ],
 )

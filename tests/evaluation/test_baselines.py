@@ -73,7 +73,9 @@ def test_an_empty_history_and_unknown_items_score_nothing() -> None:
 
 def test_without_times_there_is_no_recent_popularity() -> None:
     found, notes = scores(log(CHAINS, 6), [0])
-    assert "recent popularity" not in found and notes == ["Recent popularity is left out: there are no times."]
+    assert "recent popularity" not in found and notes == [
+        "Recent and latest popularity are left out: the interactions have no timestamps."
+    ]
 
 
 def test_chance_is_the_same_chance_each_time() -> None:
@@ -84,7 +86,9 @@ def test_chance_is_the_same_chance_each_time() -> None:
 def test_too_many_items_for_ease_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "_EASE_ITEMS", 5)
     found, notes = scores(log(CHAINS, 6), [0])
-    assert "EASE" not in found and notes[-1] == "EASE is left out: 6 items, and its matrix is dense (at most 5)."
+    assert (
+        "EASE" not in found and notes[-1] == "EASE is left out: its dense matrix is too large for 6 items (at most 5)."
+    )
 
 
 def test_without_cornac_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +100,7 @@ def test_without_cornac_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few_histories_to_train_on_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequential, "missing_packages", lambda: [])
     _, notes = scores(log([[0, 1], [2]], 3), [0], slow=True)
-    assert notes[-1] == "SASRec and GRU4Rec are left out: nothing to train on, fewer than two histories of two items."
+    assert notes[-1] == "SASRec and GRU4Rec are left out: fewer than two users have two interactions to train on."
 
 
 @pytest.mark.parametrize("name", sequential.NAMES)

@@ -135,12 +135,12 @@ def test_what_cannot_be_is_refused_and_nothing_is_changed(
     before = chosen_model(workspace), registry.active(workspace)
     with pytest.raises(NotFoundError, match="mien"):
         use_adapter(workspace, "mien")
-    with pytest.raises(ModelError, match="no form 'exe'"):
+    with pytest.raises(ModelError, match="no file for --form exe"):
         use_adapter(workspace, "mine", "exe")
     assert (chosen_model(workspace), registry.active(workspace)) == before
     with pytest.raises(InputError, match=r"no recipe 'fuller'.*full, paper"):
         cast(workspace, Asking(recipe="fuller"))
-    with pytest.raises(ModelError, match="--mmproj needs"):
+    with pytest.raises(ModelError, match="--mmproj also needs"):
         cast(workspace, Asking(projector=models / "eyes.gguf"))
 
 

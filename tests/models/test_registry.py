@@ -205,7 +205,7 @@ def test_a_folder_without_a_manifest_is_no_adapter(workspace):
 
 def test_a_copied_folder_is_not_another_adapter(workspace):
     shutil.copytree(put(workspace), workspace.home / "adapters" / "copy")
-    with pytest.raises(ModelError, match="it is that of an adapter 'first'"):
+    with pytest.raises(ModelError, match="it belongs to adapter 'first'"):
         registry.find(workspace, "copy")
 
 
@@ -236,7 +236,7 @@ def test_other_prompts_are_refused(workspace):
     made = registry.find(workspace, "first")
     registry.check(workspace, made, {"score": "aa", "extra": "bb", "more": "cc"})
     for active in ({"score": "changed", "extra": "bb"}, {"extra": "bb"}):
-        with pytest.raises(ModelError, match=r"adapter first: .*another prompt 'score'.*prompts/score\.j2"):
+        with pytest.raises(ModelError, match=r"adapter first .*version of the prompt 'score'.*prompts/score\.j2"):
             registry.check(workspace, made, active)
 
 
@@ -244,7 +244,7 @@ def test_another_base_is_refused():
     blind = manifest()
     registry.check_base(blind, "ab", None)
     registry.check_base(blind, "ab", "any")
-    with pytest.raises(ModelError, match=r"adapter first: .*another model.*Next:"):
+    with pytest.raises(ModelError, match=r"adapter first .*another model.*Next:"):
         registry.check_base(blind, "cd", None)
     seeing = manifest(base=blind.base | {"mmproj": "/e.gguf", "mmproj_sha256": "ef"})
     registry.check_base(seeing, "ab", "ef")
@@ -261,7 +261,7 @@ def test_an_adapter_is_activated_in_one_of_its_forms(workspace):
     put(workspace)
     registry.activate(workspace, "first", "merged")
     assert registry.active(workspace) == ("first", "merged")
-    with pytest.raises(ModelError, match=r"no form 'mmproj'.*--form adapter or merged"):
+    with pytest.raises(ModelError, match=r"no file for --form mmproj.*--form adapter or merged"):
         registry.activate(workspace, "first", "mmproj")
     assert registry.active(workspace) == ("first", "merged")
     registry.activate(workspace, None)

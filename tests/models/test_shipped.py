@@ -124,14 +124,14 @@ def test_an_adapter_is_left_out_where_the_workspace_has_its_own_prompt(workspace
         (own / f"{name}.j2").write_text(Path(str(text)).read_text() + "{# mine #}\n")
     weights = cast(workspace)
     assert set(weights.config.adapters) == {"summary"} and weights.scorer is None
-    with pytest.raises(ModelError, match=r"another prompt 'score'.*adapters use none"):
+    with pytest.raises(ModelError, match=r"version of the prompt 'score'.*adapters use none"):
         cast(workspace, Asking(adapter="shop"))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_another_file_is_refused(workspace: Workspace, parts: Path, name: str) -> None:
     (parts / name / "adapter.gguf").write_bytes(b"GGUF cut")
-    with pytest.raises(ModelError, match=r"not the file that was shipped.*install msr-local anew"):
+    with pytest.raises(ModelError, match=r"has changed since it was shipped.*reinstall msr-local"):
         cast(workspace)
 
 

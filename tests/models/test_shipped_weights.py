@@ -52,7 +52,7 @@ def test_it_answers_again_once_the_active_adapter_is_deleted(cli: Callable[..., 
     gone = cli("adapters", "rm", "mine", "--force")
     assert (gone.code, gone.out) == (0, "Deleted mine. Adapter general answers now.\n"), gone.err
     merged = cli("adapters", "use", "general", "--form", "merged")
-    assert merged.code == 1 and "it has no form 'merged'. Next: --form adapter." in merged.err
+    assert merged.code == 1 and "has no file for --form merged. Next: --form adapter." in merged.err
 
 
 def test_together_they_are_small() -> None:

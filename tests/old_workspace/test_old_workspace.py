@@ -45,6 +45,12 @@ def opened(workspace: Workspace) -> Recommender:
     return Recommender(workspace, open_engine=refuse)
 
 
+def without_wording(document: dict[str, Any]) -> dict[str, Any]:
+    """An explanation without the words that this release chooses otherwise: labels of evidence, and notes."""
+    evidence = [(piece["kind"], piece["delta_log_odds"]) for piece in document["evidence"]]
+    return {**document, "evidence": evidence, "notes": len(document["notes"])}
+
+
 def test_the_model_is_asked_nothing_and_the_answers_are_the_same(old: Workspace) -> None:
     with opened(old) as recommender:
         found = recommender.recommend("ada").to_json()
@@ -54,7 +60,7 @@ def test_the_model_is_asked_nothing_and_the_answers_are_the_same(old: Workspace)
     for place in ("file", "mmproj"):
         found["model"].pop(place)
     assert found == EXPECTED["recommend"]
-    assert why == EXPECTED["explain"]
+    assert without_wording(why) == without_wording(EXPECTED["explain"])
 
 
 def test_questions_about_the_past_are_not_asked_again(old: Workspace) -> None:

@@ -27,7 +27,7 @@ SIZE = 40
 
 
 def made(seed: int, size: int = SIZE) -> Recall:
-    """A recall over a random log, with towers and weights by lot."""
+    """A recall over a random log, with random towers and weights."""
     lot = np.random.default_rng(seed)
     users = np.sort(lot.integers(0, 30, 150)).astype(np.int32)
     items = lot.integers(0, size, 150).astype(np.int32)

@@ -246,5 +246,5 @@ def test_ingest_says_where_there_is_too_little(cli: Callable[..., Ran], tmp_path
     paths = files(tmp_path, fashion(people=20))
     done = cli("ingest", *paths, "--learn", "--model", models / "text.gguf", "--json")
     assert done.code == 0 and not json.loads(done.out)["recall"]["used"]
-    assert "are too few (of 200)" in done.err
+    assert "are too few (needed: 200)" in done.err
     assert "--learn" not in cli("ingest", *paths).err

@@ -109,14 +109,16 @@ def test_a_sample_of_users_depends_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize(("protocol", "kind"), [("popular6", "order"), ("temporal", "users"), ("last", "time")])
 def test_a_protocol_holds_back_in_its_own_way_only(protocol: str, kind: str) -> None:
-    with pytest.raises(InputError, match=f"protocol {protocol} cannot hold back by {kind}. Next: --split"):
+    with pytest.raises(InputError, match=f"--protocol {protocol} cannot use --split {kind}. Next: --split"):
         plan(log([[0, 1, 2]] * 20), protocol, kind)
 
 
 def test_what_cannot_be_asked_says_why() -> None:
-    with pytest.raises(InputError, match=r"temporal needs timestamps.*Next: --protocol last"):
+    with pytest.raises(
+        InputError, match=r"temporal splits by time, but there are no timestamps.*Next: --protocol last"
+    ):
         plan(log([[0, 1, 2]] * 20), "temporal")
-    with pytest.raises(InputError, match=r"last finds nobody to ask among 2 users\. Next:"):
+    with pytest.raises(InputError, match=r"last, there are no test users among 2 users\. Next:"):
         plan(log([[0], [1]]), "last", "order")
 
 

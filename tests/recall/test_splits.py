@@ -126,7 +126,7 @@ def test_a_split_from_json_cuts_where_it_did(kind: str) -> None:
 
 def test_no_times_no_split_by_time() -> None:
     for times in ([NAN] * 4, [1.0] * 4):
-        with pytest.raises(ValueError, match="no times, or too few"):
+        with pytest.raises(ValueError, match="no timestamps, or too few"):
             split(log([0, 0, 1, 1], times), "time")
     with pytest.raises(ValueError, match="none of time, order, users"):
         split(log([0], [1.0]), "week")

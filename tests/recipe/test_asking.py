@@ -43,10 +43,18 @@ def test_repeats_are_penalised_unless_a_lora_was_trained_for_the_question(tiny: 
     ("can", "asked", "error"),
     [
         ({"log_odds": "none"}, lambda asking: asking.answers([QUESTION]), "p\\(yes\\) cannot be read"),
-        ({"sees": False}, lambda asking: asking.answers([replace(QUESTION, image=picture(1))]), "cannot see pictures"),
-        ({"sees": False}, lambda asking: list(asking.write([replace(QUESTION, image=picture(1))], Writing())), "see"),
+        (
+            {"sees": False},
+            lambda asking: asking.answers([replace(QUESTION, image=picture(1))]),
+            "cannot process pictures",
+        ),
+        (
+            {"sees": False},
+            lambda asking: list(asking.write([replace(QUESTION, image=picture(1))], Writing())),
+            "cannot process",
+        ),
         ({"reads": False}, lambda asking: asking.vectors(["a text"]), "no vectors"),
-        ({"tokens": False}, lambda asking: asking.tokens, "does not show its tokens"),
+        ({"tokens": False}, lambda asking: asking.tokens, "does not give access to its tokens"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_before_it_is_asked(

@@ -38,11 +38,11 @@ def test_what_is_not_there_is_said_before_an_engine_starts(shop: Shop, user: str
 
 
 def test_who_has_seen_all_can_only_ask_about_seen_items(shop: Shop) -> None:
-    with pytest.raises(NotFoundError, match="nothing left to recommend to user 'v'"):
+    with pytest.raises(NotFoundError, match="nothing to recommend: user 'v'"):
         why(shop, "v")
     found = why(shop, "v", "f3")
     assert (found.item_id, list(found.recommendations)) == ("f3", [])
-    assert "This item is already in the person's history." in found.notes
+    assert "This item is already in the user's history." in found.notes
     assert found.evidence
 
 
@@ -91,18 +91,18 @@ def test_a_recipe_explains_by_its_own_evidence(shop: Shop, recipe: str, blocks: 
 
 def test_a_picture_that_was_not_looked_at_is_noted_with_the_reason(shop: Shop) -> None:
     assert not any("picture" in note for note in why(shop, "u", "f7").notes)
-    assert "The picture was not in the question: the recipe leaves it out." in why(shop, "u", "f7", "no-image").notes
     assert (
-        "The picture was not in the question: no vision model is configured." in why(shop, "u", "f7", blind=True).notes
+        "The question contained no picture: the recipe does not use pictures." in why(shop, "u", "f7", "no-image").notes
     )
+    assert "The question contained no picture: no vision model is configured." in why(shop, "u", "f7", blind=True).notes
     shop.cast = replace(shop.cast, origin="embedded")
     assert any(
-        "the model was not tuned with pictures; it read the caption" in note for note in why(shop, "u", "f7").notes
+        "the model was not trained with pictures. It read the caption" in note for note in why(shop, "u", "f7").notes
     )
 
 
 def test_an_untuned_model_is_noted_with_its_coverage(shop: Shop) -> None:
-    (note,) = (note for note in why(shop).notes if "tuned" in note)
+    (note,) = (note for note in why(shop).notes if "not trained" in note)
     assert "%" in note
 
 

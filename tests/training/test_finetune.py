@@ -88,7 +88,7 @@ def tuned(base: Path, log: tuple[Path, Path], tools: Path, tmp_path_factory: pyt
 def test_training_teaches_something(tuned: Any) -> None:
     _, document, _ = tuned
     before, after = (document["metrics"][name]["auc"] for name in ("before", "after"))
-    # A third of the noes are good things that were just not taken: nobody can tell these apart.
+    # A third of the negatives are good things that were just not taken: nobody can tell these apart.
     assert after["value"] > before["value"] + 0.1
     assert after["ci95"][0] > 0.5
     assert after["ci95"][0] <= after["value"] <= after["ci95"][1]
@@ -196,7 +196,7 @@ def test_another_prompt_is_refused(tuned: Any) -> None:
     override.write_text(shipped.replace("Will this person", "Would this person"))
     try:
         ran = call("recommend", "u1")
-        assert ran.code == 1 and "another prompt 'score'" in ran.err and "Traceback" not in ran.err
+        assert ran.code == 1 and "version of the prompt 'score'" in ran.err and "Traceback" not in ran.err
         assert call("recommend", "u1", "--adapter", "none").code == 0
     finally:
         override.unlink()
@@ -322,7 +322,7 @@ def test_the_document_goes_to_stdout_while_a_terminal_shows_bars(
 
 def test_resume_without_a_stopped_run(cli: Cli) -> None:
     ran = cli("finetune", "--resume", "--name", "nothing")
-    assert ran.code == 1 and "no run of 'nothing' was stopped" in ran.err
+    assert ran.code == 1 and "no unfinished run named 'nothing'" in ran.err
 
 
 # ---- stopped and gone on
@@ -341,7 +341,7 @@ def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
         assert db.execute("SELECT status, stage FROM runs").fetchall() == [("failed", "gate")]
         steps = db.execute("SELECT * FROM run_steps").fetchall()
     other = cli("finetune", "--resume", "--name", "strict", "--epochs", "8", "--rank", "4")
-    assert other.code == 1 and "goes on as it began, with epochs 0.5. Next:" in other.err
+    assert other.code == 1 and "has epochs 0.5. Next:" in other.err
     again = cli("finetune", "--resume", "--name", "strict", "--max-delta", "0.05", "--quantise", "f16", "--json")
     assert again.code == 0, again.err
     assert again.json["files"]["merged"]["quantisation"] == "f16" and again.json["settings"]["rank"] == 4
@@ -375,7 +375,7 @@ def test_a_stopped_run_starts_over_when_the_workspace_has_changed(
     cli("ingest", log[0], more)
     ran = cli("finetune", "--resume", "--name", "moved", "--max-delta", "0.05", "--json")
     assert ran.code == 0, ran.err
-    assert "starts over" in ran.err
+    assert "starts from the beginning" in ran.err
     assert ran.json["run"]["questions"]["train"]["rows"] > 0
 
 
@@ -400,7 +400,7 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(
     assert child.returncode == 130, err
     assert out == b"" and b"run the same command again" in err and b"Traceback" not in err
     again = cli(*command)
-    assert again.code == 0 and "Going on with run" in again.err, again.err
+    assert again.code == 0 and "Continuing run" in again.err, again.err
     with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
         assert db.execute("SELECT count(*), min(status) FROM runs").fetchone() == (1, "done")
         assert [step for (step,) in db.execute("SELECT step FROM run_steps ORDER BY step")] == list(range(1, 49))

@@ -33,10 +33,10 @@ def test_within_the_limits_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     ("median", "correlation", "said"),
     [
-        (0.051, 1.0, ["off by 0.0510"]),
-        (0.0, 0.98, ["rank correlation 0.9800"]),
-        (math.nan, None, ["off by no number", "rank correlation no number"]),
-        (None, math.nan, ["off by no number", "rank correlation no number"]),
+        (0.051, 1.0, ["difference from the trained model is 0.0510"]),
+        (0.0, 0.98, ["rank correlation with the trained model is 0.9800"]),
+        (math.nan, None, ["not a number", "not a number"]),
+        (None, math.nan, ["not a number", "not a number"]),
     ],
 )
 def test_over_the_limits_it_says_which_and_by_how_much(
@@ -55,7 +55,7 @@ def test_agreement() -> None:
     assert math.isnan(agreement(np.zeros(4), reference)["rank_correlation"])
 
 
-def test_recall_gets_the_weight_that_foretells_best() -> None:
+def test_recall_gets_the_weight_that_predicts_best() -> None:
     rng = np.random.default_rng(1)
     z, recall = rng.normal(size=20_000), rng.random(20_000)
     answers = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * recall - 1.5)))).astype(float)
@@ -68,7 +68,7 @@ def test_a_learned_recall_has_a_weight_of_its_own() -> None:
     rng = np.random.default_rng(3)
     z, learned = rng.normal(size=1000), rng.random(1000)
     answers = (rng.random(1000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * learned - 1.5)))).astype(float)
-    by_hand = rows(answers.tolist())  # whose recall is by lot
+    by_hand = rows(answers.tolist())  # with random recall
     both = [replace(row, learned=float(one)) for row, one in zip(by_hand, learned, strict=True)]
     assert recalled(by_hand).tolist() == [row.recall for row in by_hand]
     assert recalled(both).tolist() == learned.tolist()

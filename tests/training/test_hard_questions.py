@@ -21,7 +21,7 @@ BRIEF = Recipe(summary=False)
 
 
 def wide(empty: World, *, liked: bool = True) -> list[Step]:
-    """A catalogue far larger than what recall offers, and people who go their way through a half of it, or by lot."""
+    """A catalogue far larger than what recall offers, and users who take half of it in their own order, or at random."""
     films, lot = [f"f{n:03}" for n in range(400)], random.Random(3)
     empty.stock(titled(films))
     steps: list[Step] = []
@@ -59,7 +59,7 @@ def test_hard_questions_are_about_what_recall_offers_yes_or_no(empty: World) -> 
 def test_where_recall_offers_nothing_that_was_taken_it_says_so(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HARD", 1)
     wide(empty, liked=False)
-    with pytest.raises(InputError, match=r"offered only .* too few for hard questions\. Next: --neg"):
+    with pytest.raises(InputError, match=r"offers only .* too few for --negatives hard\. Next: --neg"):
         empty.ask(Settings(rows=60, validation_rows=24, negatives="hard"), recipe=BRIEF)
 
 

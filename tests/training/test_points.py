@@ -193,7 +193,7 @@ def test_without_points_there_are_no_groups() -> None:
     assert groups(made, everywhere(made), [], TIME) == groups(made, everywhere(made), [], ORDER) == []
 
 
-# ---- noes
+# ---- negatives
 
 
 def recall(*histories: Sequence[int], items: int = 30) -> Recall:
@@ -223,7 +223,7 @@ def test_a_no_is_never_an_item_that_was_taken_and_none_comes_twice(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_seed_draws_the_same_noes_and_another_one_others(kind: str) -> None:
+def test_a_seed_draws_the_same_negatives_and_another_one_others(kind: str) -> None:
     there = recall(*([*range(n, n + 5)] for n in range(20)))
     draws = [negatives(kind, 5, there, ["i1"], {"i1"}, random.Random(seed)) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
@@ -238,7 +238,7 @@ def chi_square(found: Counter[str], expected: dict[str, float]) -> float:
     return sum((found[one] - share) ** 2 / share for one, share in expected.items())
 
 
-def test_uniform_noes_come_from_the_whole_catalogue_alike() -> None:
+def test_uniform_negatives_come_from_the_whole_catalogue_alike() -> None:
     there = recall(*([0, 1] for _ in range(50)), items=12)
     found = drawn_often("uniform", there, {"i0", "i5"})
     expected = {f"i{n}": 600.0 for n in range(12) if n not in (0, 5)}
@@ -246,7 +246,7 @@ def test_uniform_noes_come_from_the_whole_catalogue_alike() -> None:
     assert chi_square(found, expected) < 27.9  # p = 0.001 at 9 degrees of freedom
 
 
-def test_popular_items_are_noes_as_often_as_people_took_them() -> None:
+def test_popular_items_are_negatives_as_often_as_people_took_them() -> None:
     # i0 is taken by 8 people, i1 by 4, i2 by 2, i3 by 1 (who takes it five times), i4 by nobody.
     there = recall([0, 1, 2, 3, 3, 3, 3, 3], [0, 1, 2], [0, 1], [0, 1], [0], [0], [0], [0], items=5)
     found = drawn_often("popularity", there, set())
@@ -265,7 +265,7 @@ def test_where_nearly_all_take_one_item_the_unpopular_fill_up() -> None:
     assert set(negatives("popularity", 3, there, [], {"i0"}, random.Random(0))) == {"i1", "i2", "i3"}
 
 
-def test_hard_noes_are_what_recall_would_offer() -> None:
+def test_hard_negatives_are_what_recall_would_offer() -> None:
     there = recall(*([n, n + 1, n + 2] for n in range(148)), *([n, n + 1] for n in range(50)), items=150)
     offered = {one.item_id for one in there.candidates(["i3", "i4"], 100, exclude={"i3", "i4", "i5"})}
     rng = random.Random(0)

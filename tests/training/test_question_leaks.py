@@ -164,7 +164,7 @@ def early(monkeypatch: pytest.MonkeyPatch, held: None) -> None:
 
 
 def test_a_question_does_not_see_what_comes_after_its_target(ask: Ask, early: None) -> None:
-    """Others take all; those who are asked take again what they had taken: that leaves their noes as they were."""
+    """Others take all; those who are asked take again what they had taken: that leaves their negatives as they were."""
     known = {user: {film for one, film, when in WORLD if one == user and when < VALIDATION} for user, _, _ in WORLD}
     steps = [step for step in later(EARLY) if step[2] < VALIDATION and (step[0][0] != "u" or step[1] in known[step[0]])]
     assert len({user for user, _, _ in steps}) == 32

@@ -49,7 +49,7 @@ def test_a_set_has_as_many_rows_as_were_asked_for_and_every_second_is_a_no(world
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(1, 36), (2, 36), (3, 36), (4, 35)])
-def test_the_ratio_is_the_noes_for_each_yes(world: World, ratio: int, count: int) -> None:
+def test_the_ratio_is_the_negatives_for_each_positive(world: World, ratio: int, count: int) -> None:
     made = world.ask(replace(FEW, ratio=ratio), recipe=BRIEF)
     answers = Counter(row.answer for row in made.train)
     assert answers["No"] == ratio * answers["Yes"]
@@ -61,9 +61,9 @@ def test_a_no_is_nothing_that_the_user_took_in_the_time_of_training_or_before_th
     world: World, kind: str
 ) -> None:
     made = world.ask(Settings(rows=150, validation_rows=40, negatives=kind, ratio=3), recipe=BRIEF)
-    noes = [row for row in both(made) if row.answer == "No"]
-    assert len(noes) > 100
-    for row in noes:
+    negatives = [row for row in both(made) if row.answer == "No"]
+    assert len(negatives) > 100
+    for row in negatives:
         assert row.item_id not in films_of(row.user, before=800)
         assert row.item_id not in films_of(row.user)[: row.at + 1]
     groups = Counter((row.user, row.at, row.item_id) for row in both(made))
@@ -103,7 +103,7 @@ def test_the_facts_of_a_set_are_counted_from_its_rows(world: World) -> None:
     assert facts["split"]["kind"] == "time"
 
 
-def test_a_tiny_catalogue_has_fewer_noes(empty: World) -> None:
+def test_a_tiny_catalogue_has_fewer_negatives(empty: World) -> None:
     empty.stock(titled(FILMS[:6]))
     steps = [(f"u{n % 20}", FILMS[(n // 20 + n % 20) % 6], 10.0 * n) for n in range(120)]
     empty.take(steps)

@@ -44,9 +44,9 @@ MODULES = {"self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"), "mlp": ("gate_
 @pytest.mark.parametrize(
     ("asked", "sees", "cuda", "there", "name", "why"),
     [
-        ("auto", False, True, True, "unsloth", "a GPU is there"),
-        ("auto", True, True, True, "unsloth", "a GPU is there"),
-        ("auto", False, False, True, "peft", "no GPU is there"),
+        ("auto", False, True, True, "unsloth", "a GPU is available"),
+        ("auto", True, True, True, "unsloth", "a GPU is available"),
+        ("auto", False, False, True, "peft", "no GPU is available"),
         ("auto", True, False, True, "peft", "vision-language models on a GPU only"),
         ("auto", False, True, False, "peft", "not installed"),
         ("auto", True, False, False, "peft", "not installed"),

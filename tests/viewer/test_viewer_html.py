@@ -94,9 +94,9 @@ def test_a_thumbnail_of_the_wrong_length_is_refused() -> None:
 
 def test_a_recipe_without_summaries_does_not_say_that_there_is_no_history() -> None:
     text = Page(html_report(replace(PLAIN, timeline=(), interactions=2478))).text
-    assert "2,478 interactions; this recipe writes no summaries" in text and "No history yet" not in text
+    assert "2,478 interactions. This recipe has no preference summaries" in text and "no history yet" not in text
 
 
 def test_without_data_the_page_says_so() -> None:
     text = Page(html_report(BARE)).text
-    assert "Why f0?" in text and "No history yet" in text and "No evidence was measured" in text
+    assert "Why f0?" in text and "no history yet" in text and "No evidence was measured" in text

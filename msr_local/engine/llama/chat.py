@@ -81,7 +81,7 @@ def frame(facts: ModelFacts, system: str) -> Frame:
             return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank)
     because = f" ({reason})" if reason else ""
     raise ModelError(
-        f"{facts.name}: its chat template cannot hold a plain question{because}. Next: an instruction-tuned model."
+        f"{facts.name}: its chat template accepts no user message{because}. Next: choose an instruction-tuned model."
     ) from reason
 
 

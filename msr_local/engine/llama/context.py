@@ -9,7 +9,7 @@ which llama.cpp takes the same kernels as for all the others (`Rows`).
 not quantised a log-odds moves by less than 0.02 (with quantised ones, whose kernels round activations to 8 bits, by
 up to 0.5). `docs/performance.md` has the measurements.
 
-With `engine.forks`, `.hidden`, `.llama` and `.native` the only module that touches ctypes.
+One of the modules that use ctypes; see `.decoder`.
 """
 
 from __future__ import annotations

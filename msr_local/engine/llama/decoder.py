@@ -1,6 +1,6 @@
 """A model's tokens: prompts are read and continued by llama.cpp. It knows nothing of chats.
 
-With `.context`, `.forks`, `.hidden` and `.native` all that touches ctypes. Yes/no questions and texts are read and
+Only this module, `.context`, `.forks`, `.hidden` and `.native` use ctypes. Yes/no questions and texts are read and
 written many at a time, after a prefix that they share (`.forks`). What one gets does not depend on the others: see
 `.context`.
 """
@@ -168,7 +168,7 @@ class Decoder:
     def _embed(self, image: Image) -> list[Unit]:
         if self._eyes is None:
             raise ModelError(
-                f"{self._config.model.name} has no projector, so it cannot see pictures. Next: msr-local models use."
+                f"{self._config.model.name} has no projector and cannot process pictures. Next: msr-local models use."
             )
         return self._eyes.units(image)
 

@@ -27,7 +27,7 @@ Form = tuple[tuple[str, int], ...]
 class Forks:
     """A context of a model, made when it is needed and larger when that is needed, with its prefix and its forks.
 
-    `adapters` has the loaded adapters by role; `eyes` place pictures.
+    `adapters` has the loaded adapters by role; `eyes` is the projector.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 The layers in the middle say more of what a text means than the last ones, which have turned to its next word (Skean et
 al. 2025); and half of the model is read in half of the time: decoding ends with the layer that is wanted.
 
-With `engine.context`, `.forks`, `.llama` and `.native` the only module that touches ctypes.
+One of the modules that use ctypes; see `.decoder`.
 """
 
 from __future__ import annotations

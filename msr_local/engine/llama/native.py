@@ -1,6 +1,6 @@
-"""What stands by itself of llama.cpp: its log, its samplers, and the eyes that turn a picture into vectors.
+"""Small parts of llama.cpp: its log, its samplers, and the projector that turns a picture into vectors.
 
-With `engine.llama` the only module that touches ctypes; see there.
+One of the modules that use ctypes; see `.decoder`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Unit = int | Embedded  # a token, or a part of a picture
 
 
 class Eyes:
-    """A projector. Raises `ModelError` for one that does not fit the model or cannot see.
+    """A projector. Raises `ModelError` for one that does not fit the model or has no vision part.
 
     `around` are the ids of `<fake_token_around_image><global-img>`, where only the overview of a picture is wanted.
     """
@@ -99,7 +99,7 @@ class Eyes:
             bitmaps = (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap)
             code = mtmd.mtmd_tokenize(self._projector, chunks, ctypes.byref(text), bitmaps, 1)
             if code != 0:
-                raise ModelError(f"mtmd cannot take this image apart (code {code}). {self._log.last()}")
+                raise ModelError(f"mtmd could not prepare this image (code {code}). {self._log.last()}")
             parts: list[Any] = []
             for index in range(mtmd.mtmd_input_chunks_size(chunks)):
                 chunk = mtmd.mtmd_input_chunks_get(chunks, index)
