@@ -165,7 +165,7 @@ def test_a_question_between_two_answers_in_the_same_process(tiny: EngineConfig) 
 
 
 def test_a_picture_must_be_whole() -> None:
-    with pytest.raises(ValueError, match="no 4x4 RGB picture"):
+    with pytest.raises(ValueError, match="not a 4x4 RGB picture"):
         Image(4, 4, b"abc", "x")
 
 
