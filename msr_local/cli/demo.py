@@ -28,7 +28,7 @@ def demo(
     import platformdirs
 
     from ..catalogue.ingest import ingest
-    from ..demo.catalogue import write as draw_shop
+    from ..demo.shop import write as draw_shop
     from ..errors import InputError
     from ..recipe.explanations import explain
     from ..store import histories
