@@ -120,4 +120,4 @@ def _parts(text: str, image: Image | None) -> Prompt:
 def package_data(name: str) -> Path:
     """A folder of package data: inside the installed package, or beside it in a source checkout."""
     installed = Path(str(importlib.resources.files("msr_local"))) / name
-    return installed if installed.is_dir() else Path(__file__).parents[2] / name
+    return installed if installed.is_dir() else Path(__file__).parents[1] / name
