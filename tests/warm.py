@@ -11,17 +11,27 @@ Each command has a process of its own, with its own environment and in its own g
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from samples import Ran
+
+from msr_local.training.convert import _execute as run_apart
+
+_OURS = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+Execute = Callable[[list[str], dict[str, str]], subprocess.CompletedProcess[str]]
 
 COMMANDS = (
     "msr_local.cli.app", "msr_local.catalogue.ingest", "msr_local.recipe.explanations", "msr_local.models.choice",
@@ -92,6 +102,11 @@ class Warm:
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
 
+    def execute(self, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """As `convert._execute`: run a script of llama.cpp, which would import torch and transformers too."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        return _execute(self._process.stdin, self._process.stdout, command, environment)
+
     def __enter__(self) -> Warm:
         return self
 
@@ -106,19 +121,17 @@ class Warm:
 # ---- inside the process that imports
 
 
-def _serve(modules: list[str]) -> dict[str, Any]:
-    """Answer until nobody asks; in the process of a command, its request."""
-    import importlib
-
-    for name in modules if sys.platform == "linux" else []:  # elsewhere a library that was used cannot be forked
-        importlib.import_module(name)
-    for line in sys.stdin:
+def _serve(asked: TextIO, answers: TextIO) -> dict[str, Any]:
+    """Answer until nobody asks any more; in the process of a new command, its request."""
+    for line in asked:
         request = json.loads(line)
         if "wait" in request:
-            answer = _waited(request["wait"], request["timeout"])
+            answer: Any = _waited(request["wait"], request["timeout"])
+        elif "script" in request:
+            answer = _executed(**request)
         elif not (answer := os.fork()):
             return dict(request)
-        print(answer, flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
     sys.exit()
 
 
@@ -139,31 +152,102 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _command(request: dict[str, Any]) -> NoReturn:
-    """Become the command: nothing of the other process is left but its modules."""
-    os.setsid()
+def _streams(out: str, err: str) -> None:
     for number, name, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (1, request["out"], os.O_WRONLY | os.O_CREAT),
-        (2, request["err"], os.O_WRONLY | os.O_CREAT),
+        (1, out, os.O_WRONLY | os.O_CREAT),
+        (2, err, os.O_WRONLY | os.O_CREAT),
     ):
         opened = os.open(name, flags)
         os.dup2(opened, number)
         os.close(opened)
+
+
+def _environment(names: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(names)
+
+
+def _command(request: dict[str, Any]) -> NoReturn:
+    """Become the command: nothing of the other process is left but its modules."""
+    os.setsid()
+    _streams(request["out"], request["err"])
     # A shell that runs the tests in its background has them ignore SIGINT, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(request["environment"])
+    _environment(request["environment"])
     os.chdir(request["folder"])
-    sys.argv = ["msr-local", *request["arguments"]]
+    if convert := sys.modules.get("msr_local.training.convert"):
+        convert._execute = _beside()  # type: ignore[attr-defined]
     if request["moment"]:
         from killed import arm
 
         arm(request["moment"])
+    sys.argv = ["msr-local", *request["arguments"]]
     from msr_local.__main__ import main
 
     main()
 
 
+def _beside() -> Execute:
+    """What executes scripts for a command: a process that is forked before the command has begun with anything."""
+    (asked, to), (back, answers) = os.pipe(), os.pipe()
+    if not os.fork():
+        os.close(to)
+        os.close(back)
+        try:
+            _serve(os.fdopen(asked), os.fdopen(answers, "w"))
+        finally:
+            os._exit(0)
+    os.close(asked)
+    os.close(answers)
+    return partial(_execute, os.fdopen(to, "w"), os.fdopen(back))
+
+
+def _execute(
+    asked: TextIO, answers: TextIO, command: list[str], environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """As `convert._execute`, for a command that is Python and a script."""
+    if command[0] != sys.executable or not command[1].endswith(".py"):
+        return run_apart(command, environment)
+    print(json.dumps({"script": command[1:], "environment": environment}), file=asked, flush=True)
+    return subprocess.CompletedProcess(command, *json.loads(answers.readline()))
+
+
+def _executed(script: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        if not (pid := os.fork()):
+            _streams(str(out), str(err))
+            os._exit(_script(script, environment))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return code, out.read_text(errors="replace"), err.read_text(errors="replace")
+
+
+def _script(script: list[str], environment: dict[str, str]) -> int:
+    """Run a script as a new interpreter would, with its own path first and without our packages on it."""
+    path = environment.get("PYTHONPATH", "").split(os.pathsep)
+    _environment(environment)
+    sys.path[:] = [str(Path(script[0]).parent), *path, *(one for one in sys.path if one not in _OURS)]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("gguf", "conversion")]:
+        del sys.modules[name]  # the script brings its own
+    sys.argv = script
+    try:
+        runpy.run_path(script[0], run_name="__main__")
+    except SystemExit as stop:
+        if isinstance(stop.code, int | None):
+            return stop.code or 0
+        print(stop.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
 if __name__ == "__main__":
-    _command(_serve(sys.argv[1:]))
+    for module in sys.argv[1:] if sys.platform == "linux" else []:  # elsewhere a used library cannot be forked
+        importlib.import_module(module)
+    _command(_serve(sys.stdin, sys.stdout))

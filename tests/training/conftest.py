@@ -6,9 +6,11 @@ Nothing here imports torch or transformers before a test asks for it: tests that
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,33 @@ from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.errors import ModelError
 from msr_local.store.workspace import Workspace
-from msr_local.training import bases
+from msr_local.training import bases, convert
 from msr_local.training.bases import Base, resolve
 from msr_local.training.convert import convert_model, converter
 
 PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _at_once() -> Iterator[Callable[[], Warm]]:
+    """Conversions are run by the process that has imported everything (but for those of test_convert.py)."""
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+
+        @cache
+        def started() -> Warm:
+            return stack.enter_context(Warm(*TRAINING))
+
+        patch.setattr(convert, "_execute", lambda command, environment: started().execute(command, environment))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def warm(_at_once: Callable[[], Warm]) -> Warm:
+    """Commands that need not import torch and transformers any more."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    return _at_once()
 
 
 @pytest.fixture(scope="session")
@@ -208,15 +231,6 @@ def converted(tools, tiny_llama, tmp_path_factory):
 
 
 # ---- a recommender that was trained
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    """Commands that need not import torch and transformers any more."""
-    pytest.importorskip("transformers")
-    pytest.importorskip("peft")
-    with Warm(*TRAINING) as made:
-        yield made
 
 
 @pytest.fixture(scope="session")
