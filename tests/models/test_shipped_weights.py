@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adapter_samples import based_on, staged
+from once import once
 from samples import Ran
 
 from embedded import drift, measure, pictures, report, words
@@ -59,13 +60,18 @@ def test_together_they_are_small() -> None:
     assert sum(path.stat().st_size for path in (ROOT / "adapters").rglob("*.*")) <= 30_000_000
 
 
-@pytest.fixture(scope="module")
-def captioned() -> list[tuple[pictures.Picture, str]]:
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[pictures.Picture, str]]:
     """Held-out drawings with what the shipped eyes and captioner say of them."""
     held = [(one, draw) for one, draw in pictures.drawings() if one.held_out]
     chosen = random.Random(1).sample(held, 120)
-    with EngineProcess(measure.config()) as engine:
-        said = measure.captions(engine, [measure.from_pillow(draw()) for _, draw in chosen])
+
+    def make(folder: Path) -> None:
+        with EngineProcess(measure.config()) as engine:
+            said = measure.captions(engine, [measure.from_pillow(draw()) for _, draw in chosen])
+        (folder / "said.json").write_text(json.dumps(said))
+
+    said = json.loads((once(tmp_path_factory, "captioned", make) / "said.json").read_text())
     return [(picture, text) for (picture, _), text in zip(chosen, said, strict=True)]
 
 
