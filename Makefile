@@ -16,7 +16,7 @@ demo: $(VENV)/.runs
 	$(BIN)/msr-local demo
 
 test: lint $(VENV)/.trains
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal --durations=10
 
 lint: $(VENV)/.develops
 	$(BIN)/ruff check
