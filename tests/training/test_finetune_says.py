@@ -98,4 +98,4 @@ def test_the_document_goes_to_stdout_while_a_terminal_shows_bars(
 
 def test_resume_without_a_stopped_run(cli: Cli) -> None:
     ran = cli("finetune", "--resume", "--name", "nothing")
-    assert ran.code == 1 and "no run of 'nothing' was stopped" in ran.err
+    assert ran.code == 1 and "no unfinished run named 'nothing'" in ran.err

@@ -40,7 +40,7 @@ def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
         assert db.execute("SELECT status, stage FROM runs").fetchall() == [("failed", "gate")]
         steps = db.execute("SELECT * FROM run_steps").fetchall()
     other = cli("finetune", "--resume", "--name", "strict", "--epochs", "8", "--rank", "4")
-    assert other.code == 1 and "goes on as it began, with epochs 0.5. Next:" in other.err
+    assert other.code == 1 and "has epochs 0.5. Next:" in other.err
     again = cli("finetune", "--resume", "--name", "strict", "--max-delta", "0.05", "--quantise", "f16", "--json")
     assert again.code == 0, again.err
     assert again.json["files"]["merged"]["quantisation"] == "f16" and again.json["settings"]["rank"] == 4
@@ -63,7 +63,7 @@ def test_two_at_the_same_run_do_not_mix(cli: Cli, log: tuple[Path, Path], base: 
     run.mkdir(parents=True)
     with FileLock(run / "lock"):
         ran = cli("finetune", "--resume", "--name", "twice")
-    assert ran.code == 1 and "another process is at run twice-1" in ran.err
+    assert ran.code == 1 and "another process is working on run twice-1" in ran.err
 
 
 def test_a_stopped_run_starts_over_when_the_workspace_has_changed(

@@ -167,35 +167,28 @@ class EngineProcess:
         return self._child
 
     def fits(self, question: Question, room: int) -> bool:
-        """See `Engine`."""
         if within(self.rendered(question), room):
             return True
         fits: bool = self._alive().call("fits", question, room)
         return fits
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
-        """See `Engine`."""
         return self._alive().stream("answers", questions)
 
     def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
-        """See `Engine`."""
         return self._alive().stream("write", questions, how)
 
     def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
-        """See `Engine`."""
         return self._alive().stream("vectors", texts)
 
     def rendered(self, question: Question) -> Rendered:
-        """See `TokenEngine`."""
         return rendered(self.facts, question)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
-        """See `TokenEngine`."""
         ids: list[int] = self._alive().call("token_ids", prompt)
         return ids
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        """See `TokenEngine`."""
         return self._alive().stream("log_odds", prefix, suffixes, adapter=adapter)
 
     def close(self) -> None:
