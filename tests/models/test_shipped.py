@@ -12,9 +12,10 @@ import pytest
 from adapter_samples import manifest, sha256, staged
 from samples import Ran
 
-from msr_local import files
 from msr_local.errors import ModelError
-from msr_local.models import embedded, registry, shipped
+from msr_local.files import package_data
+from msr_local.files import sha256 as file_sha256
+from msr_local.models import choice, embedded, registry, shipped
 from msr_local.models.choice import Asking, Cast, cast, embedded_cast, use_model
 from msr_local.prompts import PromptTemplate
 from msr_local.store.workspace import Workspace
@@ -35,7 +36,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path
         put(
             folder, name, f"GGUF {name}".encode(), {template: PromptTemplate(template).sha256 for template in templates}
         )
-    monkeypatch.setattr(shipped, "package_data", lambda _: folder)
+    for module in (shipped, choice):
+        monkeypatch.setattr(module, "package_data", lambda name: folder if name == "adapters" else package_data(name))
     monkeypatch.setattr(embedded, "prepare", lambda: models / "text.gguf")
     monkeypatch.setattr(embedded, "prepared_path", lambda: models / "text.gguf")
     return folder
@@ -111,7 +113,8 @@ def test_nothing_is_shipped_with_another_model(workspace: Workspace, parts: Path
 def test_without_the_files_the_plain_model_answers(
     workspace: Workspace, parts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shipped, "package_data", lambda _: tmp_path / "nowhere")
+    for module in (shipped, choice):
+        monkeypatch.setattr(module, "package_data", lambda _: tmp_path / "nowhere")
     weights = cast(workspace)
     assert weights.config.adapters == {} and weights.config.projector is None and not weights.sees
 
@@ -158,7 +161,7 @@ def test_training_starts_from_the_same_captions_and_summaries(workspace: Workspa
 def test_a_recommender_of_ones_own_comes_first_and_none_is_none(
     cli: Cli, workspace: Workspace, parts: Path, models: Path
 ) -> None:
-    base = manifest().base | {"model_sha256": files.sha256(models / "text.gguf")}
+    base = manifest().base | {"model_sha256": file_sha256(models / "text.gguf")}
     registry.register(workspace, *staged(workspace.home, base=base))
     assert cli("adapters", "use", "first").code == 0
     chosen = cast(workspace)
@@ -180,7 +183,7 @@ def test_what_is_shipped_cannot_be_removed(cli: Cli, workspace: Workspace, parts
 
 
 def test_an_own_adapter_may_have_the_same_name(workspace: Workspace, parts: Path, models: Path) -> None:
-    base = manifest().base | {"model_sha256": files.sha256(models / "text.gguf")}
+    base = manifest().base | {"model_sha256": file_sha256(models / "text.gguf")}
     registry.register(workspace, *staged(workspace.home, "shop", base=base))
     chosen = cast(workspace, Asking(adapter="shop"))
     assert chosen.scorer is not None and chosen.scorer.sha256 == sha256(b"GGUF lora")

@@ -19,7 +19,7 @@ from warm import run_apart
 
 from msr_local.engine.llama.gguf import Head, metadata
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Text
+from msr_local.engine.types import EngineConfig, Question, Text, Writing
 from msr_local.errors import ModelError
 from msr_local.training import convert
 from msr_local.training.convert import (
@@ -343,7 +343,8 @@ def test_every_quantisation_loads_in_the_engine(converted, tmp_path, name):
     assert tokenizer_differences(converted, target) == []
     with EngineProcess(EngineConfig(target, context=256, threads=1)) as engine:
         assert engine.token_ids([Text("Hello")]) == [19556]
-        assert engine.generate([Text("Hello")], [Text(" you")], max_tokens=4).tokens > 0
+        ((_, made),) = engine.write([Question("", "", "Hello you")], Writing(max_tokens=4))
+        assert made.tokens > 0
     assert [path.name for path in tmp_path.iterdir()] == ["x.gguf"]
 
 

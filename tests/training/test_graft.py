@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ import tiny_models
 from gguf_tensors import libraries_tensors, tensors
 
 from msr_local.engine.llama import gguf
+from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.llama.gguf import Head, metadata
-from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig, Text
+from msr_local.engine.types import EngineConfig, Text, Writing
 from msr_local.errors import ModelError
 from msr_local.training.convert import (
     convert_model,
@@ -46,7 +47,7 @@ def test_a_graft_brings_the_whole_tokenizer_back_and_leaves_the_tensors(
         if not key.startswith("tokenizer."):
             assert after[key] == facts[key]
     assert converted.read_bytes() == source  # it may have been a link
-    with EngineProcess(EngineConfig(target, context=256, threads=1)) as engine:
+    with closing(LlamaEngine(EngineConfig(target, context=256, threads=1))) as engine:
         assert engine.token_ids([Text("<something else>", special=True)]) == [7]
     assert [path.name for path in tmp_path.iterdir()] == ["x.gguf"]
 
@@ -116,7 +117,8 @@ def test_the_embedded_base_survives_its_conversion(tools, embedded_base, tmp_pat
     assert ours == base
     said = []
     for path in (embedded_base.model, target):
-        with EngineProcess(EngineConfig(path, context=256, threads=1)) as engine:
+        with closing(LlamaEngine(EngineConfig(path, context=256, threads=1))) as engine:
             prompt = Text("<|im_start|>user\nName a film.<|im_end|>\n<|im_start|>assistant\n", special=True)
-            said.append((engine.generate([prompt], [Text("I")], max_tokens=24), engine.facts.eos, engine.facts.yes))
+            ((_, made),) = engine.continued([prompt], [[Text("I")]], Writing(max_tokens=24))
+            said.append((made, engine.facts.eos, engine.facts.yes))
     assert said[0] == said[1]

@@ -13,9 +13,10 @@ import pytest
 from samples import picture
 from smolvlm import CHAT_TEMPLATE
 
+from msr_local.engine.llama.chat import rendered
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import IMAGE_CELL, EngineConfig, Image, ModelFacts, Text
-from msr_local.prompts import PromptTemplate, Question
+from msr_local.engine.types import IMAGE_CELL, EngineConfig, Image, ModelFacts, Rendered, Text
+from msr_local.prompts import PromptTemplate
 from msr_local.training.bases import Base
 from msr_local.training.batches import Pixels, pixels_of
 from msr_local.training.convert import convert_model
@@ -69,18 +70,18 @@ def pair(request: pytest.FixtureRequest, bases: dict[str, Base]) -> Iterator[tup
         yield engine, AutoTokenizer.from_pretrained(base.folder)
 
 
-def score(facts: ModelFacts, values: dict[str, Any], image: Image | None = None) -> Question:
-    return PromptTemplate("score").question(facts, values, image)
+def score(facts: ModelFacts, values: dict[str, Any], image: Image | None = None) -> Rendered:
+    return rendered(facts, PromptTemplate("score").question(values, image))
 
 
-def conversation(question: Question, blank: str = "<image>") -> list[dict[str, str]]:
+def conversation(question: Rendered, blank: str = "<image>") -> list[dict[str, str]]:
     """What the question is as chat messages; `blank` stands for the picture."""
     texts = [blank if isinstance(part, Image) else part.text for part in (*question.prefix, *question.suffix)]
     _, system, _, *user, _ = texts
     return [{"role": "system", "content": system}, {"role": "user", "content": "".join(user)}]
 
 
-def by_parts(tokenizer: Any, question: Question) -> list[int]:
+def by_parts(tokenizer: Any, question: Rendered) -> list[int]:
     """The ids that transformers gives: only markup may become control tokens."""
     ids: list[int] = []
     for part in (*question.prefix, *question.suffix):
@@ -126,7 +127,7 @@ def test_a_conversation_has_the_same_ids(pair: tuple[EngineProcess, Any], values
 def test_hostile_data_has_the_same_ids_and_no_control_tokens(pair: tuple[EngineProcess, Any], text: str) -> None:
     engine, tokenizer = pair
     question = score(engine.facts, {"summary": text, "history": [text, "b"], "candidate": text, "hint": text})
-    raw = Question((*question.prefix[:-1], Text(text)), (Text(f"Candidate: {text}"), *question.suffix[1:]))
+    raw = Rendered((*question.prefix[:-1], Text(text)), (Text(f"Candidate: {text}"), *question.suffix[1:]))
     for one in (question, raw):  # as the template cleans it, and as it comes
         ids = engine.token_ids([*one.prefix, *one.suffix])
         assert ids == by_parts(tokenizer, one)

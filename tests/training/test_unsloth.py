@@ -21,6 +21,7 @@ import pytest
 from samples import Ran, picture
 from smolvlm import CHAT_TEMPLATE
 
+from msr_local.engine.llama.chat import rendered
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, EngineConfig
 from msr_local.errors import ModelError
@@ -190,9 +191,10 @@ def gpu(tiny_llama: Path, vlm_base: Base, tmp_path_factory: pytest.TempPathFacto
     templates, ids = {"own": (vlm_base.folder / "chat_template.jinja").read_text(), "smolvlm": CHAT_TEMPLATE}, {}
     with EngineProcess(EngineConfig(vlm_base.model, vlm_base.projector, context=512, threads=1)) as engine:
         for name, template in templates.items():
-            question = PromptTemplate("score").question(replace(engine.facts, chat_template=template), VALUES, image)
-            ids[name] = engine.token_ids([*question.prefix, *question.suffix])
-        _, system, _, shared, _, after, _ = (*question.prefix, *question.suffix)
+            facts = replace(engine.facts, chat_template=template)
+            asked = rendered(facts, PromptTemplate("score").question(VALUES, image))
+            ids[name] = engine.token_ids([*asked.prefix, *asked.suffix])
+        _, system, _, shared, _, after, _ = (*asked.prefix, *asked.suffix)
     content = [
         {"type": "text", "text": shared.text.removeprefix(" ")},
         {"type": "image"},
