@@ -224,7 +224,7 @@ class Finetuning:
         """Start over if the workspace has other questions now than when this run was stopped."""
         mark = self.folder / "set"
         if mark.exists() and mark.read_text(encoding="utf-8") != made.folder.name:
-            self.listener.note("The workspace has changed since this run was stopped, so it starts from the beginning.")
+            self.listener.note("The workspace has changed since then: the run starts from the beginning.")
             self._drop("*.gguf", "*.json", LORA, MERGED, "checkpoints", "staged", "set")
         with written_whole(mark) as part:
             part.write_text(made.folder.name, encoding="utf-8")

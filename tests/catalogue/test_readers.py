@@ -105,7 +105,7 @@ def test_mapping_that_does_not_fit(tmp_path, mapping, message):
 def test_interactions_given_as_items_are_told_from_items_without_a_title(tmp_path):
     with pytest.raises(InputError, match="if these are the interactions, name the file of the items before this one"):
         list(read_items(write(tmp_path / "a.csv", "user_id,item_id,timestamp\nada,1,5\n"), {}))
-    with pytest.raises(InputError, match=r"the right one with --map COLUMN=title\.$"):
+    with pytest.raises(InputError, match=r"say which one it is with --map COLUMN=title\.$"):
         list(read_items(write(tmp_path / "b.csv", "item_id,label\n1,x\n"), {}))
 
 

@@ -174,7 +174,7 @@ def test_of_an_adapter_from_elsewhere_nothing_is_known(shop: Shop) -> None:
     notes: list[str] = []
     with planted(shop, "users", run_id="of another workspace") as recommender:
         Experiment(recommender, QUICK, note=notes.append)
-    assert notes == ["Adapter tuned was trained in another workspace: it may have seen these answers."]
+    assert notes == ["Adapter tuned was trained in another workspace: it may have seen the test."]
 
 
 @pytest.mark.parametrize(("split", "full"), [("order", False), ("users", False), ("order", True), ("users", True)])
