@@ -142,12 +142,8 @@ def _tokenizer(facts: dict[str, Any]) -> Any:
     tokens: list[str] = facts["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in facts["tokenizer.ggml.merges"]]
     tokenizer: Any = Tokenizer(BPE({token: i for i, token in enumerate(tokens)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    splits = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     tokenizer.decoder = decoders.ByteLevel()
     kinds = zip(tokens, facts["tokenizer.ggml.token_type"], strict=True)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token, kind in kinds if kind == _CONTROL])
@@ -265,41 +261,32 @@ def _cache() -> Path:
 def _from_hub(name: str, revision: str | None, note: Callable[[str], None]) -> Path:
     """The folder of a hub's model in the Hugging Face cache, named after its commit."""
     import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, snapshot_download
 
     note(f"Looking up {name} on the hub; what is missing here is downloaded.")
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_NEVER))
         )
-    except GatedRepoError as error:
+    except errors.GatedRepoError as error:
         why = f"{name} is gated: its terms have to be accepted. Next: do so on its page, then set HF_TOKEN."
         raise ModelError(why) from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise ModelError(f"{name} has no revision {revision}. Next: check the spelling.") from error
-    except RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise ModelError(
             f"{name}: there is no such folder here and no such model on the hub, or it is private. "
             "Next: check the spelling, or set HF_TOKEN."
         ) from error
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise ModelError(f"{name}: not a valid hub id ({error}). Next: check the spelling.") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.ConnectError) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.ConnectError) as error:
         raise ModelError(
             f"{name}: there is no such folder, the Hugging Face cache has no complete copy, and the hub cannot be "
             "reached (or HF_HUB_OFFLINE is set). Next: run this once while online, or give a folder."
         ) from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+    except (errors.HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
             raise ModelError(
                 f"{name}: the hub refuses access ({_first_line(error)}). "
                 "Next: check the spelling, and set HF_TOKEN to a token that may read it."

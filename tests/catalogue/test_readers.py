@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from msr_local.catalogue import InteractionRow, ItemRow, Rejected, find_sources, read_interactions, read_items
+from msr_local.catalogue.readers import find_sources, read_interactions, read_items
+from msr_local.catalogue.rows import InteractionRow, ItemRow, Rejected
 from msr_local.errors import InputError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
