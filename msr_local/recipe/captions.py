@@ -133,11 +133,9 @@ class Captions:
     def _caption_alone(self, item: Item, question: Question, run: CaptionRun) -> None:
         try:
             ((_, text),) = self._asker.write([question], self._writing)
-        except ContextOverflow as error:
+        except (ContextOverflow, EngineCrashed) as error:  # one picture must not stop all those behind it
             run.failed.append((item, str(error)))
-        except EngineCrashed as error:  # one picture must not stop all those behind it
-            run.failed.append((item, str(error)))
-            run.crashes += 1
+            run.crashes += isinstance(error, EngineCrashed)
             if run.crashes == _CRASHES:
                 raise
         else:

