@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..engine.types import CAPTION, SCORE, SUMMARY, EngineConfig
-from ..errors import InputError, ModelError, MsrError
+from ..errors import InputError, ModelError
 from ..files import package_data, sha256
 from ..prompts import PromptTemplate
 from ..recipes import RECIPES, Recipe
@@ -192,7 +192,7 @@ def misfit(workspace: Workspace, manifest: Manifest) -> str | None:
     """Why an adapter of the workspace cannot answer as its files and the prompts are now, or None."""
     try:
         registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
-    except (MsrError, OSError) as error:
+    except (ModelError, OSError) as error:
         return str(error)
     return None
 
@@ -271,8 +271,8 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
     for path in files:
         if path is not None and not path.is_file():
             raise ModelError(
-                f"{path}: adapter {manifest.name} needs this file of its base model; it is missing. Next: restore it, "
-                f"or msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
+                f"{path}: adapter {manifest.name} needs this base model file, which is missing. Next: restore it, or "
+                f"msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
             )
     raise ModelError(
         f"{base['model']}: this file has changed since adapter {manifest.name} was trained on it. "

@@ -154,9 +154,9 @@ def test_a_base_that_is_gone_or_changed_is_refused(cli: Cli, home: Path, models:
     original.write_bytes((models / "text.gguf").read_bytes())
     put(home, base=based_on(original))
     original.write_bytes(b"something else")
-    fails(cli("adapters", "use", "first"), "original.gguf", "not the model any more")
+    fails(cli("adapters", "use", "first"), "original.gguf", "has changed since")
     original.unlink()
-    fails(cli("adapters", "use", "first"), "original.gguf", "is gone")
+    fails(cli("adapters", "use", "first"), "original.gguf", "is missing")
     assert settings(home) == (None, None)
 
 
