@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..engine.types import CAPTION, SCORE, SUMMARY, EngineConfig
-from ..errors import InputError, ModelError
+from ..errors import InputError, ModelError, MsrError
 from ..files import package_data, sha256
 from ..prompts import PromptTemplate
 from ..recipes import RECIPES, Recipe
@@ -192,7 +192,7 @@ def misfit(workspace: Workspace, manifest: Manifest) -> str | None:
     """Why an adapter of the workspace cannot answer as its files and the prompts are now, or None."""
     try:
         registry.check(workspace, manifest, prompt_hashes(workspace, manifest.prompts))
-    except (ModelError, OSError) as error:
+    except (MsrError, OSError) as error:
         return str(error)
     return None
 

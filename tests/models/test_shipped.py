@@ -174,7 +174,8 @@ def test_a_recommender_of_ones_own_comes_first_and_none_is_none(
     assert replace(cast(workspace), scorer=None, config=chosen.config) == replace(chosen, scorer=None)
     rows = {row["name"]: row for row in cli("adapters", "list", "--json").json}
     assert rows["shop"]["active"] and rows["shop"]["shipped"] and not rows["first"]["active"]
-    assert cli("status", "--json").json["adapter"] == "shop as adapter"
+    status = cli("status", "--json").json
+    assert (status["adapter"], status["adapter_form"]) == ("shop", "adapter")
 
 
 def test_what_is_shipped_cannot_be_removed(cli: Cli, workspace: Workspace, parts: Path) -> None:

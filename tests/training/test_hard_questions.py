@@ -21,7 +21,7 @@ BRIEF = Recipe(summary=False)
 
 
 def wide(empty: World, *, liked: bool = True) -> list[Step]:
-    """A catalogue far larger than what recall offers, and users who take half of it in their order, or at random."""
+    """A catalogue far larger than what recall offers, and users who take half, in their own order or at random."""
     films, lot = [f"f{n:03}" for n in range(400)], random.Random(3)
     empty.stock(titled(films))
     steps: list[Step] = []

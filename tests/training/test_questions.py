@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import tiny_models
 from PIL import Image as Pillow
-from question_shop import FEW, FILMS, FULL, WORLD, Step, World, both, data, films_of, stop_at, titled
+from question_shop import FEW, FILMS, WORLD, Step, World, both, data, films_of, stop_at, titled
 
 from msr_local.catalogue.images import load_rgb
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, Text
 from msr_local.errors import ContextOverflow, InputError
+from msr_local.files import package_data
 from msr_local.recipes import Recipe
 from msr_local.store import catalogue
 from msr_local.store.catalogue import ImageFact
@@ -323,9 +324,8 @@ def edit_prompt(name: str) -> Callable[[World], None]:
     def edit(world: World) -> None:
         folder = world.workspace.home / "prompts"
         folder.mkdir()
-        with world.recommender(FULL) as recommender:
-            text = recommender.asker.template(name).path
-        (folder / f"{name}.j2").write_text(Path(str(text)).read_text() + "\n{# changed #}\n")
+        shipped = package_data("prompts") / f"{name}.j2"
+        (folder / shipped.name).write_text(shipped.read_text() + "\n{# changed #}\n")
 
     return edit
 

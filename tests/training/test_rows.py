@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from msr_local.catalogue.images import load_rgb
-from msr_local.engine.types import Image, Text
+from msr_local.engine.types import Image, Rendered, Text
 from msr_local.errors import InputError
-from msr_local.prompts import Question
 from msr_local.training import rows
 from msr_local.training.rows import Row
 
@@ -68,7 +67,7 @@ def test_the_parts_of_a_question_are_plain_data_and_come_back_as_they_were(tmp_p
         (Text("<s>", special=True), Text("A ")),
         (Text("see "), picture, Text("?"), Text("</s>", special=True)),
     )
-    kept = rows.parts_of(Question(prefix, suffix), tmp_path / "é.png")
+    kept = rows.parts_of(Rendered(prefix, suffix), tmp_path / "é.png")
     row = replace(ROW, prefix=kept[0], suffix=kept[1], image_sha256=picture.sha256)
     again = Row.from_json(json.loads(json.dumps(row.to_json())))
     assert again == row
