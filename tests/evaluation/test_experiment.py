@@ -232,5 +232,5 @@ def test_without_validation_users_each_system_stands_alone(shop: Shop, full: boo
     notes: list[str] = []
     found = evaluated(shop, options, note=notes.append)
     assert plan.validation and found["validation_users"] == 0 and found["fusion"] == {}
-    assert len(notes) == 1 and notes[0].startswith("The blends are left out: there is no validation user")
+    assert len(notes) == 1 and notes[0].startswith("The blends are left out: there are no validation users")
     assert found["system"] == MODEL and {READING, TOWERS, "item-kNN"} <= set(found["baselines"])
