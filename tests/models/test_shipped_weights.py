@@ -135,8 +135,9 @@ def test_the_page_has_the_numbers_of_the_manifests() -> None:
     assert report.filled(page, report.tables()) == page, "run `python -m embedded.report`"
 
 
-# Numbers of the manifests that the page shows without an interval, or not at all.
-BARE = {"seconds", "identical", "untuned", "calibration_error", "AUC of one trained without them"}
+# What the page shows without an interval, or not at all: single numbers, and tables of them.
+BARE = {"seconds", "identical", "untuned"}  # the summariser's "untuned" is no number, and has intervals
+BARE_TABLES = {"calibration_error", "AUC of one trained without them"}
 
 
 def measured(found: Any, name: str = "") -> Iterator[tuple[str, list[float]]]:
@@ -145,7 +146,7 @@ def measured(found: Any, name: str = "") -> Iterator[tuple[str, list[float]]]:
         yield name, [found["value"], *found.get("ci95", [])]
     elif isinstance(found, dict):
         for key, one in found.items():
-            if key not in BARE:
+            if key not in BARE_TABLES and not (key in BARE and isinstance(one, float | int)):
                 yield from measured(one, f"{name} / {key}")
     elif isinstance(found, float):
         yield name, [found]
@@ -153,7 +154,7 @@ def measured(found: Any, name: str = "") -> Iterator[tuple[str, list[float]]]:
         yield name, found
 
 
-@pytest.mark.parametrize(("name", "least"), [("captioner", 8), ("summariser", 150), ("recommender", 20)])
+@pytest.mark.parametrize(("name", "least"), [("captioner", 8), ("summariser", 189), ("recommender", 28)])
 def test_every_measure_has_an_interval_around_it(name: str, least: int) -> None:
     manifest: dict[str, Any] = json.loads((ROOT / "adapters" / name / "manifest.json").read_text(encoding="utf-8"))
     found = dict(measured(manifest["metrics"]))
