@@ -9,6 +9,13 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 # llama-cpp-python is compiled at its first installation: 5 to 15 minutes on two cores, then pip has it cached.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+# Some virtual machines name AMX among the processor's features and then refuse its instructions: compile without it.
+ifneq ($(shell grep -ow -m1 amx_tile /proc/cpuinfo 2>/dev/null),)
+ifneq ($(shell t=$$(mktemp) && cc -O1 -mamx-tile .ci/amx.c -o $$t 2>/dev/null && sh -c "$$t; exit \$$?" 2>/dev/null && echo runs; rm -f $$t),runs)
+export CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-tile -DCMAKE_CXX_FLAGS=-mno-amx-tile
+ANEW := --no-cache-dir  # a wheel that pip has kept may have been compiled with it
+endif
+endif
 
 .PHONY: demo test lint docs bench quality-smoke clean
 
@@ -31,7 +38,7 @@ $(BIN)/python:
 
 $(VENV)/.runs: pyproject.toml | $(BIN)/python
 	@echo "Installing msr-local; the first time, compiling llama.cpp takes 5 to 15 minutes."
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e .
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(ANEW) -e .
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs

@@ -28,6 +28,12 @@ from .worker import STOP
 # The child must find the same packages as we do, and nothing in the current folder.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from msr_local.engine.llama.worker import main; main()"
 _PATIENCE = 5.0  # seconds that a child gets to end by itself
+_HINTS = {
+    "signal SIGKILL": " It may have run out of memory.",
+    "signal SIGILL": " This processor refuses instructions that llama.cpp was compiled with; some virtual machines do so "
+    "with AMX. Next: pip install --force-reinstall --no-cache-dir llama-cpp-python, with CMAKE_ARGS="
+    "'-DCMAKE_C_FLAGS=-mno-amx-tile -DCMAKE_CXX_FLAGS=-mno-amx-tile'.",
+}
 
 
 class _Child:
@@ -115,7 +121,7 @@ class _Child:
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
         self.close()
         said = next((line for line in lines if "GGML_ASSERT" in line or "abort" in line.lower()), "")
-        hint = " It may have run out of memory." if how == "signal SIGKILL" else ""
+        hint = _HINTS.get(how, "")
         return EngineCrashed(
             f"the model process for {self._subject.name} ended ({how}).{hint} {said or ' '.join(lines[-1:])} "
             "Nothing that was stored is lost. Next: run the command again, or try another model."
