@@ -156,7 +156,7 @@ def test_only_the_converter_is_unpacked(cache, index):
     notes = []
     tools = converter(note=notes.append)
     assert sorted(path.relative_to(tools).as_posix() for path in tools.rglob("*") if path.is_file()) == sorted(PIECES)
-    assert [path.name for path in cache.iterdir()] == ["llama.cpp-0.3.36"]
+    assert {path.name for path in cache.iterdir()} - {"hashes"} == {"llama.cpp-0.3.36"}
     assert len(notes) == 1
     assert converter(note=notes.append) == tools
     assert len(notes) == 1
