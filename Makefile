@@ -12,7 +12,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.n
 # Some virtual machines name AMX among the processor's features and then refuse its instructions: compile without it.
 ifneq ($(shell grep -ow -m1 amx_tile /proc/cpuinfo 2>/dev/null),)
 ifneq ($(shell t=$$(mktemp) && cc -O1 -mamx-tile .ci/amx.c -o $$t 2>/dev/null && sh -c "$$t; exit \$$?" 2>/dev/null && echo runs; rm -f $$t),runs)
-export CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-tile -DCMAKE_CXX_FLAGS=-mno-amx-tile
+export CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8
 ANEW := --no-cache-dir  # a wheel that pip has kept may have been compiled with it
 endif
 endif

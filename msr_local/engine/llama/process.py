@@ -32,7 +32,7 @@ _HINTS = {
     "signal SIGKILL": " It may have run out of memory.",
     "signal SIGILL": " This processor refuses instructions that llama.cpp was compiled with; some virtual machines do so "
     "with AMX. Next: pip install --force-reinstall --no-cache-dir llama-cpp-python, with CMAKE_ARGS="
-    "'-DCMAKE_C_FLAGS=-mno-amx-tile -DCMAKE_CXX_FLAGS=-mno-amx-tile'.",
+    "'-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8'.",
 }
 
 
