@@ -30,8 +30,8 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from msr_local.engine.llama.wo
 _PATIENCE = 5.0  # seconds that a child gets to end by itself
 _HINTS = {
     "signal SIGKILL": " It may have run out of memory.",
-    "signal SIGILL": " This processor refuses instructions that llama.cpp was compiled with; some virtual machines do so "
-    "with AMX. Next: pip install --force-reinstall --no-cache-dir llama-cpp-python, with CMAKE_ARGS="
+    "signal SIGILL": " This processor refuses instructions that llama.cpp was compiled with, as some virtual machines "
+    "do with AMX. Next: pip install --force-reinstall --no-cache-dir llama-cpp-python, with CMAKE_ARGS="
     "'-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8'.",
 }
 
