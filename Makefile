@@ -9,6 +9,13 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 # llama-cpp-python is compiled at its first installation: 5 to 15 minutes on two cores, then pip has it cached.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+# Some virtual machines name AMX among the processor's features and then refuse its instructions: compile without it.
+ifneq ($(shell grep -ow -m1 amx_tile /proc/cpuinfo 2>/dev/null),)
+ifneq ($(shell t=$$(mktemp) && cc -O1 -mamx-tile .ci/amx.c -o $$t 2>/dev/null && sh -c "$$t; exit \$$?" 2>/dev/null && echo runs; rm -f $$t),runs)
+export CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8
+ANEW := --no-cache-dir  # a wheel that pip has kept may have been compiled with it
+endif
+endif
 
 .PHONY: demo test lint docs bench quality-smoke clean
 
@@ -16,7 +23,7 @@ demo: $(VENV)/.runs
 	$(BIN)/msr-local demo
 
 test: lint $(VENV)/.trains
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal --durations=10
 
 lint: $(VENV)/.develops
 	$(BIN)/ruff check
@@ -31,7 +38,7 @@ $(BIN)/python:
 
 $(VENV)/.runs: pyproject.toml | $(BIN)/python
 	@echo "Installing msr-local; the first time, compiling llama.cpp takes 5 to 15 minutes."
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e .
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(ANEW) -e .
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs
@@ -54,7 +61,7 @@ bench: $(VENV)/.trains
 	$(BIN)/python -m benchmarks.growth
 
 quality-smoke: $(VENV)/.runs
-	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --validation-users 20 --fast
+	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --validation-users 20 --negatives-per-positive 9 --fast
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

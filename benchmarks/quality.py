@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msr_local.demo import catalogue
+from msr_local.demo import shop
 
 RESULTS = Path(__file__).with_suffix("")
 PAGE = Path(__file__).with_suffix(".md")
@@ -92,7 +92,7 @@ def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any
     base = [sys.executable, "-m", "msr_local", "--home", str(home)]
     if kind in (SHOP, PICTURES):
         data = work / "drawn"
-        catalogue.write(data)
+        shop.write(data)
     if not (home / "msr.db").exists():
         ingest = [str(data / one) if not one.startswith("--") else one for one in files]
         made = subprocess.run([*base, "ingest", *ingest], stdout=sys.stderr, check=False)

@@ -60,8 +60,7 @@ def others(folder: Path) -> Iterator[tuple[Picture, Image]]:
 
 def from_file(path: Path) -> Image:
     """A picture as `msr-local ingest` reads it."""
-    decoded = load_rgb(path, longest_edge=LONGEST_EDGE)
-    return Image(decoded.width, decoded.height, decoded.pixels, decoded.sha256)
+    return load_rgb(path, LONGEST_EDGE)
 
 
 def from_pillow(picture: Pillow.Image) -> Image:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from msr_local.catalogue.ingest import ingest
-from msr_local.demo import catalogue
+from msr_local.demo import catalogue, shop
 from msr_local.demo.users import Shopper, matches, shoppers
 from msr_local.evaluation.metrics import mean_estimate
 from msr_local.models.choice import Asking, cast
@@ -33,7 +33,7 @@ HELD_BACK = 2  # purchases of each held-out shopper that are to be predicted, on
 
 def write(folder: Path, purchases: Iterable[tuple[str, str, str]]) -> None:
     """The catalogue, and these purchases (user, item, timestamp) instead of everybody's."""
-    catalogue.write(folder)
+    shop.write(folder)
     with (folder / "interactions.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["user_id", "item_id", "timestamp"])

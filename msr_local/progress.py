@@ -1,4 +1,4 @@
-"""How long work says how far it is."""
+"""How long-running work reports its progress."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int, detail: str = "") -> None:
-    """A `Progress` that tells nobody."""
+    """A `Progress` that reports nothing."""

@@ -246,12 +246,12 @@ def loaded(modules: Sequence[str]) -> dict[str, set[str]]:
         env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     found = json.loads(ran.stdout)
-    return {
-        module: {
-            (one.split(".") + [""])[1] if one.startswith("msr_local.") else one.split(".")[0] for one in found[name]
-        }
-        for module, name in zip(modules, names, strict=True)
-    }
+
+    def part_of(name: str) -> str:
+        first, _, rest = name.partition(".")
+        return rest.split(".")[0] if first == "msr_local" and rest else first
+
+    return {module: set(map(part_of, found[name])) for module, name in zip(modules, names, strict=True)}
 
 
 def test_what_answers_loads_nothing_that_trains_measures_or_shows():

@@ -126,7 +126,7 @@ def test_the_command_runs_from_the_wheel_and_knows_its_version(wheel, unzipped, 
 
 
 def test_the_wheel_draws_the_demo(unzipped, tmp_path):
-    script = "from pathlib import Path; from msr_local.demo.catalogue import write; write(Path('drawn'))"
+    script = "from pathlib import Path; from msr_local.demo.shop import write; write(Path('drawn'))"
     ran = python(unzipped, tmp_path, "-c", script)
     assert ran.returncode == 0, ran.stderr
     ran = python(

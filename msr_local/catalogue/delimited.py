@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from ..errors import InputError
+from ..store.rows import Rejected
 from ..text import storable
-from .rows import Rejected, rejected
+from .fields import rejected
 
 Line: TypeAlias = tuple[int, str]
 """A physical line: its number, from 1, and its text with the line end."""

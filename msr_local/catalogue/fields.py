@@ -12,18 +12,18 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from ..errors import InputError
+from ..store.rows import Rejected
 from ..text import printable, storable
-from .rows import Attribute
+
+Attribute: TypeAlias = str | int | float | bool | list["Attribute"]
 
 Fields: TypeAlias = Mapping[str, tuple[str, ...]]
 """Field name -> the column names that mean it, as `_key` makes them, the likeliest first."""
 
 IGNORE = "ignore"
 
-_ITEM_ID = (
-    *("itemid", "movieid", "imdbid", "productid", "asin", "parentasin"),
-    *("sku", "isbn", "videoid", "item", "iid"),
-)
+_RAW = 10_000  # characters that are kept of a rejected row
+_ITEM_ID = tuple("itemid movieid imdbid productid asin parentasin sku isbn videoid item iid".split())
 
 ITEM_FIELDS: Fields = {
     "item_id": (*_ITEM_ID, "id"),
@@ -110,6 +110,11 @@ def clean(value: Any) -> Any:
     if isinstance(value, dict):
         return {storable(str(key)): clean(element) for key, element in value.items()}
     return value
+
+
+def rejected(line: int, reason: str, raw: str) -> Rejected:
+    """The row `raw` refused; of a long one only the beginning is kept, and never its line end."""
+    return Rejected(line, reason, raw.rstrip("\r\n")[:_RAW])
 
 
 def shown(value: object) -> str:

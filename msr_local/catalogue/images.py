@@ -14,12 +14,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import cast
 
 from PIL import Image, UnidentifiedImageError
 
+from ..engine import types
 from ..errors import InputError
 from .fields import shown
 
@@ -39,26 +39,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)
-
-
-@dataclass(frozen=True, slots=True)
-class RgbImage:
-    """`pixels`: height rows of width pixels of 3 bytes (R, G, B). `sha256`: that of the file, in hex."""
-
-    width: int
-    height: int
-    pixels: bytes
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """Of a picture that decodes: the SHA-256 of its file, in hex, and its size upright, in pixels."""
-
-    sha256: str
-    width: int
-    height: int
 
 
 def resolve_image(value: str, root: Path) -> Path:
@@ -102,27 +82,30 @@ def images_by_id(folder: Path) -> dict[str, Path]:
     return found
 
 
-def load_rgb(path: Path, longest_edge: int | None = None) -> RgbImage:
-    """Decode `path` to RGB: upright, on white, the first frame of several.
+def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = None) -> types.Image:
+    """Decode `path` to RGB: upright, on white, the first frame of several; with the SHA-256 of the file.
 
     With `longest_edge` (pixels, at least 1) a picture that is larger is scaled down to it.
-    Raises InputError if it cannot be decoded, is over `MAX_BYTES` or `MAX_PIXELS`, or of a kind not wanted.
+    Raises InputError if it cannot be decoded, is over `MAX_BYTES` or `MAX_PIXELS`, of a kind not wanted, or no longer
+    the file that had the hash `sha256`.
     """
     data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise InputError(f"{path}: the picture has changed. Next: ingest again.")
     with _decoding(path):
-        image, _ = _upright(data, longest_edge)
-        image = _to_rgb(image)
+        image = _to_rgb(_upright(data, longest_edge))
         if longest_edge is not None:
             image.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return RgbImage(image.width, image.height, image.tobytes(), hashlib.sha256(data).hexdigest())
+        return types.Image(image.width, image.height, image.tobytes(), found)
 
 
-def check_image(path: Path) -> ImageFacts:
-    """Decode all of `path`, as coarsely as its format allows. Threads may; raises InputError as `load_rgb`."""
+def check_image(path: Path) -> str:
+    """Decode all of `path`, as coarsely as its format allows; its SHA-256. Threads may; raises as `load_rgb`."""
     data = _read(path)
     with _decoding(path):
-        _, (width, height) = _upright(data, longest_edge=1)
-        return ImageFacts(hashlib.sha256(data).hexdigest(), width, height)
+        _upright(data, longest_edge=1)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
@@ -166,24 +149,19 @@ def _decoding(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: broken picture ({str(error) or type(error).__name__})") from error
 
 
-def _upright(data: bytes, longest_edge: int | None) -> tuple[Image.Image, tuple[int, int]]:
-    """The first frame, upright, and its full size; its own is smaller where JPEG could leave out detail."""
+def _upright(data: bytes, longest_edge: int | None) -> Image.Image:
+    """The first frame, upright; smaller than the picture where JPEG could leave out detail."""
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    width, height = full = image.size
+    width, height = image.size
     if width * height > MAX_PIXELS:
         raise Image.DecompressionBombError
     if longest_edge is not None:
         # Twice the edge, so that the scaling which follows still has something to average.
-        factor = min(1.0, 2 * longest_edge / max(full))
+        factor = min(1.0, 2 * longest_edge / max(width, height))
         image.draft(None, (math.ceil(width * factor), math.ceil(height * factor)))
-    coarse = image.size != full
     image.load()
     orientation = _orientation(image)  # after loading: Pillow turns TIFF itself, and then drops the tag
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    if not coarse:
-        return image, image.size
-    return image, full[::-1] if orientation in _SIDEWAYS else full
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _orientation(image: Image.Image) -> int:

@@ -157,6 +157,6 @@ def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Prog
 def _look(path: Path) -> ImageFact:
     stat = path.stat()
     try:
-        return ImageFact(path, stat.st_size, stat.st_mtime_ns, check_image(path).sha256, None)
+        return ImageFact(path, stat.st_size, stat.st_mtime_ns, check_image(path), None)
     except InputError as error:
         return ImageFact(path, stat.st_size, stat.st_mtime_ns, None, str(error))

@@ -14,23 +14,25 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias
 
 from ..errors import InputError
+from ..store.rows import InteractionRow, ItemRow, Rejected
 from ..text import storable
 from .delimited import Line, Record, first_line, numbered, open_text, read_records, split_header
 from .fields import (
     INTERACTION_FIELDS,
     ITEM_FIELDS,
+    Attribute,
     Fields,
     Layout,
     check_columns,
     clean,
     lay_out,
+    rejected,
     shown,
     to_attribute,
     to_image,
     to_rating,
     to_text,
 )
-from .rows import Attribute, InteractionRow, ItemRow, Rejected, rejected
 from .timestamps import parse_timestamp
 
 FORMATS = (".csv", ".tsv", ".txt", ".dat", ".item", ".inter", ".json", ".jsonl", ".ndjson", ".parquet")

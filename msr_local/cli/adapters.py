@@ -12,18 +12,11 @@ from . import options as opt
 if TYPE_CHECKING:
     from ..models.registry import Manifest
 
-app = typer.Typer(rich_markup_mode=None)
+app = opt.group(
+    "List, choose and delete adapters.\n\n"
+    "An adapter (LoRA) is what finetune trains: it makes the model that it was trained on recommend better."
+)
 Form = Literal["adapter", "merged"]
-
-
-@app.callback(invoke_without_command=True)
-def adapters(ctx: typer.Context) -> None:
-    """List, choose and delete adapters.
-
-    An adapter (LoRA) is what finetune trains: it makes the model that it was trained on recommend better.
-    """
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
 
 
 @app.command(name="list")
@@ -74,8 +67,7 @@ def use(
     document = {
         "adapter": chosen,
         "form": form if chosen else None,
-        "model": kept["model"] if kept else None,
-        "mmproj": kept["mmproj"] if kept else None,
+        **(kept or {"model": None, "mmproj": None}),
     }
     model = kept["model"] if kept else "the embedded model"
     answers = {None: model, "adapter": f"adapter {chosen} on {model}", "merged": f"adapter {chosen}, merged"}

@@ -30,11 +30,7 @@ def main(
     home: Annotated[
         Path | None,
         typer.Option(
-            "--home",
-            envvar="MSR_LOCAL_HOME",
-            file_okay=False,
-            metavar="DIR",
-            help="The folder of the workspace.",
+            "--home", envvar="MSR_LOCAL_HOME", file_okay=False, metavar="DIR", help="The folder of the workspace.",
             show_default="the user's data folder",
         ),
     ] = None,
@@ -44,7 +40,7 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Recommend items from pictures and histories, and explain why, with a language model on this machine.
 
     To start: msr-local demo. With your own data: msr-local ingest ITEMS INTERACTIONS, then
@@ -59,15 +55,10 @@ def main(
     ctx.obj = Session(place, "home" in given(ctx), Output(quiet=quiet))
 
 
-app.command()(demo.demo)
-app.command()(ingest.ingest)
-app.command()(finetune.finetune)
-app.command()(evaluate.evaluate)
-app.command()(recommend.recommend)
-app.command()(explain.explain)
-app.command()(browse.users)
-app.command()(browse.items)
-app.command()(browse.status)
-app.command()(doctor.doctor)
+for command in (
+    demo.demo, ingest.ingest, finetune.finetune, evaluate.evaluate, recommend.recommend, explain.explain,
+    browse.users, browse.items, browse.status, doctor.doctor,
+):  # fmt: skip
+    app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")

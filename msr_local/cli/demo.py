@@ -23,7 +23,7 @@ def demo(
     import shlex
 
     from ..catalogue.ingest import ingest
-    from ..demo.catalogue import write as draw_shop
+    from ..demo.shop import write as draw_shop
     from ..errors import InputError
     from ..files import data_folder
     from ..recipe.explanations import explain

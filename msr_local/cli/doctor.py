@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -71,7 +71,12 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
     tuned = recommender.cast.scorer
     yield Finding("adapter", "ok", f"{tuned.name} ({tuned.form})" if tuned else "none: the plain model answers")
     yield Finding("training", "ok", _training())
-    yield _tried("chat template", lambda: _parts(recommender))
+    try:
+        read = recommender.judge.tokens.rendered(recommender.judge.sample())
+        parts = len(read.prefix) + len(read.suffix)
+        yield Finding("chat template", "ok", f"takes a yes/no question, in {parts} parts")
+    except MsrError as error:
+        yield Finding("chat template", "broken", str(error))
     for word, spellings in (("yes", facts.yes), ("no", facts.no)):
         listed = ", ".join(map(repr, spellings)) or "no single token: p(yes) cannot be read. Next: another model."
         yield Finding(f"tokens for {word}", "ok" if spellings else "broken", listed)
@@ -86,20 +91,8 @@ def _training() -> str:
     return f"not installed ({', '.join(missing)}). Next: pip install 'msr-local[train]'" if missing else "installed"
 
 
-def _parts(recommender: Recommender) -> str:
-    read = recommender.judge.tokens.rendered(recommender.judge.sample())
-    return f"takes a yes/no question, in {len(read.prefix) + len(read.suffix)} parts"
-
-
 def _answer(recommender: Recommender) -> Finding:
     (answer,) = recommender.judge.tokens.answers([recommender.judge.sample()])
     said = f"yes and no have {answer.coverage:.0%} of the probability"
     weak = f"{said}; the most likely token is {answer.top!r}: the model was not trained for yes/no questions"
     return Finding("answer", "ok", said) if answer.coverage >= 0.5 else Finding("answer", "warning", weak)
-
-
-def _tried(check: str, attempt: Callable[[], str]) -> Finding:
-    try:
-        return Finding(check, "ok", attempt())
-    except MsrError as error:
-        return Finding(check, "broken", str(error))

@@ -43,11 +43,7 @@ def explain(
     session: opt.Session = ctx.obj
     if html is not None and not html.parent.is_dir():
         raise typer.BadParameter(f"--html {html}: there is no folder {html.parent}.")
-    with (
-        session.workspace() as workspace,
-        session.output.progress() as progress,
-        session.recommender(workspace, progress, asking) as recommender,
-    ):
+    with session.answering(asking) as recommender:
         found = explain_item(recommender, user, item, k, candidates, look)
     if html is not None:
         html.write_text(html_report(found), encoding="utf-8")

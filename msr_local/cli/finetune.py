@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -107,10 +108,7 @@ def finetune(
     from ..viewer.finetuning import questions_view
 
     session: opt.Session = ctx.obj
-
-    def tools() -> Path:
-        return converter(llama_cpp, session.output.note)
-
+    tools = partial(converter, llama_cpp, session.output.note)
     with session.workspace() as workspace:
         with session.output.progress() as progress:  # over before anything is printed: bars take stdout along
             listener = library.Listener(progress, session.output.note)

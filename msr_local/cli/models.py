@@ -9,14 +9,7 @@ import typer
 from ..models.asking import Asking
 from . import options as opt
 
-app = typer.Typer(rich_markup_mode=None)
-
-
-@app.callback(invoke_without_command=True)
-def models(ctx: typer.Context) -> None:
-    """Choose and check the language model."""
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+app = opt.group("Choose and check the language model.")
 
 
 @app.command(name="list")
@@ -73,10 +66,6 @@ def verify(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> 
     from ..viewer.workspace import model_view
 
     session: opt.Session = ctx.obj
-    with (
-        session.workspace() as workspace,
-        session.output.progress() as progress,
-        session.recommender(workspace, progress, asking) as recommender,
-    ):
+    with session.answering(asking) as recommender:
         document = {**asdict(recommender.tokens.facts), **recommender.cast.to_json()}
     session.output.result(document, lambda: model_view(document), as_json=as_json)

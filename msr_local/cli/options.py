@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -152,6 +153,18 @@ def given(ctx: typer.Context) -> set[str]:
     return {name for name in names if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
+def group(help: str) -> typer.Typer:
+    """Commands under one name; the name alone prints their help."""
+    made = typer.Typer(rich_markup_mode=None)
+
+    @made.callback(invoke_without_command=True, help=help)
+    def alone(ctx: typer.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            typer.echo(ctx.get_help())
+
+    return made
+
+
 @dataclass(slots=True)
 class Session:
     """What the global options say: where the workspace is and how to write."""
@@ -165,6 +178,16 @@ class Session:
         from ..store.workspace import Workspace
 
         return Workspace(home or self.home)
+
+    @contextlib.contextmanager
+    def answering(self, asking: Asking) -> Iterator[Recommender]:
+        """The recommender that `asking` asks for, in the workspace, with its progress shown."""
+        with (
+            self.workspace() as workspace,
+            self.output.progress() as progress,
+            self.recommender(workspace, progress, asking) as recommender,
+        ):
+            yield recommender
 
     def note_misfit(self, workspace: Workspace) -> None:
         """Say what is wrong with the adapter that comes with msr-local, if the embedded model is to answer with it."""

@@ -79,7 +79,8 @@ class Output:
         if self.quiet:
             yield silent
         elif sys.stderr.isatty():
-            with _Bars() as bars:
+            bars = _Bars()
+            with bars.rich:
                 yield bars.update
         else:
             yield _Lines(self).update
@@ -93,28 +94,21 @@ class _Bars:
         from rich.progress import TimeRemainingColumn as TimeLeft
 
         rate = TextColumn("{task.fields[rate]}", style="dim")
-        self._rich = Progress(
+        self.rich = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
             rate, TimeLeft(compact=True), console=console(sys.stderr), transient=True,
         )  # fmt: skip
         self._tasks: dict[str, Any] = {}
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        if stage not in self._tasks or (done == 0 and self._rich.tasks[self._tasks[stage]].finished):
-            self._tasks[stage] = self._rich.add_task(_STAGES.get(stage, stage), total=None, rate="")
+        if stage not in self._tasks or (done == 0 and self.rich.tasks[self._tasks[stage]].finished):
+            self._tasks[stage] = self.rich.add_task(_STAGES.get(stage, stage), total=None, rate="")
         task = self._tasks[stage]
-        speed = self._rich.tasks[task].speed
-        self._rich.update(
+        speed = self.rich.tasks[task].speed
+        self.rich.update(
             task, completed=done, total=total or None, rate=detail or (f"{speed:.1f}/s" if speed else ""),
             visible=not total or done < total,
         )  # fmt: skip
-
-    def __enter__(self) -> _Bars:
-        self._rich.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._rich.stop()
 
 
 class _Lines:

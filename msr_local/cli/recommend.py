@@ -30,11 +30,7 @@ def recommend(
     from ..viewer.recommendations import recommendations_view
 
     session: opt.Session = ctx.obj
-    with (
-        session.workspace() as workspace,
-        session.output.progress() as progress,
-        session.recommender(workspace, progress, asking) as recommender,
-    ):
+    with session.answering(asking) as recommender:
         found = recommender.recommend(user, k, candidates, look)
     coverage = found.model["coverage"]
     if coverage is not None and coverage < WEAK:

@@ -46,7 +46,6 @@ class FakeEngine:
         return self.behind.fits(question, room) if self.behind else len(_words(question)) <= 4 * room
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
-        """See `Engine`."""
         rule = (LogOdds(self._z(question), 1.0, "Yes") for question in questions)
         answers = self.behind.answers(questions) if self.behind else rule
         for question in questions:
@@ -54,7 +53,6 @@ class FakeEngine:
             yield next(answers)
 
     def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
-        """See `Engine`."""
         how = replace(how, max_tokens=min(how.max_tokens, self._most or how.max_tokens))
         texts = (Generation(self._text(question), 1, ended=True) for question in questions)
         for place, made in self.behind.write(questions, how) if self.behind else enumerate(texts):
@@ -62,7 +60,6 @@ class FakeEngine:
             yield place, made
 
     def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
-        """See `Engine`."""
         self.read += texts
         if self.behind:
             yield from self.behind.vectors(texts)

@@ -95,7 +95,7 @@ class Experiment:
             return
         run = runs.run(self._workspace, scorer.run_id)
         if run is None:
-            self.note(f"Adapter {scorer.name} was trained in another workspace: it may have seen these answers.")
+            self.note(f"Adapter {scorer.name} was trained in another workspace: it may have seen the test.")
             return
         if (there := run.split.get("interactions", 0)) > len(whole.items):
             raise InputError(

@@ -25,6 +25,13 @@ class Estimate:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, value: float, resampled: Vector) -> Estimate:
+        """By the metric's values on resampled data; NaN bounds where none of them is a number."""
+        finite = resampled[np.isfinite(resampled)]
+        low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
+        return cls(value, float(low), float(high))
+
     def to_json(self) -> dict[str, Any]:
         return {"value": self.value, "ci95": [self.low, self.high]}
 
@@ -64,9 +71,7 @@ def _estimate(metric: Callable[[npt.NDArray[np.intp]], float], groups: Sequence[
         metric(np.concatenate([members[i] for i in random.integers(len(members), size=len(members))]))
         for _ in range(_RESAMPLES if members else 0)
     ]
-    finite = np.array([value for value in values if np.isfinite(value)])
-    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (float("nan"), float("nan"))
-    return Estimate(metric(np.arange(len(index))) if members else float("nan"), float(low), float(high))
+    return Estimate.of(metric(np.arange(len(index))) if members else float("nan"), np.array(values))
 
 
 def calibration_error(p: Vector, answers: Vector, bins: int = _BINS) -> float:

@@ -75,7 +75,7 @@ class Bootstrap:
             return Estimate(float("nan"), float("nan"), float("nan"))
         times = self._times[:, there]
         means = (times @ values[there]) / np.maximum(times.sum(axis=1), 1e-9)
-        return _interval(float(values[there].mean()), means)
+        return Estimate.of(float(values[there].mean()), means)
 
     def pooled_auc(self, scores: Matrix) -> Estimate:
         """AUC over all pairs of an item taken and another candidate, of any users, as in the paper; ties half."""
@@ -87,7 +87,7 @@ class Bootstrap:
         _, level = np.unique(flat[order], return_inverse=True)
         weights = np.vstack([np.ones(len(scores)), self._times])
         values = np.array([_weighted_auc(one[case], taken, level) for one in weights])
-        return _interval(float(values[0]), values[1:])
+        return Estimate.of(float(values[0]), values[1:])
 
 
 def _weighted_auc(weight: Vector, taken: Mask, level: npt.NDArray[np.int_]) -> float:
@@ -97,12 +97,6 @@ def _weighted_auc(weight: Vector, taken: Mask, level: npt.NDArray[np.int_]) -> f
     pairs = positive.sum() * negative.sum()
     below = np.cumsum(negative) - negative
     return float(positive @ (below + 0.5 * negative) / pairs) if pairs else float("nan")
-
-
-def _interval(value: float, resampled: Vector) -> Estimate:
-    finite = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
-    return Estimate(value, float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)

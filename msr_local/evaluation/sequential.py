@@ -1,4 +1,4 @@
-"""SASRec and GRU4Rec as baselines, through cornac (the extra `baselines`). Both forget a user: they read a history."""
+"""SASRec and GRU4Rec as baselines, through cornac (the extra `baselines`). Both score from a history alone."""
 
 from __future__ import annotations
 

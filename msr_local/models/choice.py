@@ -271,7 +271,7 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
     for path in files:
         if path is not None and not path.is_file():
             raise ModelError(
-                f"{path}: this model of adapter {manifest.name} is missing. Next: restore it, or "
+                f"{path}: adapter {manifest.name} needs this base model file, which is missing. Next: restore it, or "
                 f"msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
             )
     raise ModelError(

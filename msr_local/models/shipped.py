@@ -1,4 +1,4 @@
-"""What `adapters/` holds for the embedded model: a projector (`eyes`) and three adapters (captioner, summariser, …).
+"""What `adapters/` holds for the embedded model: a projector (`eyes`), a captioner, a summariser and a recommender.
 
 Each is a folder with one GGUF file and a manifest that says how it was made and how good it is. How the
 project makes them stands in `embedded/` in its repository.

@@ -7,9 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.types import CAPTION, SUMMARY, EngineConfig
+from ..engine.llama.prefixes import forget
+from ..engine.llama.process import EngineProcess
+from ..engine.types import CAPTION, SUMMARY, Engine, EngineConfig
 from ..recipes import RECIPES, Recipe
 from ..store.workspace import fingerprint
+
+
+def open_engine(config: EngineConfig) -> Engine:
+    """The engine for a configuration, started."""
+    return EngineProcess(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,11 @@ class Cast:
         if scorer and role.config.model == scorer.file:
             return fingerprint(self._text, scorer.form, scorer.sha256)
         return fingerprint(self._text, self.tuned, scorer.sha256 if scorer and scorer.form == "adapter" else None)
+
+    def loaded(self, role: Role, kept: Path) -> EngineConfig:
+        """How an engine loads a role, with the states of prompts that it has read in a folder of `kept`."""
+        forget(kept)
+        return replace(role.config, states=kept / self.weights_id(role)[:16])
 
     # ---- the question
 

@@ -168,11 +168,12 @@ class Recall:
 
     def _sources(self, recent: list[int], pairs: sparse.csr_matrix) -> dict[str, Vector]:
         weights = _DECAY ** np.arange(len(recent) - 1, -1, -1.0)
+        damped = weights / np.sqrt(self.count[recent] + 3.0)
         return {
-            "markov": self._markov(recent, weights),
-            "item_knn": np.asarray(weights @ pairs).ravel() if recent else np.zeros(len(self.item_ids)),
+            "markov": damped @ self._follows[recent] / np.sqrt(self.count + 3.0),
+            "item_knn": weights @ pairs,
             "popularity": np.log1p(self.count),
-            "text": self._text_similarity(recent, weights),
+            "text": self._text @ (weights @ self._text[recent]),
         }
 
     def _score(self, history: Sequence[str], also: Indices = _NO_ITEMS) -> _Scores:
@@ -204,14 +205,9 @@ class Recall:
                 name: float(part[i] / recall) if recall else 1.0 / len(scores.parts)
                 for name, part in scores.parts.items()
             }
+            share = float(together / (self.count[companion] + 2.0)) if tied else 0.0
             described.append(
-                Candidate(
-                    self.item_ids[i],
-                    recall,
-                    shares,
-                    self.item_ids[companion] if tied else None,
-                    float(together / (self.count[companion] + 2.0)) if tied else 0.0,
-                )
+                Candidate(self.item_ids[i], recall, shares, self.item_ids[companion] if tied else None, share)
             )
         return described
 
@@ -242,19 +238,6 @@ class Recall:
             return everybody
         some: Items = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
         return some
-
-    def _markov(self, recent: list[int], weights: Vector) -> Vector:
-        if not recent:
-            return np.zeros(len(self.item_ids))
-        damped = weights / np.sqrt(self.count[recent] + 3.0)
-        sums = np.asarray(damped @ self._follows[recent]).ravel()
-        return sums / np.sqrt(self.count + 3.0)
-
-    def _text_similarity(self, recent: list[int], weights: Vector) -> Vector:
-        if not recent:
-            return np.zeros(len(self.item_ids))
-        profile = np.asarray(weights @ self._text[recent]).ravel()
-        return np.asarray(self._text @ profile)
 
 
 def best(values: Vector, free: Indices, count: int) -> Indices:

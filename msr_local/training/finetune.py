@@ -181,9 +181,7 @@ class Finetuning:
             self._lock.release()
 
     def _run(self) -> Manifest:
-        base, made, answers, prompts = prepare(
-            self.workspace, self.settings, self.tools, self.listener, learns=True
-        )  # fmt: skip
+        base, made, answers, prompts = prepare(self.workspace, self.settings, self.tools, self.listener, learns=True)
         self._keep_to(made)
         held = {**made.split.to_json(), "interactions": made.interactions}
         runs.update_run(self.workspace, self.run_id, stage="training", split=held)
@@ -201,9 +199,7 @@ class Finetuning:
             with self._quiet():
                 merge_unpatched(self.folder, base, gate_rows, collator)
         quantisation = self.settings.quantisation
-        merged = to_gguf(
-            self.folder, base, self.tools, quantisation, lambda what: self.listener.note(f"Export: {what}.")
-        )
+        merged = to_gguf(self.folder, base, self.tools, quantisation, self.listener.note)
         self._stage("gate")
         found = self._measure(base, made, gate_rows, merged)
         runs.update_run(self.workspace, self.run_id, metrics=found)
@@ -224,7 +220,7 @@ class Finetuning:
         """Start over if the workspace has other questions now than when this run was stopped."""
         mark = self.folder / "set"
         if mark.exists() and mark.read_text(encoding="utf-8") != made.folder.name:
-            self.listener.note("The workspace has changed since this run was stopped, so it starts from the beginning.")
+            self.listener.note("The workspace has changed since then: the run starts from the beginning.")
             self._drop("*.gguf", "*.json", LORA, MERGED, "checkpoints", "staged", "set")
         with written_whole(mark) as part:
             part.write_text(made.folder.name, encoding="utf-8")
@@ -264,9 +260,8 @@ class Finetuning:
             runs.log_step(self.workspace, self.run_id, _joined(known.get(one.step), step))
             speed = f"{one.rate:.0f} tokens/s" if one.rate else ""
             if one.loss is not None:
-                listener.progress(
-                    "training", one.step, one.steps, ", ".join(filter(None, [f"loss {one.loss:.3f}", speed]))
-                )
+                told = ", ".join(filter(None, [f"loss {one.loss:.3f}", speed]))
+                listener.progress("training", one.step, one.steps, told)
             if one.auc:
                 value, low, high = one.auc
                 listener.note(

@@ -99,8 +99,8 @@ def train(
         model=model,
         args=arguments,
         data_collator=collator,
-        train_dataset=_Items(groups),
-        eval_dataset=_Items(validation),
+        train_dataset=groups,
+        eval_dataset=validation,
         callbacks=[EarlyStoppingCallback(settings.patience), _Marker(), _Reporter(report, groups)],
     )
     trainer.ranking, trainer.asked = settings.loss == "ranking", max(_ASKED, settings.batch)
@@ -131,17 +131,6 @@ def _last_whole(folder: Path) -> str | None:
         if not (left / _WHOLE).exists():
             shutil.rmtree(left)
     return get_last_checkpoint(str(folder)) if folder.exists() else None
-
-
-class _Items(torch.utils.data.Dataset[Any]):
-    def __init__(self, items: Sequence[Any]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.items[index]
 
 
 class AlikeLengths(torch.utils.data.Sampler[int]):
@@ -176,8 +165,7 @@ class _Trainer(Trainer):
     ranking, asked = False, _ASKED
 
     def _get_train_sampler(self, train_dataset: Any = None) -> AlikeLengths:
-        groups = (train_dataset or self.train_dataset).items
-        lengths = [sum(len(row.ids) for row in group) for group in groups]
+        lengths = [sum(len(row.ids) for row in group) for group in train_dataset or self.train_dataset]
         return AlikeLengths(lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
@@ -192,7 +180,7 @@ class _Trainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
-        rows = self.eval_dataset.items
+        rows = self.eval_dataset
         with self.compute_loss_context_manager():
             z = log_odds(self.model, rows, self.data_collator, self.asked)
         answers = np.array([float(row.answer == YES) for row in rows])
@@ -223,18 +211,9 @@ class _Reporter(TrainerCallback):
         if "loss" not in logs and "eval_auc" not in logs:
             return  # the summary at the end
         a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * self._each
-        auc = (
-            tuple(logs[name] for name in ("eval_auc", "eval_auc_low", "eval_auc_high")) if "eval_auc" in logs else None
-        )
-        self._report(
-            Reported(
-                step=state.global_step,
-                steps=state.max_steps,
-                loss=logs.get("loss"),
-                auc=auc,
-                tokens=round(state.global_step * a_step),
-                seconds=time.monotonic() - self._began,
-                rate=(state.global_step - self._first) * a_step / max(1e-9, time.monotonic() - self._began),
-                learning_rate=logs.get("learning_rate"),
-            )
-        )
+        names = ("eval_auc", "eval_auc_low", "eval_auc_high")
+        auc = tuple(logs[name] for name in names) if names[0] in logs else None
+        step, seconds = state.global_step, time.monotonic() - self._began
+        rate = (step - self._first) * a_step / max(1e-9, seconds)
+        tokens, learning_rate = round(step * a_step), logs.get("learning_rate")
+        self._report(Reported(step, state.max_steps, logs.get("loss"), auc, tokens, seconds, rate, learning_rate))

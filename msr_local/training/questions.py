@@ -158,7 +158,9 @@ class _Maker:
         self, recommender: Recommender, settings: Settings, log: Log, texts: list[str], cut: Split, folder: Path,
         *, learns: bool,
     ) -> None:  # fmt: skip
-        self.recommender, self.settings, self.log, self.texts = recommender, settings, log, texts
+        self.workspace, self.recipe, self.progress = recommender.workspace, recommender.recipe, recommender.progress
+        self.judge, self.preferences, self.vectors = recommender.judge, recommender.preferences, recommender.vectors
+        self.settings, self.log, self.texts = settings, log, texts
         self.cut, self.folder, self.learns = cut, folder, learns
 
     def make(self, name: str, chosen: list[Point], wanted: int, known: Any) -> list[Row]:
@@ -172,23 +174,17 @@ class _Maker:
             for number, found in enumerate(asked, start=len(done)):
                 file.write("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in found))
                 file.flush()
-                self.recommender.progress(f"{name} questions", number + 1, min(wanted, len(chosen)))
+                self.progress(f"{name} questions", number + 1, min(wanted, len(chosen)))
         part.replace(whole)
         return rows.read(whole)
 
     def _go_on(self, part: Path) -> set[tuple[str, int]]:
         """The points that an interrupted run has asked; a half-written last one is cut off."""
-        if not part.exists():
-            return set()
-        found = rows.read(part)
-        groups: dict[tuple[str, int], list[Row]] = {}
-        for row in found:
-            groups.setdefault((row.user, row.at), []).append(row)
-        if groups:  # the last point may lack rows
-            groups.popitem()
-        kept = [row for group in groups.values() for row in group]
+        found = rows.read(part) if part.exists() else []
+        # The last point may lack rows.
+        kept = [row for row in found if (row.user, row.at) != (found[-1].user, found[-1].at)]
         part.write_text("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
-        return set(groups)
+        return {(row.user, row.at) for row in kept}
 
     def _ask(
         self, chosen: list[Point], wanted: int, known: Any, done: set[tuple[str, int]], *, training: bool
@@ -213,8 +209,8 @@ class _Maker:
 
     def _learned(self, known: Any, recall: Recall) -> Recall:
         """What `recommend` would rank with, had it been learned from the `known` interactions alone."""
-        taught, vectors = Recall.of(recall.item_ids, recall.tables), self.recommender.vectors.of(self.texts)
-        taught.learned = learned_from(_part(self.log, known), self.texts, vectors, self.recommender.progress)[0]
+        taught, vectors = Recall.of(recall.item_ids, recall.tables), self.vectors.of(self.texts)
+        taught.learned = learned_from(_part(self.log, known), self.texts, vectors, self.progress)[0]
         return taught
 
     def _offered(self, group: list[Point], recall: Recall, known: Any, quota: int) -> set[Point]:
@@ -226,7 +222,7 @@ class _Maker:
         for number, point in enumerate(group):
             if len(found) >= quota:
                 break
-            self.recommender.progress("recalled positives", number, len(group))
+            self.progress("recalled positives", number, len(group))
             *seen, target = self._until(point)
             taken = self._taken(point, known) - {target}
             if target in {one.item_id for one in recall.candidates(seen, HARD, exclude=taken)}:
@@ -246,7 +242,7 @@ class _Maker:
 
     def _rows(self, point: Point, recall: Recall, learned: Recall | None, known: Any) -> list[Row]:
         user = self.log.user_ids[point.user]
-        everything = histories.history(self.recommender.workspace, user)
+        everything = histories.history(self.workspace, user)
         there = self._until(point)
         if [step.item.item_id for step in everything[: point.at + 1]] != there:
             raise InputError("the workspace changed while the questions were made. Next: run the same command again.")
@@ -266,24 +262,24 @@ class _Maker:
 
     def _summarise(self, chosen: list[Point]) -> None:
         """Write the summaries that the questions at these points need, side by side."""
-        if self.recommender.recipe.summary:
+        if self.recipe.summary:
             users = [(self.log.user_ids[point.user], point.at) for point in chosen]
-            people = ((user, histories.history(self.recommender.workspace, user)[:at]) for user, at in users)
-            for done, _ in enumerate(self.recommender.preferences.chains(people, past=True), start=1):
-                self.recommender.progress("summaries for questions", done, len(users))
+            people = ((user, histories.history(self.workspace, user)[:at]) for user, at in users)
+            for done, _ in enumerate(self.preferences.chains(people, past=True), start=1):
+                self.progress("summaries for questions", done, len(users))
 
     def _summary(self, user: str, history: list[Interaction]) -> str:
-        if not self.recommender.recipe.summary:
+        if not self.recipe.summary:
             return ""
-        return self.recommender.preferences.chain(user, history, past=True)[-1].summary
+        return self.preferences.chain(user, history, past=True)[-1].summary
 
     def _row(
         self, user: str, at: int, candidate: Candidate, answer: str, summary: str, history: list[Interaction]
     ) -> Row:
-        judge = self.recommender.judge
-        asked = judge.ask(candidate, summary, history)
-        cut, question = judge.fitted(asked, self.settings.max_length)
-        read = judge.tokens.rendered(question)
+        asked = self.judge.ask(candidate, summary, history)
+        cut, question = self.judge.fitted(asked, self.settings.max_length)
+        engine = self.judge.tokens
+        read = engine.rendered(question)
         prefix, suffix = rows.parts_of(read, asked.item.image)
         return Row(
             user=user,
@@ -292,7 +288,7 @@ class _Maker:
             answer=answer,
             prefix=prefix,
             suffix=suffix,
-            ids=tuple(judge.tokens.token_ids([*read.prefix, *read.suffix])),
+            ids=tuple(engine.token_ids([*read.prefix, *read.suffix])),
             recall=candidate.recall,
             image_sha256=asked.evidence.image_sha256,
             dropped=cut.dropped,

@@ -10,7 +10,6 @@ from typing import Any
 
 from ..catalogue.images import load_rgb
 from ..engine.types import Image, Prompt, Rendered, Text
-from ..errors import InputError
 from ..recipe.captions import LONGEST_EDGE
 
 YES, NO = "Yes", "No"
@@ -59,10 +58,7 @@ class Row:
     def load_image(self) -> Image:
         """The decoded picture. Raises `InputError` if it has changed since the row was made."""
         assert self.image is not None
-        decoded = load_rgb(self.image, longest_edge=LONGEST_EDGE)
-        if decoded.sha256 != self.image_sha256:
-            raise InputError(f"{self.image}: the picture has changed since the training set was made. Next: ingest.")
-        return Image(decoded.width, decoded.height, decoded.pixels, decoded.sha256)
+        return load_rgb(self.image, LONGEST_EDGE, self.image_sha256)
 
     def to_json(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}

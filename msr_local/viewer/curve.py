@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +10,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ..arrays import Vector
 from ..errors import MsrError
 from ..files import written_whole
 from .canvas import ASCII, Canvas, Drawing
@@ -82,7 +82,7 @@ def curve_png(path: Path, steps: Sequence[Point]) -> None:
     above, below = figure.subplots(2, 1, sharex=True)
     if len(loss) >= _SMOOTHED:
         above.plot(*zip(*loss, strict=True), color="#9db7d5", linewidth=0.8, label="logged")
-        above.plot(*zip(*_smoothed(loss), strict=True), color="#1f4e79", linewidth=1.8, label="smoothed")
+        above.plot(*_smoothed(loss), color="#1f4e79", linewidth=1.8, label="smoothed")
         above.legend(frameon=False)
     elif loss:
         above.plot(*zip(*loss, strict=True), color="#1f4e79", linewidth=1.8, marker="o", markersize=3)
@@ -158,12 +158,9 @@ def _short(value: float) -> str:
     return f"{value:.3f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.2e}"
 
 
-def _smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _smoothed(points: Sequence[tuple[int, float]]) -> tuple[Vector, Vector]:
     """Means over a window that slides along: a thirtieth of the points, narrower at the ends."""
-    sums = [0.0, *itertools.accumulate(value for _, value in points)]
-    half = max(1, len(points) // 60)
-    smooth = []
-    for at, (step, _) in enumerate(points):
-        reach = min(half, at, len(points) - 1 - at)
-        smooth.append((step, (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)))
-    return smooth
+    steps, values = np.array(points).T
+    sums, at = np.r_[0.0, values.cumsum()], np.arange(len(points))
+    reach = np.minimum(np.minimum(at, at[::-1]), max(1, len(points) // 60))
+    return steps, (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -99,10 +99,5 @@ def _columns(items: Sequence[Recommendation], canvas: Canvas, chosen: str | None
 def _sources(shares: Mapping[str, float], canvas: Canvas, most: int) -> Text:
     """The recall sources that brought most of an item in, as "markov 54% · knn 30%"."""
     ranked = sorted(shares.items(), key=lambda source: -source[1])[:most]
-    return canvas.text(canvas.glyphs.between.join(_named(ranked)), "dim", cells=_SOURCES)
-
-
-def _named(sources: Iterable[tuple[str, float]]) -> Iterable[str]:
-    for name, share in sources:
-        if share > 0:
-            yield f"{_SHORT_SOURCE.get(name, name)} {share:.0%}"
+    named = (f"{_SHORT_SOURCE.get(name, name)} {share:.0%}" for name, share in ranked if share > 0)
+    return canvas.text(canvas.glyphs.between.join(named), "dim", cells=_SOURCES)

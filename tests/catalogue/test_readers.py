@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from msr_local.catalogue import InteractionRow, ItemRow, Rejected, find_sources, read_interactions, read_items
+from msr_local.catalogue.readers import find_sources, read_interactions, read_items
 from msr_local.errors import InputError
+from msr_local.store.rows import InteractionRow, ItemRow, Rejected
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data sets are not here: ../shared/data is absent")
@@ -105,7 +106,7 @@ def test_mapping_that_does_not_fit(tmp_path, mapping, message):
 def test_interactions_given_as_items_are_told_from_items_without_a_title(tmp_path):
     with pytest.raises(InputError, match="if these are the interactions, name the file of the items before this one"):
         list(read_items(write(tmp_path / "a.csv", "user_id,item_id,timestamp\nada,1,5\n"), {}))
-    with pytest.raises(InputError, match=r"the right one with --map COLUMN=title\.$"):
+    with pytest.raises(InputError, match=r"say which one it is with --map COLUMN=title\.$"):
         list(read_items(write(tmp_path / "b.csv", "item_id,label\n1,x\n"), {}))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msr_local.catalogue import parse_timestamp
+from msr_local.catalogue.timestamps import parse_timestamp
 
 
 @pytest.mark.parametrize(

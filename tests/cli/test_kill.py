@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from samples import Ran
+from warm import Warm
 
 Cli = Callable[..., Ran]
 ROWS = 30_000
@@ -36,13 +33,10 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "items.csv", folder / "log.csv"
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "msr_local", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm() as made:
+        yield made
 
 
 def content(home: Path) -> dict[str, list[tuple]]:
@@ -72,29 +66,28 @@ STAGES = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_kill_and_run_again(stage: str, long_log: tuple[Path, Path], models: Path, tmp_path: Path) -> None:
+def test_kill_and_run_again(stage: str, warm: Warm, long_log: tuple[Path, Path], models: Path, tmp_path: Path) -> None:
     names = {
         "ITEMS": long_log[0], "LOG": long_log[1], "MODEL": models / "text.gguf", "EYES": models / "eyes.gguf",
     }  # fmt: skip
 
-    def command(home: Path, name: str) -> list[object]:
-        return ["--home", home, *(names.get(word, word) for word in STAGES[name])]
+    def command(name: str) -> list[object]:
+        return [names.get(word, word) for word in STAGES[name]]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for home in (whole, killed):
         if stage in ("recommend", "explain"):
-            assert start(*command(home, "ingest")).wait() == 3
+            assert warm.run(*command("ingest"), home=home).code == 3
     began = time.monotonic()
-    start(*command(whole, stage)).wait()
+    warm.run(*command(stage), home=whole)
     span = time.monotonic() - began
 
     rng = random.Random(stage)
     kept: dict[str, list[tuple]] = {}
     for _ in range(20 if stage == "ingest" else 6):
-        child = start(*command(killed, stage))
+        child = warm.start(*command(stage), home=killed)
         time.sleep(rng.uniform(0.05, 1.0) * span)
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        child.kill()
         if (killed / "msr.db").exists():
             with sqlite3.connect(killed / "msr.db") as db:
                 ready = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'recommendations'").fetchone()[0]
@@ -105,22 +98,16 @@ def test_kill_and_run_again(stage: str, long_log: tuple[Path, Path], models: Pat
             for name in ("captions", "preferences", "scores"):
                 assert set(kept.get(name, ())) <= set(now[name])  # what was stored once stays
             kept = now
-    start(*command(killed, stage)).wait()
+    warm.run(*command(stage), home=killed)
     assert content(killed) == content(whole)
 
 
 def test_interrupt_says_so_and_keeps_what_was_done(
-    long_log: tuple[Path, Path], models: Path, tmp_path: Path, cli: Cli
+    warm: Warm, long_log: tuple[Path, Path], models: Path, tmp_path: Path, cli: Cli
 ) -> None:
     home = tmp_path / "home"
     arguments = ["ingest", *long_log, "--model", models / "text.gguf", "--mmproj", models / "eyes.gguf"]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "msr_local", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # A shell that runs the tests in its background has them ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    child = warm.start(*arguments, home=home)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         time.sleep(0.02)
@@ -130,10 +117,10 @@ def test_interrupt_says_so_and_keeps_what_was_done(
                     db.execute("SELECT count(*) FROM captions").fetchone()[0] >= 3
                 ):
                     break
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
-    assert child.returncode == 130, err
-    assert b"interrupted" in err and b"Traceback" not in err and out == b""
+    child.interrupt()
+    ran = child.wait(timeout=20)
+    assert ran.code == 130, ran.err
+    assert "interrupted" in ran.err and "Traceback" not in ran.err and ran.out == ""
     with sqlite3.connect(home / "msr.db") as db:
         made = db.execute("SELECT count(*) FROM captions").fetchone()[0]
     assert 3 <= made < 60

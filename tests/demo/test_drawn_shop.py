@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from scipy.stats import binom
 
-from msr_local.demo.catalogue import _LINES, _MAKERS, products, write
+from msr_local.demo.catalogue import _LINES, _MAKERS, products
 from msr_local.demo.drawing import COLOURS, OBJECTS, PATTERNS, held_out, looks
+from msr_local.demo.shop import write
 from msr_local.demo.themes import DEPARTMENTS, THEMES, matches
 from msr_local.demo.users import FAITHFUL, Shopper, popularity, shoppers
 

@@ -174,10 +174,16 @@ def test_a_native_abort_is_an_error_and_not_the_end(tiny: EngineConfig, capfd: p
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_child_that_was_killed_between_calls_fails_one_call(engine: EngineProcess) -> None:
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(signal.SIGKILL, r"SIGKILL.*run out of memory"), (signal.SIGILL, r"SIGILL.*refuses instructions.*CMAKE_ARGS=")],
+)
+def test_a_child_that_was_killed_between_calls_fails_one_call(
+    engine: EngineProcess, number: signal.Signals, why: str
+) -> None:
     before, ids = asks(engine, FILMS), engine.token_ids(PREFIX)
-    os.kill(engine._child._child.pid, signal.SIGKILL)
-    with pytest.raises(EngineCrashed, match=r"SIGKILL.*run out of memory"):
+    os.kill(engine._child._child.pid, number)
+    with pytest.raises(EngineCrashed, match=why):
         asks(engine, FILMS)
     assert asks(engine, FILMS) == before and engine.token_ids(PREFIX) == ids
 

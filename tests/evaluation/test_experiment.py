@@ -174,7 +174,7 @@ def test_of_an_adapter_from_elsewhere_nothing_is_known(shop: Shop) -> None:
     notes: list[str] = []
     with planted(shop, "users", run_id="of another workspace") as recommender:
         Experiment(recommender, QUICK, note=notes.append)
-    assert notes == ["Adapter tuned was trained in another workspace: it may have seen these answers."]
+    assert notes == ["Adapter tuned was trained in another workspace: it may have seen the test."]
 
 
 @pytest.mark.parametrize(("split", "full"), [("order", False), ("users", False), ("order", True), ("users", True)])
@@ -232,5 +232,5 @@ def test_without_validation_users_each_system_stands_alone(shop: Shop, full: boo
     notes: list[str] = []
     found = evaluated(shop, options, note=notes.append)
     assert plan.validation and found["validation_users"] == 0 and found["fusion"] == {}
-    assert len(notes) == 1 and notes[0].startswith("The blends are left out: there is no validation user")
+    assert len(notes) == 1 and notes[0].startswith("The blends are left out: there are no validation users")
     assert found["system"] == MODEL and {READING, TOWERS, "item-kNN"} <= set(found["baselines"])

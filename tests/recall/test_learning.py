@@ -221,7 +221,7 @@ def test_ingest_learns_on_demand(cli: Callable[..., Ran], tmp_path: Path, models
     done = cli("ingest", *paths, "--learn", "--model", models / "text.gguf", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["recall"]["used"] is True
-    assert "NDCG@10 of recall alone" in done.err and "which it replaces" in done.err
+    assert "NDCG@10 of recall alone" in done.err and "Learned recall is used" in done.err
     assert json.loads(cli("status", "--json").out)["recall"] == f"learned from {PEOPLE * STEPS:,} interactions"
     shown = cli("recommend", "u000", "--model", models / "text.gguf", "--candidates", "5", "--json")
     assert shown.code == 0 and "towers" in json.loads(shown.out)["items"][0]["shares"]

@@ -6,24 +6,52 @@ Nothing here imports torch or transformers before a test asks for it: tests that
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import goods
 import pytest
+from once import once
 from question_shop import WORLD, World, titled
+from samples import Ran
+from warm import TRAINING, Warm
 
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.errors import ModelError
 from msr_local.store.workspace import Workspace
-from msr_local.training import bases
+from msr_local.training import bases, convert
 from msr_local.training.bases import Base, resolve
 from msr_local.training.convert import convert_model, converter
 
 PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _at_once() -> Iterator[Callable[[], Warm]]:
+    """Conversions are run by the process that has imported everything (but for those of test_convert.py)."""
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+
+        @cache
+        def started() -> Warm:
+            return stack.enter_context(Warm(*TRAINING))
+
+        patch.setattr(convert, "_execute", lambda command, environment: started().execute(command, environment))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def warm(_at_once: Callable[[], Warm]) -> Warm:
+    """Commands that need not import torch and transformers any more."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    return _at_once()
 
 
 @pytest.fixture(scope="session")
@@ -63,56 +91,60 @@ def embedded_base() -> Base:
 @pytest.fixture(scope="session")
 def tiny_llama(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two layers with SmolLM2's tokenizer."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("hf") / "tiny-llama"
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**_text())).save_pretrained(folder)
-    for name in _TOKENIZER:
-        shutil.copy(embedded_base.folder / name, folder / name)
-    (folder / "README.md").write_text('---\ntags: [tiny]\nlicense: "mit"\n---\nlicense: none of these\n')
-    return folder
+    def make(folder: Path) -> None:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(0)
+        LlamaForCausalLM(LlamaConfig(**_text())).save_pretrained(folder)
+        for name in _TOKENIZER:
+            shutil.copy(embedded_base.folder / name, folder / name)
+        (folder / "README.md").write_text('---\ntags: [tiny]\nlicense: "mit"\n---\nlicense: none of these\n')
+
+    return once(tmp_path_factory, "tiny-llama", make)
 
 
 @pytest.fixture(scope="session")
 def tiny_vlm(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random SmolVLM (Idefics3) around the same Llama; three reserved tokens are renamed for the images."""
-    import torch
-    from transformers import Idefics3Config, Idefics3ForConditionalGeneration
 
-    folder = tmp_path_factory.mktemp("hf") / "tiny-vlm"
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 64,
-        "patch_size": 16,
-    }
-    torch.manual_seed(0)
-    config = Idefics3Config(
-        text_config={"model_type": "llama", "architectures": ["VLlama3ForCausalLM"], **_text()},  # as real ones
-        vision_config=vision,
-        scale_factor=2,
-        image_token_id=15,
-        tie_word_embeddings=True,
-        pad_token_id=2,
-    )
-    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
-    for name in _TOKENIZER:
-        shutil.copyfile(embedded_base.folder / name, folder / name)
-    size = {"longest_edge": 64}
-    processor = {
-        "image_processor_type": "Idefics3ImageProcessor",
-        "do_image_splitting": False,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-        "size": size,
-        "max_image_size": size,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
+    def make(folder: Path) -> None:
+        import torch
+        from transformers import Idefics3Config, Idefics3ForConditionalGeneration
+
+        vision = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+        }
+        torch.manual_seed(0)
+        config = Idefics3Config(
+            text_config={"model_type": "llama", "architectures": ["VLlama3ForCausalLM"], **_text()},  # as real ones
+            vision_config=vision,
+            scale_factor=2,
+            image_token_id=15,
+            tie_word_embeddings=True,
+            pad_token_id=2,
+        )
+        Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+        for name in _TOKENIZER:
+            shutil.copyfile(embedded_base.folder / name, folder / name)
+        size = {"longest_edge": 64}
+        processor = {
+            "image_processor_type": "Idefics3ImageProcessor",
+            "do_image_splitting": False,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+            "size": size,
+            "max_image_size": size,
+        }
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+
+    return once(tmp_path_factory, "tiny-vlm", make)
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +200,12 @@ def gallery(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _resolved(folder: Path, tools: Path, factory: pytest.TempPathFactory) -> Base:
-    cache = factory.mktemp("bases")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bases, "_cache", lambda: cache)  # not the user's
-        return resolve(str(folder), lambda: tools)
+    def resolved(cache: Path) -> Base:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bases, "_cache", lambda: cache)  # not the user's
+            return resolve(str(folder), lambda: tools)
+
+    return resolved(once(factory, f"base-{folder.name}", resolved))
 
 
 def _text() -> dict[str, object]:
@@ -192,9 +226,54 @@ def _text() -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def converted(tools, tiny_llama, tmp_path_factory):
-    target = tmp_path_factory.mktemp("converted") / "model.gguf"
-    convert_model(tools, tiny_llama, target)
-    return target
+    made = once(tmp_path_factory, "converted", lambda folder: convert_model(tools, tiny_llama, folder / "model.gguf"))
+    return made / "model.gguf"
+
+
+# ---- a recommender that was trained
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """People who only ever take good things: (items.csv, log.csv)."""
+    folder = once(tmp_path_factory, "goods", goods.write)
+    return folder / "items.csv", folder / "log.csv"
+
+
+@pytest.fixture(scope="session")
+def base(tiny_llama: Path, louder: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two layers whose answers depend on the question."""
+    name = "llama"
+    folder = once(tmp_path_factory, "loud", lambda folder: shutil.copytree(louder(tiny_llama), folder / name))
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def trained_home(
+    warm: Warm, base: Path, log: tuple[Path, Path], tools: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A workspace in which `first` was trained and answers, with the document of that in first.json; to be copied."""
+
+    def make(home: Path) -> None:
+        assert warm.run("ingest", *log, home=home).code == 0
+        ran = warm.run(*goods.options(base), "--name", "first", "--activate", "--json", home=home)
+        assert ran.code == 0, ran.err
+        (home / "first.json").write_text(ran.out)
+
+    return once(tmp_path_factory, "trained", make)
+
+
+@pytest.fixture(scope="session")
+def tuned(
+    trained_home: Path, warm: Warm, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Callable[..., Ran]]:
+    """This worker's copy of that workspace, the document, and what runs a command there."""
+    home = shutil.copytree(trained_home, tmp_path_factory.mktemp("tuned") / "home")
+
+    def call(*arguments: object) -> Ran:
+        return warm.run(*arguments, home=home)
+
+    return home, json.loads((home / "first.json").read_text()), call
 
 
 # ---- a world to ask about

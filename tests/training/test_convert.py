@@ -15,6 +15,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from warm import run_apart
 
 from msr_local.engine.llama.gguf import Head, metadata
 from msr_local.engine.llama.process import EngineProcess
@@ -31,6 +32,12 @@ from msr_local.training.convert import (
 )
 
 PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
+
+
+@pytest.fixture(autouse=True)
+def _really(monkeypatch):
+    """Scripts in an interpreter of their own, as in everyday use."""
+    monkeypatch.setattr(convert, "_execute", run_apart)
 
 
 @pytest.fixture

@@ -180,7 +180,6 @@ class Decoder:
         return units
 
     def token_ids(self, prompt: Prompt) -> list[int]:
-        """See `TokenEngine`."""
         ids: list[int] = []
         for unit in self._units(prompt):
             ids += [unit] if isinstance(unit, int) else [IMAGE_CELL] * unit.cells
@@ -200,7 +199,6 @@ class Decoder:
     # ---- answers and texts
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        """See `TokenEngine`."""
         for word, found in (("yes", self._yes), ("no", self._no)):
             if not found:
                 raise AnswerTokensError(
@@ -350,7 +348,6 @@ class Decoder:
         self._writing.release(last)
 
     def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
-        """See `Engine`."""
         if self._hidden is None:
             self._hidden = HiddenStates(self._model, self._threads, self._log)
         return self._hidden.vectors([self._tokenise(text, special=False) for text in texts])

@@ -24,22 +24,18 @@ class LlamaEngine(Decoder):
         self.can = self.facts.can
 
     def rendered(self, question: Question) -> Rendered:
-        """See `TokenEngine`."""
         return rendered(self.facts, question)
 
     def fits(self, question: Question, room: int) -> bool:
-        """See `Engine`."""
         asked = self.rendered(question)
         return within(asked, room) or self.count_tokens([*asked.prefix, *asked.suffix]) <= room
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
-        """See `Engine`."""
         for _, group in self._together(questions):
             suffixes = [one.suffix for one in group]
             yield from self.log_odds(group[0].prefix, suffixes, adapter=self._tuned(SCORE))
 
     def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
-        """See `Engine`."""
         for start, group in self._together(questions):
             own = replace(how, said=how.said[start : start + len(group)])
             suffixes = [one.suffix for one in group]

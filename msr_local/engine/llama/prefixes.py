@@ -1,4 +1,4 @@
-"""States of prefixes, kept from one command to the next, so that a person's history is read by the model once.
+"""States of prefixes, kept from one command to the next, so that the model reads a user's history once.
 
 A state is what a sequence of the KV cache holds: some 20 kB a token for a small model, 11 MB for a long question.
 It is restored only if it is whole, bit by bit: a wrong one would answer without a sign of it.

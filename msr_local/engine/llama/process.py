@@ -28,6 +28,12 @@ from .worker import STOP
 # The child must find the same packages as we do, and nothing in the current folder.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from msr_local.engine.llama.worker import main; main()"
 _PATIENCE = 5.0  # seconds that a child gets to end by itself
+_HINTS = {
+    "signal SIGKILL": " It may have run out of memory.",
+    "signal SIGILL": " This processor refuses instructions that llama.cpp was compiled with, as some virtual machines "
+    "do with AMX. Next: pip install --force-reinstall --no-cache-dir llama-cpp-python, with CMAKE_ARGS="
+    "'-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8'.",
+}
 
 
 class _Child:
@@ -115,7 +121,7 @@ class _Child:
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
         self.close()
         said = next((line for line in lines if "GGML_ASSERT" in line or "abort" in line.lower()), "")
-        hint = " It may have run out of memory." if how == "signal SIGKILL" else ""
+        hint = _HINTS.get(how, "")
         return EngineCrashed(
             f"the model process for {self._subject.name} ended ({how}).{hint} {said or ' '.join(lines[-1:])} "
             "Nothing that was stored is lost. Next: run the command again, or try another model."
@@ -167,35 +173,28 @@ class EngineProcess:
         return self._child
 
     def fits(self, question: Question, room: int) -> bool:
-        """See `Engine`."""
         if within(self.rendered(question), room):
             return True
         fits: bool = self._alive().call("fits", question, room)
         return fits
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
-        """See `Engine`."""
         return self._alive().stream("answers", questions)
 
     def write(self, questions: Sequence[Question], how: Writing = Writing()) -> Iterator[tuple[int, Generation]]:
-        """See `Engine`."""
         return self._alive().stream("write", questions, how)
 
     def vectors(self, texts: Sequence[str]) -> Iterator[tuple[int, Floats]]:
-        """See `Engine`."""
         return self._alive().stream("vectors", texts)
 
     def rendered(self, question: Question) -> Rendered:
-        """See `TokenEngine`."""
         return rendered(self.facts, question)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
-        """See `TokenEngine`."""
         ids: list[int] = self._alive().call("token_ids", prompt)
         return ids
 
     def log_odds(self, prefix: Prompt, suffixes: Sequence[Prompt], *, adapter: str | None = None) -> Iterator[LogOdds]:
-        """See `TokenEngine`."""
         return self._alive().stream("log_odds", prefix, suffixes, adapter=adapter)
 
     def close(self) -> None:

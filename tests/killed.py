@@ -1,4 +1,4 @@
-"""Runs msr-local and kills it at a chosen moment, as `kill -9` does: python killed.py MOMENT ARGUMENTS...
+"""Makes a process die at a chosen moment, as `kill -9` does (see `warm.py`).
 
 A moment is `step:N` (after training step N was logged), `saving:N` (inside the writing of checkpoint N),
 `before:MODULE:FUNCTION` or `after:MODULE:FUNCTION` (of msr_local.MODULE).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -50,11 +49,3 @@ def arm(moment: str) -> None:
         owner, _, method = function.rpartition(".")
         target = getattr(found, owner) if owner else found
         _wrap(target, method, before=lambda *a, **k: kind == "before", after=kind == "after")
-
-
-if __name__ == "__main__":
-    arm(sys.argv[1])
-    sys.argv = ["msr-local", *sys.argv[2:]]
-    from msr_local.__main__ import main
-
-    main()
