@@ -160,7 +160,7 @@ def test_making_room_removes_what_was_written_here_and_nothing_else(
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40) | st.from_regex(
-    r"[0-9a-f]{30,34}\.?(state)?.?", fullmatch=True
+    r"[0-9a-f]{30,34}\.?(state)?[^/\x00\ud800-\udfff]?", fullmatch=True
 )
 
 
