@@ -202,7 +202,7 @@ def gallery(tmp_path: Path) -> tuple[Path, Path]:
 def _resolved(folder: Path, tools: Path, factory: pytest.TempPathFactory) -> Base:
     def resolved(cache: Path) -> Base:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bases, "_cache", lambda: cache)  # not the user's
+            patch.setattr(bases, "cache_folder", lambda: cache)  # not the user's
             return resolve(str(folder), lambda: tools)
 
     return resolved(once(factory, f"base-{folder.name}", resolved))

@@ -67,7 +67,7 @@ def test_from_pictures_to_an_active_recommender(
         converted.append(projector)
         convert_model(*arguments, projector=projector)
 
-    monkeypatch.setattr(bases, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(bases, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(bases, "convert_model", convert)
     monkeypatch.setattr(Finetuning, "_drop", lambda *_: None)  # it is looked at below
     assert cli("ingest", *gallery).code == 0
