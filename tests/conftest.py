@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import cores
 
 cores.take_one()  # before anything is imported that counts cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored, here and in children, if started with nohup
 
 # ruff: noqa: E402
 import io
