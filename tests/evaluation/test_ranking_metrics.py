@@ -27,7 +27,8 @@ def matrix(rows: list[list[float]]) -> npt.NDArray[np.float64]:
 
 @pytest.mark.filterwarnings("ignore::Warning")  # numba's, about ranx's own code
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_hr_mrr_and_ndcg_are_those_of_ranx(seed: int) -> None:
+def test_hr_mrr_and_ndcg_are_those_of_ranx(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes a minute, and these few numbers none
     ranx = pytest.importorskip("ranx")
     scores = np.random.default_rng(seed).permuted(
         np.tile(np.arange(25.0), (60, 1)), axis=1
