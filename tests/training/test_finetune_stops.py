@@ -86,7 +86,7 @@ def test_a_stopped_run_starts_over_when_the_workspace_has_changed(
     cli("ingest", log[0], more)
     ran = cli("finetune", "--resume", "--name", "moved", "--json")
     assert ran.code == 0, ran.err
-    assert "starts over" in ran.err
+    assert "the run starts from the beginning" in ran.err
     assert ran.json["run"]["questions"]["train"]["rows"] > 0
 
 
@@ -107,7 +107,7 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(
     assert ran.code == 130, ran.err
     assert ran.out == "" and "run the same command again" in ran.err and "Traceback" not in ran.err
     again = cli(*command)
-    assert again.code == 0 and "Going on with run" in again.err, again.err
+    assert again.code == 0 and "Continuing run" in again.err, again.err
     with sqlite3.connect(home / "msr.db") as db:
         assert db.execute("SELECT count(*), min(status) FROM runs").fetchone() == (1, "done")
         assert [step for (step,) in db.execute("SELECT step FROM run_steps ORDER BY step")] == list(range(1, 25))
