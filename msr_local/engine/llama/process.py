@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _PATIENCE = 5.0  # seconds that a child gets to end by itself
 _HINTS = {
     "signal SIGKILL": " It may have run out of memory.",
     "signal SIGILL": " This processor refuses instructions that llama.cpp was compiled with, as some virtual machines "
-    "do with AMX. Next: pip install --force-reinstall --no-cache-dir llama-cpp-python, with CMAKE_ARGS="
+    "do with AMX. Next: pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python=={}, with CMAKE_ARGS="
     "'-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8'.",
 }
 
@@ -121,7 +122,7 @@ class _Child:
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
         self.close()
         said = next((line for line in lines if "GGML_ASSERT" in line or "abort" in line.lower()), "")
-        hint = _HINTS.get(how, "")
+        hint = _HINTS.get(how, "").format(version("llama-cpp-python"))  # another release would not fit
         return EngineCrashed(
             f"the model process for {self._subject.name} ended ({how}).{hint} {said or ' '.join(lines[-1:])} "
             "Nothing that was stored is lost. Next: run the command again, or try another model."
