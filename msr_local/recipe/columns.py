@@ -26,7 +26,8 @@ from .values import values
 HIDDEN = ("identifier", "link", "empty", "constant", "copy")  # kinds that no description shows
 _ITEMS = 4000  # looked at
 _PAIRS = 20_000  # pairs of items compared
-_WORTH = 200  # pairs that count as much as what is believed without any
+_WORTH = 50  # pairs that count as much as what is believed without any
+_ENOUGH = 500  # pairs from which on a column that tells little is left out
 _LITTLE = 0.02  # of what the best column tells: less is left out where there are pairs enough
 _GREW = 1.25  # times the items or interactions from which on columns are looked at again
 _PROSE = 10  # words on average
@@ -103,7 +104,7 @@ def learned(items: Sequence[Item], log: Log, seen: tuple[int, int] = (0, 0)) -> 
         telling[name] = found
         tells[name] = _tells(_sets(kinds[name], found), near, far)
     best = max(tells.values(), default=0.0)
-    least = _LITTLE * best if len(near) >= _WORTH else 0.0
+    least = _LITTLE * best if len(near) >= _ENOUGH else 0.0
     order = sorted(
         (name for name in tells if tells[name] >= least), key=lambda name: (kinds[name] == "prose", -tells[name])
     )
@@ -184,7 +185,8 @@ def _tells(sets: Sequence[frozenset[str]], near: list[tuple[int, int]], far: lis
     anybody = _share(sets, far)
     believed = -anybody * math.log(anybody) / 10 if anybody > 0 else 0.0
     together = _share(sets, near)
-    measured = _divergence(together, anybody) if together > anybody else 0.0
+    chance = 2 * math.sqrt(anybody * (1 - anybody) / max(1, len(near)))  # two standard errors
+    measured = _divergence(together, anybody) if together > anybody + chance else 0.0
     return (len(near) * measured + _WORTH * believed) / (len(near) + _WORTH)
 
 

@@ -16,7 +16,8 @@ from .values import values, words
 
 TOKENS = 64  # of a description, unless the workspace has another budget
 _LEAST = 4
-_TITLE, _CAPTION = 0.5, 0.5  # shares of the budget that each may take where there is more to say
+_TITLE = 0.5  # share of the budget that a title may take where there is more to say
+_CAPTION = 0.75  # share of what is left that a caption may take where there are attributes
 _NAME = 8  # tokens of a column's name
 _SETTING = "describe"
 _PIECE = re.compile(r"\d|[^\W\d_]+|[^\w\s]|_")
@@ -78,7 +79,8 @@ def describe(
     left = room - tokens(title)
     picture = ""
     if caption:
-        picture = shorten(f"Picture: {words(caption)}", max(_LEAST, min(left, max(left // 2, int(room * _CAPTION)))))
+        most = left * _CAPTION if item.attributes else left
+        picture = shorten(f"Picture: {words(caption)}", max(_LEAST, int(most)))
     parts = [title, *_attributes(item.attributes, left - tokens(picture), order), picture]
     return " ".join(part if part.endswith((".", "!", "?", "…")) else part + "." for part in parts if part)
 
