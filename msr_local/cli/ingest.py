@@ -29,6 +29,8 @@ _NARROW = (
     "no-image later."
 )
 _UNLEARNED = "Recall is not fitted to these histories. Next, to fit it (takes minutes): the same command with --learn."
+_WHY = {"identifier": "identifies", "link": "links", "copy": "repeats another column", "constant": "never changes",
+        "empty": "holds no words"}  # fmt: skip
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
@@ -67,6 +69,15 @@ def ingest(
     summaries: Annotated[
         bool, typer.Option(help="Write the preference summaries of all users now, not when they are needed.")
     ] = False,
+    describe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMNS", help="Columns that describe an item to the model, as in type,grapes; auto: as measured.",
+        ),
+    ] = None,
+    describe_tokens: Annotated[
+        int | None, typer.Option(min=16, max=2048, metavar="N", help="Tokens of a description.", show_default="64")
+    ] = None,
     learn: Annotated[bool, opt.flag("--learn", "Fit recall to the histories: minutes. finetune does it too.")] = False,
     *,
     asking: Asking,
@@ -93,7 +104,8 @@ def ingest(
             workspace, items, interactions, images=images, mapping=_mapping(mapping), min_rating=min_rating,
             progress=progress,
         )  # fmt: skip
-        document = _document(done)
+        document = _document(done) | {"descriptions": _describe(workspace, describe, describe_tokens)}
+        _tell_descriptions(session, document["descriptions"])
         _tell_rejects(session, workspace, done)
         wanted = captions and done.images > 0
         if wanted or learn:
@@ -120,6 +132,29 @@ def _mapping(given: list[str] | None) -> dict[str, str]:
     if bad := next((field for column, _, field in pairs if not column), None):
         raise typer.BadParameter(f"--map {bad}: write it as COLUMN=FIELD.")
     return {column: field for column, _, field in pairs}
+
+
+def _describe(workspace: Workspace, names: str | None, tokens: int | None) -> dict[str, Any]:
+    """Keep what was asked for; returns what descriptions show from now on, and what each column is."""
+    from ..recipe import columns
+    from ..recipe.descriptions import Descriptions, choose
+
+    kinds = columns.current(workspace).kinds
+    chosen = None if names is None else [] if names == "auto" else [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen or () if name not in kinds and name != "title"]:
+        raise typer.BadParameter(f"--describe {unknown[0]}: the items have {', '.join(kinds) or 'a title only'}.")
+    choose(workspace, None if chosen is None else [name for name in chosen if name != "title"], tokens)
+    made = Descriptions(workspace)
+    return {"columns": list(made.order), "tokens": made.tokens, "kinds": dict(kinds)}
+
+
+def _tell_descriptions(session: opt.Session, made: dict[str, Any]) -> None:
+    """Say which columns the model will not see, and why."""
+    left = [f"{name} ({_WHY.get(kind, 'tells little')})" for name, kind in made["kinds"].items()
+            if name not in made["columns"]]  # fmt: skip
+    if left:
+        shown = ", ".join(["the title", *made["columns"]])
+        session.output.note(f"Descriptions show {shown}, in {made['tokens']} tokens. Left out: {', '.join(left)}.")
 
 
 def _caption(session: opt.Session, recommender: Recommender, pictures: int, limit: int | None) -> dict[str, int]:

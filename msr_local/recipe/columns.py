@@ -177,7 +177,8 @@ def _pairs(log: Log, draw: random.Random) -> tuple[list[tuple[int, int]], list[t
     ]
     near = follows if len(follows) <= _PAIRS else draw.sample(follows, _PAIRS)
     pool: Sequence[int] = log.items.tolist() if near else range(len(log.item_ids))
-    far = [(a, b) for a, b in (draw.choices(pool, k=2) for _ in range(_PAIRS if len(pool) > 1 else 0)) if a != b]
+    drawn = min(_PAIRS, len(pool) * (len(pool) - 1))
+    far = [(a, b) for a, b in (draw.choices(pool, k=2) for _ in range(drawn)) if a != b]
     return near, far
 
 
