@@ -29,6 +29,7 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
     "item_knn": ("item-kNN", "best item-kNN"),
     "popularity": ("popularity", *LATE),
     "text": ("text", "best text"),
+    "words": ("words",),
     "towers": (READING,),
 }
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
