@@ -50,7 +50,7 @@ class Recommender:
         self.captions = Captions(workspace, cast, self._writer, progress)
         self.preferences = Preferences(workspace, cast, self._writer, self.captions, progress)
         self.vectors = Vectors(workspace, cast.reader, self._writer, progress)
-        self.recall = CurrentRecall(workspace, self.captions if cast.recipe.caption else None)
+        self.recall = CurrentRecall(workspace, self.vectors, self.captions if cast.recipe.caption else None)
         self.judge = Judge(workspace, cast, judge, self.captions, progress)
 
     def _asker(self, role: Role) -> Asker:
@@ -78,7 +78,7 @@ class Recommender:
 
     def learn(self) -> dict[str, Any]:
         """Learn from the histories how to recall; see `CurrentRecall.learn`."""
-        return self.recall.learn(self.vectors.of, self.cast.reader.identity, self.progress)
+        return self.recall.learn(self.progress)
 
     def recommend(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> views.RecommendationList:
         """The best `k` of `candidates` recalled items that the user has not taken.

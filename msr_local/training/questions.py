@@ -32,7 +32,7 @@ from .points import HARD, Point, negatives, points, slices
 from .rows import NO, YES, Row
 from .settings import Settings
 
-FORMAT = 1  # one more with each change of what is asked about or of what a `Row` means: sets are then made anew
+FORMAT = 2  # one more with each change of what is asked about or of what a `Row` means: sets are then made anew
 _LEAST = 8  # questions, positive and negative, below which nothing can be learned or measured
 _SPARE = 8  # times as many points are drawn for hard negatives: recall offers the items of some only
 _FIRST = 3  # interactions before the first question about a user, or one block where that is less
