@@ -32,6 +32,8 @@ def recommend(
     session: opt.Session = ctx.obj
     with session.answering(asking) as recommender:
         found = recommender.recommend(user, k, candidates, look)
+    if recommender.recall.unread:
+        session.output.note(recommender.recall.unread)
     coverage = found.model["coverage"]
     if coverage is not None and coverage < WEAK:
         session.output.note(weak_answer(coverage))

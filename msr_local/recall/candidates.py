@@ -1,12 +1,13 @@
-"""Recall picks candidates (100 by default) from the whole catalogue by a weighted sum of four cheap scores.
+"""Recall picks candidates (100 by default) from the whole catalogue by a weighted sum of five cheap scores.
 
 Each source is scaled to [0, 1] over the whole catalogue, so that an item's recall does not depend on which
 other candidates are asked about. A source that knows nothing of a user (one without history, say) drops
 out, and the others share its weight.
 
 Sources: item-kNN with cosine and shrinkage (Sarwar et al. 2001), a Markov transition score over a window of
-three (first-order chains as in Rendle et al. 2010, smoothed by a 1/distance window), popularity, and TF-IDF
-similarity of titles and attributes; the user's latest items count most (exponential decay).
+three (first-order chains as in Rendle et al. 2010, smoothed by a 1/distance window), popularity, TF-IDF similarity of
+texts (titles, attributes, captions), and the words that the latest items share (recall/words.py). Of a user's items the
+latest count most (exponential decay).
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ import scipy.sparse as sparse
 
 from ..arrays import Indices, Items, Mask, Vector
 from ..store.rows import Log
+from .words import lift
 
 # Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than
 # chance there, and recall needs about this weight for the fused order to come near its own. A tuned model
 # brings its own weight, fitted on validation rows.
 RECALL_WEIGHT = 16.0
 LATE = {"recent popularity": 0.1, "latest popularity": 0.01}  # shares of the interactions, the last ones
-WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1}
+# The weight of words was chosen on the 40 training shoppers of the drawn shop (their last purchase, with captions that
+# are right) and MovieLens' validation interactions; more would help the shop, and cost on MovieTweetings' validation.
+WEIGHTS = {"markov": 0.5, "item_knn": 0.3, "popularity": 0.1, "text": 0.1, "words": 0.2}
 _WINDOW = 3
 _DECAY = 0.85  # weight of an interaction against the one after it
 _RECENT = 50  # interactions looked at
@@ -72,6 +76,7 @@ class Tables:
     by_item: sparse.csc_matrix  # the same by item
     follows: sparse.csr_matrix  # how often one item followed another, shape [I, I]
     text: sparse.csr_matrix  # TF-IDF, shape [I, words]
+    words: sparse.csc_matrix  # 1 where an item's text has a word, the same shape
     late: sparse.csr_matrix  # how often an item was taken in each of the `LATE` last parts, shape [2, I]
 
 
@@ -100,7 +105,9 @@ class Recall:
         taken = sparse.csr_matrix((np.ones(len(users)), (users, items)), shape=shape)
         taken.data[:] = 1.0  # a repeat is no second user
         follows, late = _transitions(users, items, shape[1]), _late(items, times, shape[1])
-        self._set(item_ids, Tables(taken, taken.tocsc(), follows, _tf_idf(texts), late))
+        text = _tf_idf(texts)
+        words = sparse.csr_matrix((np.ones(text.nnz, np.int8), text.indices, text.indptr), text.shape).tocsc()
+        self._set(item_ids, Tables(taken, taken.tocsc(), follows, text, words, late))
 
     @classmethod
     def of_log(cls, log: Log, texts: Sequence[str], known: Mask | None = None) -> Recall:
@@ -119,7 +126,7 @@ class Recall:
         self.item_ids, self.tables = list(item_ids), tables
         self.index = {item_id: i for i, item_id in enumerate(self.item_ids)}
         self._by_user, self._by_item = tables.by_user, tables.by_item
-        self._follows, self._text = tables.follows, tables.text
+        self._follows, self._text, self._words = tables.follows, tables.text, tables.words
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
         self._counts = np.sort(self.count)
 
@@ -162,6 +169,7 @@ class Recall:
             "Markov": damped @ self._follows[recent][:, items].toarray() / np.sqrt(self.count[items] + 3.0),
             "text": weights @ alike,
             "best text": np.r_[alike, nothing].max(axis=0),
+            "words": self._lift(recent)[items],
             **(dict(zip(LATE, np.log1p(self.tables.late[:, items].toarray()), strict=True)) if self.dated else {}),
         }
 
@@ -178,7 +186,11 @@ class Recall:
             "item_knn": weights @ pairs,
             "popularity": np.log1p(self.count),
             "text": self._text @ (weights @ self._text[recent]),
+            "words": self._lift(recent),
         }
+
+    def _lift(self, recent: list[int]) -> Vector:
+        return lift(self._text, self._words, recent)
 
     def _score(self, history: Sequence[str], also: Indices = _NO_ITEMS) -> _Scores:
         """The scores of all items; with a learned recall, only of its shortlist and of `also`."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..arrays import Floats
+from ..errors import ModelError
 from ..progress import Progress, silent
 from ..store import histories, results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace, fingerprint
 from . import kept, learned, learning
 from .candidates import Recall
+from .learned import Learned
 
 
 class Described(Protocol):
@@ -25,11 +30,26 @@ class Described(Protocol):
         ...
 
 
-class CurrentRecall:
-    """Recall over a workspace; the text of an item includes its caption, where `captions` has one."""
+class Reader(Protocol):
+    """A model that makes vectors of texts, and a hash of all that shapes them."""
 
-    def __init__(self, workspace: Workspace, captions: Described | None = None) -> None:
-        self._workspace, self._captions = workspace, captions
+    @property
+    def settings(self) -> str: ...
+
+    def of(self, texts: Sequence[str]) -> Floats:
+        """The vectors of the texts, shape [N, D]. Raises `ModelError` where the model gives none."""
+        ...
+
+
+class CurrentRecall:
+    """Recall over a workspace; the text of an item includes its caption, where `captions` has one.
+
+    What was learned reads by `reader` the texts of items that have come since. `unread` says why it cannot, if so.
+    """
+
+    def __init__(self, workspace: Workspace, reader: Reader, captions: Described | None = None) -> None:
+        self._workspace, self._reader, self._captions = workspace, reader, captions
+        self.unread = ""
         self._made: tuple[tuple[str, str | None], Recall] | None = None
 
     def now(self) -> Recall:
@@ -42,9 +62,9 @@ class CurrentRecall:
                 made_of = revision, _ = (self.revision(), results.learned_recall_key(workspace))
                 there = kept.load(folder, revision)
                 recall = there or Recall.of_log(histories.log(workspace), self.texts())
-                recall.learned = learned.load(workspace, recall.item_ids)
             if there is None:
                 kept.save(folder, revision, recall)
+            recall.learned = self._taught(recall)
             self._made = (made_of, recall)
         return self._made[1]
 
@@ -53,20 +73,45 @@ class CurrentRecall:
         captions = self._captions.settings if self._captions else ""
         return fingerprint("recall", kept.FORMAT, histories.revision(self._workspace), captions)
 
-    def texts(self) -> list[str]:
-        """The text of every item: title, attributes and, where there is one, the caption of its picture."""
-        return histories.texts(self._workspace, self._captions.known() if self._captions else {})
+    def texts(self, item_ids: Sequence[str] | None = None) -> list[str]:
+        """The text of these items, or of all: title, attributes and, where there is one, the caption of its picture."""
+        return histories.texts(self._workspace, self._captions.known() if self._captions else {}, item_ids)
 
-    def learn(self, vectors: Callable[[list[str]], Floats], reader: str, progress: Progress = silent) -> dict[str, Any]:
+    def _taught(self, recall: Recall) -> Learned | None:
+        """What was learned, for the items of `recall`: those that have come since have what their texts make of them.
+
+        So do items that nobody has taken, if they were captioned since.
+        """
+        self.unread = ""
+        there = learned.load(self._workspace)
+        if there is None:
+            return None
+        taught, item_ids = there
+        captioned = results.captioned_since_learning(self._workspace, self._captions.settings) if self._captions else ()
+        known = {*item_ids} - {one for one in captioned if not recall.count[recall.index[one]]}
+        new = [place for place, item_id in enumerate(recall.item_ids) if item_id not in known]
+        try:
+            vectors = self._read(taught, [recall.item_ids[place] for place in new]) if new else None
+        except ModelError as error:
+            vectors = None
+            self.unread = f"The texts of new items ({len(new):,}) count little in recall: {error}"
+        return taught.of(recall.item_ids, item_ids, np.array(new, np.int32), vectors)
+
+    def _read(self, taught: Learned, item_ids: Sequence[str]) -> Floats:
+        if taught.reader != self._reader.settings:
+            by = "with another model" if taught.reader else "by an earlier release"
+            raise ModelError(f"it was learned {by}. Next: msr-local ingest with --learn.")
+        return self._reader.of(self.texts(item_ids))
+
+    def learn(self, progress: Progress = silent) -> dict[str, Any]:
         """Learn recall from the workspace and keep it; returns facts about it.
 
-        `vectors` makes the vectors [N, D] of texts, and `reader` identifies the model that makes them. `facts["used"]`
-        says whether it is used from now on, because it is better than the hand-set weights. From fewer users than
-        `learning.LEAST` nothing is learned, and nothing twice from the same histories, texts and reader.
+        `facts["used"]` says whether it is used from now on, because it is better than the hand-set weights. From fewer
+        users than `learning.LEAST` nothing is learned, and nothing twice from the same histories, texts and reader.
         """
         workspace = self._workspace
         with workspace.snapshot():
-            key = fingerprint("learned", results.LEARNED, self.revision(), reader)
+            key = fingerprint("learned", results.LEARNED, self.revision(), self._reader.settings)
             kept_facts = results.learned_recall_facts(workspace)
             if kept_facts and results.learned_recall_key(workspace) == key:
                 return kept_facts
@@ -76,6 +121,6 @@ class CurrentRecall:
             facts = {"interactions": len(log.items), "users": users, "used": False}
             results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
             return facts
-        made, facts = learning.learned_from(log, texts, vectors(texts), progress)
-        learned.save(workspace, key, made, log.item_ids, facts)
+        made, facts = learning.learned_from(log, texts, self._reader.of(texts), progress)
+        learned.save(workspace, key, replace(made, reader=self._reader.settings), log.item_ids, facts)
         return facts

@@ -22,12 +22,12 @@ from ..errors import FileError
 from ..files import remove, written_whole
 from .candidates import Recall, Tables
 
-FORMAT = 2  # another number where the tables, or how they are made, change
+FORMAT = 3  # another number where the tables, or how they are made, change
 WORTH = 200_000  # interactions from which on; fewer are read in a moment
 _KEY = re.compile(r"[0-9a-f]{32}")  # as `fingerprint` makes them
 _ITEMS = "items.json"
 _ARRAYS = ("data", "indices", "indptr")
-_KINDS = {"by_item": sparse.csc_matrix}  # the others have rows
+_KINDS = dict.fromkeys(("by_item", "words"), sparse.csc_matrix)  # the others have rows
 
 
 def save(folder: Path, key: str, recall: Recall) -> None:

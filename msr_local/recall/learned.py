@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Indices, Items, Vector
+from ..arrays import Floats, Indices, Items, Vector
 from ..store import results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace
 from .candidates import LATE, RECALL_WEIGHT, WEIGHED, best
 from .fusion import Fusion
-from .towers import Towers
+from .towers import Reading, Towers
 
 Features = Callable[[Items, Any], dict[str, Vector]]  # of items [C] after a history, by name
 
@@ -29,18 +29,25 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
     "item_knn": ("item-kNN", "best item-kNN"),
     "popularity": ("popularity", *LATE),
     "text": ("text", "best text"),
+    "words": ("words",),
     "towers": (READING,),
 }
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
+_READER, _READS = "reader", "reads_"  # in the file
+_NOTHING = np.zeros(0, np.int32)
 _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untuned model's fused score is z + log-odds
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Towers over the I items of a recall, and the weights of its scores and theirs."""
+    """Towers over the I items of a recall, and the weights of its scores and theirs.
+
+    `reader` is a hash of what makes the vectors that the towers read; '' where they are not kept.
+    """
 
     towers: Towers
     fusion: Fusion
+    reader: str = ""
 
     def __call__(
         self, history: Items, by_hand: Vector, features: Features, also: Indices
@@ -73,9 +80,15 @@ class Learned:
         mine = [place for place, name in enumerate(self.fusion.names) if name in names]
         return np.asarray(np.maximum(given[:, mine].sum(axis=-1), 0.0))
 
-    def of(self, item_ids: Sequence[str], learned_ids: Sequence[str]) -> Learned:
-        """The same for another list of items; those that are not among the `learned_ids` are like the least taken."""
-        if list(item_ids) == list(learned_ids):
+    def of(
+        self, item_ids: Sequence[str], learned_ids: Sequence[str],
+        new: Indices = _NOTHING, vectors: Floats | None = None,
+    ) -> Learned:  # fmt: skip
+        """The same for another list of items; those that are not among the `learned_ids` are like the least taken.
+
+        But the items at `new` [N] are what the towers make of the `vectors` [N, D] of their texts.
+        """
+        if list(item_ids) == list(learned_ids) and vectors is None:
             return self
         place = {item_id: i for i, item_id in enumerate(learned_ids)}
         found = np.array([place.get(item_id, -1) for item_id in item_ids], int)
@@ -83,7 +96,9 @@ class Learned:
         items = np.zeros((len(found), self.towers.items.shape[1]), np.float32)
         bias = np.full(len(found), self.towers.bias.min(initial=0.0), np.float32)
         items[there], bias[there] = self.towers.items[found[there]], self.towers.bias[found[there]]
-        return Learned(Towers(items, bias, self.towers.layer), self.fusion)
+        if vectors is not None and self.towers.reading:
+            items[new], bias[new] = self.towers.reading(vectors)
+        return replace(self, towers=replace(self.towers, items=items, bias=bias))
 
 
 def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[str], facts: dict[str, Any]) -> None:
@@ -93,16 +108,24 @@ def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[st
     """
     file = io.BytesIO()
     towers = learned.towers
-    np.savez(file, items=towers.items.astype(np.float16), bias=towers.bias, layer=towers.layer)
+    reads = {}
+    if towers.reading and learned.reader:
+        reads = {_READS + name: value for name, value in asdict(towers.reading).items()}
+        reads[_READER] = np.array(learned.reader)
+    np.savez(file, items=towers.items.astype(np.float16), bias=towers.bias, layer=towers.layer, **reads)
     row = LearnedRow(key, learned.fusion.to_json(), facts, list(item_ids), file.getvalue())
     results.save_learned_recall(workspace, row)
 
 
-def load(workspace: Workspace, item_ids: Sequence[str]) -> Learned | None:
-    """What was learned, for a recall of these items; None where nothing was, or it is not to be used."""
+def load(workspace: Workspace) -> tuple[Learned, list[str]] | None:
+    """What was learned, and the ids of its items; None where nothing was, or it is not to be used."""
     row = results.learned_recall(workspace)
     if row is None or not row.facts["used"]:
         return None
     arrays = np.load(io.BytesIO(row.towers), allow_pickle=False)
-    towers = Towers(arrays["items"].astype(np.float32), arrays["bias"], arrays["layer"])
-    return Learned(towers, Fusion.from_json(row.fusion)).of(item_ids, row.item_ids)
+    reading, reader = None, ""
+    if _READER in arrays:  # earlier releases did not keep it
+        reading = Reading(*(arrays[_READS + field.name] for field in fields(Reading)))
+        reader = str(arrays[_READER])
+    towers = Towers(arrays["items"].astype(np.float32), arrays["bias"], arrays["layer"], reading)
+    return Learned(towers, Fusion.from_json(row.fusion), reader), row.item_ids

@@ -36,13 +36,52 @@ _WARM_UP = 0.05  # share of the steps
 _BY_ITEM = ("ids", "bias")  # weights with a row for each item
 
 
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """The mean [D] of some vectors, and main directions [D, <= 256] along each of which they vary by about 1."""
+
+    mean: Floats
+    directions: Floats
+
+    @classmethod
+    def of(cls, vectors: Floats) -> Whitening:
+        """That of these vectors [N, D]."""
+        some = vectors if len(vectors) else np.zeros((1, vectors.shape[1]), np.float32)
+        mean = np.asarray(some.mean(axis=0), np.float32)
+        centred = np.asarray(some - mean, np.float32)
+        variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
+        scale = np.sqrt(variances[::-1][:_INPUT] + max(_SMOOTH * float(variances.mean()), 1e-12))
+        return cls(mean, np.asarray(directions[:, ::-1][:, :_INPUT] / scale, np.float32))
+
+    def __call__(self, vectors: Floats) -> Floats:
+        return np.asarray((vectors - self.mean) @ self.directions)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The item tower of trained towers, without ids: from the vectors of texts [N, D] to items [N, W] and bias [N]."""
+
+    mean: Floats  # [D]
+    first: Floats  # whitening and the first layer in one, [D, H]
+    second: Floats  # [H, W]
+    third: Floats  # how popular a text makes an item, [H]
+
+    def __call__(self, vectors: Floats) -> tuple[Floats, Floats]:
+        hidden = np.maximum((vectors - self.mean) @ self.first, 0)
+        return hidden @ self.second, hidden @ self.third
+
+
 @dataclass(slots=True)
 class Towers:
-    """Trained towers over I items: `items` [I, W], `bias` [I], and the user tower's layer of three means [3, W, W]."""
+    """Trained towers over I items: `items` [I, W], `bias` [I], and the user tower's layer of three means [3, W, W].
+
+    With their `reading`, an item that comes later can have a vector too.
+    """
 
     items: Floats
     bias: Floats
     layer: Floats
+    reading: Reading | None = None
 
     def __call__(self, history: Indices, items: Indices) -> Vector:
         """The scores of `items` [C] after `history` (item indices, oldest first)."""
@@ -67,24 +106,16 @@ def trained(
     training: their vectors go through the trained tower.
     """
     known, places = np.unique(items, return_inverse=True)
-    inputs = None if vectors is None else whitened(vectors, known)
-    training = _Training(users, places.astype(np.int32), len(known), None if inputs is None else inputs[known], seed)
+    texts = None if vectors is None else (Whitening.of(vectors[known]), vectors)
+    inputs = None if texts is None else texts[0](texts[1][known])
+    training = _Training(users, places.astype(np.int32), len(known), inputs, seed)
     steps = min(_MOST_STEPS, max(_LEAST_STEPS, _EPOCHS * -(-len(training.examples) // _BATCH)))
     # On these sizes a second thread gains nothing, and on a busy machine the two wait for each other.
     with threadpool_limits(1, "blas"):
         for step in range(steps if len(training.examples) else 0):
             training.step(step, steps)
             progress(step + 1, steps)
-    return training.towers(size, known, inputs)
-
-
-def whitened(vectors: Floats, known: Indices) -> Floats:
-    """The main directions of the vectors [I, D], each of about unit variance over `known` items, shape [I, <= 256]."""
-    some = vectors[known] if len(known) else np.zeros((1, vectors.shape[1]), np.float32)
-    centred = np.asarray(some - some.mean(axis=0), np.float32)
-    variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
-    scale = np.sqrt(variances[::-1][:_INPUT] + max(_SMOOTH * float(variances.mean()), 1e-12))
-    return np.asarray((vectors - some.mean(axis=0)) @ directions[:, ::-1][:, :_INPUT] / scale, np.float32)
+    return training.towers(size, known, texts)
 
 
 @dataclass(slots=True)
@@ -144,8 +175,8 @@ class _Training:
             self.weights["bias"] -= self.weights["bias"].sum() / max(1, size)
         self._adam = _Adam(self.weights)
 
-    def towers(self, size: int, known: Indices, inputs: Floats | None) -> Towers:
-        """The towers for all `size` items.
+    def towers(self, size: int, known: Indices, texts: tuple[Whitening, Floats] | None) -> Towers:
+        """The towers for all `size` items, and their texts as vectors [size, D].
 
         Those that are not `known` are what their texts make of them; without texts, popular like the least popular.
         """
@@ -155,12 +186,14 @@ class _Training:
         if not len(self.examples):  # nobody took two items: nothing was learned
             bias[known] = w["bias"]
             return Towers(items, bias, w["layer"])
-        if inputs is not None:
-            hidden = np.maximum(inputs @ w["first"], 0)
-            items, bias = hidden @ w["second"], hidden @ w["third"]
+        reading = None
+        if texts is not None:
+            white, vectors = texts
+            reading = Reading(white.mean, white.directions @ w["first"], w["second"], w["third"])
+            items, bias = reading(vectors)
         items[known] += w["ids"]
-        bias[known] = w["bias"] + (bias[known] if inputs is not None else 0)
-        return Towers(items, bias, w["layer"])
+        bias[known] = w["bias"] + (bias[known] if reading else 0)
+        return Towers(items, bias, w["layer"], reading)
 
     def step(self, step: int, steps: int) -> None:
         """One step on a batch of examples."""

@@ -52,7 +52,7 @@ class Recommender:
         self.descriptions = Descriptions(workspace)
         self.preferences = Preferences(workspace, cast, self._writer, self.captions, self.descriptions, progress)
         self.vectors = Vectors(workspace, cast.reader, self._writer, progress)
-        self.recall = CurrentRecall(workspace, self.captions if cast.recipe.caption else None)
+        self.recall = CurrentRecall(workspace, self.vectors, self.captions if cast.recipe.caption else None)
         self.judge = Judge(workspace, cast, judge, self.captions, self.descriptions, progress)
 
     def _asker(self, role: Role) -> Asker:
@@ -80,7 +80,7 @@ class Recommender:
 
     def learn(self) -> dict[str, Any]:
         """Learn from the histories how to recall; see `CurrentRecall.learn`."""
-        return self.recall.learn(self.vectors.of, self.cast.reader.identity, self.progress)
+        return self.recall.learn(self.progress)
 
     def recommend(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> views.RecommendationList:
         """The best `k` of `candidates` recalled items that the user has not taken.

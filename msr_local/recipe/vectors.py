@@ -24,11 +24,11 @@ class Vectors:
 
     def __init__(self, workspace: Workspace, reader: Role, asker: Asker, progress: Progress) -> None:
         self._workspace, self._asker, self._progress = workspace, asker, progress
-        self._settings = fingerprint("vector", reader.identity, _OPENING, LONGEST)
+        self.settings = fingerprint("vector", reader.identity, _OPENING, LONGEST)
 
     def of(self, texts: Sequence[str]) -> Floats:
         """The vectors of the texts, shape [N, D]."""
-        keys = [fingerprint(self._settings, text) for text in texts]
+        keys = [fingerprint(self.settings, text) for text in texts]
         known = results.vectors(self._workspace, keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         self._progress("item vectors", 0, len(missing))

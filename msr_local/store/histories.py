@@ -137,9 +137,15 @@ def revision(workspace: Workspace) -> tuple[str, int | None]:
     return token, last
 
 
-def texts(workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """Title, attribute values and caption ({item id: caption}) of every item, in the order of `log`."""
-    rows = workspace.execute("SELECT item_id, title, attributes FROM items ORDER BY rowid")
+def texts(
+    workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({}), item_ids: Sequence[str] | None = None
+) -> list[str]:
+    """Title, attribute values and caption ({item id: caption}) of these items, or of all in the order of `log`."""
+    query = "SELECT item_id, title, attributes FROM items"
+    if item_ids is None:
+        rows = workspace.execute(f"{query} ORDER BY rowid").fetchall()
+    else:
+        rows = [workspace.execute(f"{query} WHERE item_id = ?", [item_id]).fetchone() for item_id in item_ids]
     return [
         " ".join(part for part in [title, *_flat(json.loads(attributes)), captions.get(item_id)] if part)
         for item_id, title, attributes in rows

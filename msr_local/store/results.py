@@ -160,6 +160,14 @@ def learned_recall(workspace: Workspace) -> LearnedRow | None:
     return LearnedRow(key, json.loads(fusion), json.loads(facts), json.loads(item_ids), towers)
 
 
+def captioned_since_learning(workspace: Workspace, settings: str) -> set[str]:
+    """The items that got their caption under `settings` after recall was learned."""
+    rows = workspace.execute(
+        "SELECT item_id FROM captions WHERE settings = ? AND created > (SELECT created FROM learned_recall)", [settings]
+    )
+    return {item_id for (item_id,) in rows}
+
+
 def save_learned_recall(workspace: Workspace, row: LearnedRow) -> None:
     """Keep what was learned, in the place of what was learned before."""
     with workspace.write():

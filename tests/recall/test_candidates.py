@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby, product
 from operator import itemgetter
 from pathlib import Path
 
@@ -55,11 +55,11 @@ def reference(logs: Logs, texts: Sequence[str], history: Sequence[int], item: in
             profile[word] += weight * value
 
     def markov(i: int) -> float:
-        chain = (
+        steps = (
             weight * follows[one, i] / math.sqrt(len(takers[one]) + 3)
             for weight, one in zip(decay, recent, strict=True)
         )
-        return sum(chain) / math.sqrt(len(takers[i]) + 3)
+        return sum(steps) / math.sqrt(len(takers[i]) + 3)
 
     sources = {
         "markov": [markov(i) for i in size],
@@ -68,6 +68,7 @@ def reference(logs: Logs, texts: Sequence[str], history: Sequence[int], item: in
         ],
         "popularity": [math.log1p(len(takers[i])) for i in size],
         "text": [sum(profile[word] * value for word, value in vectors[i].items()) for i in size],
+        "words": [math.log1p(value) for value in word_lift(texts, history)],
     }
     alive = {name: max(values) for name, values in sources.items() if max(values) > 0}
     total = sum(WEIGHTS[name] for name in alive)
@@ -82,6 +83,25 @@ def cosine(takers: Sequence[set[int]], a: int, b: int) -> float:
     if a == b or not both:
         return 0.0
     return both / math.sqrt(len(takers[a]) * len(takers[b])) * both / (both + 5)
+
+
+def word_lift(texts: Sequence[str], history: Sequence[int]) -> list[float]:
+    """Of each item, over all guesses at what the person is after: how likely the guess, times its lift of the item."""
+    said = [frozenset(re.findall(r"\w+", text.lower())) for text in texts]
+    words = [w for w in sorted({*chain(*said)}) if 1 < sum(w in one for one in said) < len(texts)]
+    recent = history[-20:]
+    weights = [0.5 ** (age / 4) for age in range(len(recent) - 1, -1, -1)]
+    likely, lifts = {}, {}
+    for guess in {frozenset(pair) for pair in product(words, words)}:
+        share = sum(guess <= one for one in said) / len(said)
+        if any(guess <= said[item] for item in recent):
+            lifts[guess] = 0.5 / share
+            likely[guess] = math.prod(
+                (0.5 + 0.5 / share if guess <= said[item] else 0.5) ** weight
+                for weight, item in zip(weights, recent, strict=True)
+            )
+    total = 1 + sum(likely.values())
+    return [sum(likely[g] / total * lifts[g] for g in likely if g <= one) for one in said]
 
 
 def tf_idf(texts: Sequence[str]) -> list[dict[str, float]]:
@@ -221,8 +241,9 @@ def test_the_latest_item_counts_more_than_an_early_one() -> None:
 def test_a_new_item_that_nobody_took_is_reached_by_its_text() -> None:
     texts = [f"plain thing {n}" for n in range(28)] + ["space opera saga", "saga of the space opera"]
     recall = recall_of([[0]] * 20 + [[n] for n in range(29)], texts)
-    assert names(recall.candidates(["i28"], 2)) == ["i0", "i29"]  # only the one hit stands before it
-    assert recall.candidate(["i28"], "i29").shares == {"markov": 0, "item_knn": 0, "popularity": 0, "text": 1}
+    assert names(recall.candidates(["i28"], 2)) == ["i29", "i0"]  # before the one hit
+    shares = recall.candidate(["i28"], "i29").shares
+    assert shares["text"] + shares["words"] == 1 and min(shares["text"], shares["words"]) > 0
 
 
 def test_one_user_who_repeats_an_item_is_one_user() -> None:
@@ -240,7 +261,7 @@ def test_pairs_across_two_users_are_no_sequence() -> None:
 
 def test_an_empty_history_is_answered_by_popularity_alone() -> None:
     made = recall_of(NOISE, PLAIN).candidates([], 5)
-    assert all(one.shares == {"markov": 0, "item_knn": 0, "popularity": 1, "text": 0} for one in made)
+    assert all(one.shares == {name: name == "popularity" for name in WEIGHTS} for one in made)
     assert made[0].recall == pytest.approx(1)
     assert made[0].companion is None
 

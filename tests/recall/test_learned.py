@@ -106,14 +106,15 @@ def test_far_below_the_best_the_order_goes_on() -> None:
 
 def test_kept_and_read_back_it_ranks_the_same(workspace: Workspace) -> None:
     recall = made(3)
-    assert recall.learned is not None and learned.load(workspace, recall.item_ids) is None
+    assert recall.learned is not None and learned.load(workspace) is None
     learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True})
     first = {one.item_id: one.recall for one in recall.candidates(["i1", "i2"], SIZE)}
-    recall.learned = learned.load(workspace, recall.item_ids)
+    recall.learned, ids = learned.load(workspace)  # type: ignore[misc]
+    assert ids == recall.item_ids
     again = {one.item_id: one.recall for one in recall.candidates(["i1", "i2"], SIZE)}
     assert again == pytest.approx(first, abs=2e-3)  # vectors are kept as halves
     learned.save(workspace, "k2", recall.learned, recall.item_ids, {"used": False})  # type: ignore[arg-type]
-    assert learned.load(workspace, recall.item_ids) is None
+    assert learned.load(workspace) is None
 
 
 def test_what_another_release_learned_is_not_used(workspace: Workspace) -> None:
@@ -121,7 +122,7 @@ def test_what_another_release_learned_is_not_used(workspace: Workspace) -> None:
     assert recall.learned is not None
     learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True})
     workspace.execute("UPDATE learned_recall SET format = format + 1")
-    assert learned.load(workspace, recall.item_ids) is None
+    assert learned.load(workspace) is None
     assert results.learned_recall_facts(workspace) is None and results.learned_recall_key(workspace) is None
 
 

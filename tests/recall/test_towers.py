@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sparse
 
 from msr_local.recall import towers
-from msr_local.recall.towers import trained, whitened
+from msr_local.recall.towers import Whitening, trained
 
 RNG = np.random.default_rng(7)
 GROUPS, EACH = 6, 10
@@ -104,13 +104,27 @@ def test_progress_counts_the_steps() -> None:
     assert seen[-1][0] == seen[-1][1] == len(seen)
 
 
-def test_vectors_are_whitened_by_what_is_known() -> None:
-    known = np.arange(40)
-    made = whitened(VECTORS, known)
-    again = whitened(np.r_[VECTORS[:40], 100 + VECTORS[40:]], known)
-    assert made[:40] == pytest.approx(again[:40], abs=1e-4)  # the others change nothing of it
-    spread = made[:40].std(axis=0)
+def test_whitened_vectors_vary_alike() -> None:
+    white = Whitening.of(VECTORS)
+    made = white(VECTORS)
+    assert made.mean(axis=0) == pytest.approx(np.zeros(24), abs=1e-4)
+    spread = made.std(axis=0)
     assert spread.max() < 1.0 and spread[0] > 0.9
+    assert white(VECTORS[:3]) == pytest.approx(made[:3], abs=1e-4)
+
+
+def test_an_item_that_comes_later_is_what_its_text_makes_of_it() -> None:
+    """Whether it was there when the towers were trained, and nobody took it, or it was not there at all."""
+    late = GROUPS * EACH - EACH  # the first of the last group
+    users, items = log(without=frozenset([late]))
+    made = trained(users, items, GROUPS * EACH, VECTORS)
+    assert made.reading is not None
+    vectors, bias = made.reading(VECTORS[late : late + 1])
+    assert vectors[0] == pytest.approx(made.items[late], abs=1e-4) and bias[0] == pytest.approx(made.bias[late])
+    changed = VECTORS.copy()
+    changed[late] += 9  # what nobody took is no part of the training
+    assert trained(users, items, GROUPS * EACH, changed).items[:late] == pytest.approx(made.items[:late])
+    assert trained(users, items, GROUPS * EACH).reading is None
 
 
 @pytest.mark.parametrize(("reading", "unknown"), [(False, 0.0), (True, 0.0), (True, 1.0)])

@@ -1,0 +1,156 @@
+"""Items that come after recall was learned: read at once, by the model that was there, and only they."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msr_local.arrays import Floats
+from msr_local.catalogue.ingest import ingest
+from msr_local.errors import ModelError
+from msr_local.recall.current import CurrentRecall
+from msr_local.store.workspace import Workspace
+
+THEMES = ("ships", "cats", "wars", "songs", "banks")
+EACH, PEOPLE = 8, 240
+FILMS = [f"i{n},Film {n} of {THEMES[n // EACH]}" for n in range(EACH * len(THEMES))]
+UNSEEN = f"unseen,Film {len(FILMS)} of something"  # is there, and nobody takes it
+
+
+class Words:
+    """A reader that sees the words of the themes in a text, and nothing else."""
+
+    def __init__(self, settings: str = "words") -> None:
+        self.settings, self.read = settings, list[str]()
+
+    def of(self, texts: Sequence[str]) -> Floats:
+        if self.settings == "blind":
+            raise ModelError("the model gives no vectors of texts.")
+        self.read += texts
+        return np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
+
+
+class Captions:
+    settings = "s"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def known(self) -> dict[str, str]:
+        return dict(self._workspace.execute("SELECT item_id, caption FROM captions").fetchall())
+
+    def write(self, item_id: str, text: str) -> None:
+        self._workspace.execute("INSERT INTO captions VALUES (?, 's', 'k', ?, 'x', 'm', '2999-01-01')", [item_id, text])
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a workspace that has learned, and of its files."""
+    folder = tmp_path_factory.mktemp("school")
+    lot, rows = random.Random(0), []
+    for user in range(PEOPLE):
+        theme = user % len(THEMES) * EACH
+        rows += [f"u{user},i{n},{step}" for step, n in enumerate(lot.sample(range(theme, theme + EACH), 5))]
+    (folder / "log.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
+    (folder / "items.csv").write_text("\n".join(["item_id,title", *FILMS, UNSEEN]))
+    with Workspace(folder / "home") as workspace:
+        ingest(workspace, folder / "items.csv", folder / "log.csv")
+        CurrentRecall(workspace, Words(), Captions(workspace)).learn()
+        workspace.execute("""UPDATE learned_recall SET facts = json_set(facts, '$.used', json('true'))""")
+    return folder
+
+
+@pytest.fixture
+def taught(school: Path, tmp_path: Path) -> Iterator[Workspace]:
+    shutil.copytree(school, tmp_path / "school")
+    with Workspace(tmp_path / "school" / "home") as workspace:
+        yield workspace
+
+
+def come(workspace: Workspace, *items: str) -> None:
+    """Ingest more items."""
+    folder = workspace.home.parent
+    with (folder / "items.csv").open("a") as file:
+        file.write("".join(f"\n{one}" for one in items))
+    ingest(workspace, folder / "items.csv", folder / "log.csv")
+
+
+def place(made: CurrentRecall, item_id: str, theme: int = 0) -> int:
+    """The rank of an item after two films of a theme."""
+    history = [f"i{theme * EACH}", f"i{theme * EACH + 1}"]
+    return [one.item_id for one in made.now().candidates(history, 99)].index(item_id)
+
+
+def test_without_new_items_nothing_is_read(taught: Workspace) -> None:
+    reader = Words()
+    made = CurrentRecall(taught, reader, Captions(taught))
+    assert made.now().learned is not None and not reader.read and not made.unread
+
+
+def test_a_new_item_is_recalled_by_its_text_at_once(taught: Workspace) -> None:
+    reader, captions = Words(), Captions(taught)
+    made = CurrentRecall(taught, reader, captions)
+    made.now()
+    come(taught, "new,A sequel with ships", "other,A sequel with cats")
+    towers = made.now().learned.towers  # type: ignore[union-attr]
+    assert reader.read == ["A sequel with ships", "A sequel with cats"] and not made.unread
+    history, both = np.array([0, 1], np.int32), np.array([len(FILMS) + 1, len(FILMS) + 2])
+    assert towers(history, both)[0] > towers(history, both)[1] + 1
+    assert place(made, "new") < place(made, "other")
+    assert place(made, "new", theme=1) > place(made, "other", theme=1)
+    made.now()
+    assert len(reader.read) == 2
+
+
+def test_a_caption_that_comes_later_is_read_too(taught: Workspace) -> None:
+    """That of a new item, and of one that was there and that nobody took; who was taken is as it was learned."""
+    reader, captions = Words(), Captions(taught)
+    made = CurrentRecall(taught, reader, captions)
+    come(taught, "new,Nothing said")
+    made.now()
+    learned = made.now().learned.towers.items  # type: ignore[union-attr]
+    for item_id in ("new", "unseen", "i3"):
+        captions.write(item_id, "A picture of ships.")
+    reader.read.clear()
+    now = made.now().learned.towers.items  # type: ignore[union-attr]
+    assert reader.read == [f"Film {len(FILMS)} of something A picture of ships.", "Nothing said A picture of ships."]
+    assert now[-1] == pytest.approx(now[-2]) and (now[-2:] != learned[-2:]).any()
+    assert (now[:-2] == learned[:-2]).all()
+
+
+@pytest.mark.parametrize(("settings", "why"), [("blind", "gives no vectors"), ("another", "another model")])
+def test_where_they_cannot_be_read_they_are_like_the_least_taken(taught: Workspace, settings: str, why: str) -> None:
+    if settings == "blind":  # by the same name
+        saved = taught.one("SELECT towers FROM learned_recall")
+        arrays = dict(np.load(io.BytesIO(saved)))
+        arrays["reader"] = np.array("blind")
+        kept(taught, arrays)
+    come(taught, "new,A sequel with ships")
+    made = CurrentRecall(taught, Words(settings), Captions(taught))
+    recall = made.now()
+    assert why in made.unread and "new items (1)" in made.unread
+    towers = recall.learned.towers  # type: ignore[union-attr]
+    assert not towers.items[-1].any() and towers.bias[-1] == towers.bias.min()
+    assert "new" in {one.item_id for one in recall.candidates(["i0"], 99)}
+
+
+def test_what_an_earlier_release_learned_is_used_as_before(taught: Workspace) -> None:
+    arrays = dict(np.load(io.BytesIO(taught.one("SELECT towers FROM learned_recall"))))
+    kept(taught, {name: arrays[name] for name in ("items", "bias", "layer")})
+    made = CurrentRecall(taught, Words(), Captions(taught))
+    assert made.now().learned is not None and not made.unread
+    come(taught, "new,A sequel with ships")
+    assert not made.now().learned.towers.items[-1].any()  # type: ignore[union-attr]
+    assert "earlier release" in made.unread
+
+
+def kept(workspace: Workspace, arrays: dict[str, np.ndarray]) -> None:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    workspace.execute("UPDATE learned_recall SET towers = ?", [file.getvalue()])
