@@ -76,7 +76,7 @@ class TimelineBlock:
         return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
-SMALL = 0.05  # log-odds: moves a probability by a little over one point in a hundred at most
+SMALL = 0.1  # log-odds: moves a probability by two or three points in a hundred at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from recipe.recipe_shop import Record, Shop, Watched
 
 from msr_local.engine.types import IMAGE_MARK, Question
 from msr_local.errors import ContextOverflow
-from msr_local.models.spec import Scorer
+from msr_local.models.spec import Fused, Scorer
 from msr_local.recipe.asking import ROOMS
 from msr_local.recipe.judge import Asked, Cut
 from msr_local.recipe.recommender import Recommender
@@ -126,7 +126,7 @@ def test_a_limit_over_the_context_is_the_context(shop: Shop) -> None:
 
 
 def test_a_tuned_model_is_asked_in_as_many_tokens_as_it_was_trained_with(shop: Shop) -> None:
-    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, PLAIN, "r1", {})
+    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, Fused(1.0), PLAIN, "r1", {})
     tuned = replace(shop.cast, scorer=scorer, recipe=PLAIN)
     with (
         Recommender(shop.workspace, tuned, open_engine=lambda _: Watched(shop.engine, Record())) as recommender,
