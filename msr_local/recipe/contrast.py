@@ -21,7 +21,7 @@ from .recommender import Recommender
 from .scoring import Part
 from .words import content_words
 
-COMPARED = 20  # other candidates, if there are so many: each part costs a question about each
+COMPARED = 12  # other candidates, if there are so many: each part costs a question about each
 
 
 @dataclass(frozen=True, slots=True)
