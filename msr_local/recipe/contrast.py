@@ -51,12 +51,13 @@ def effect(own: float, others: Sequence[float]) -> Effect:
 def compared(candidates: Sequence[Asked], item_id: str, listed: int) -> list[Asked]:
     """At most `COMPARED` of the ranked `candidates` to compare an item with: the first of the list, then a spread.
 
-    At most half of them are of the `listed` best; the rest is taken at even distances from those that were not listed.
+    A third is the first of the `listed` best, the rest is taken at even distances from all that follow: near the top
+    all items have much in common, and what speaks for one speaks for its neighbours.
     """
     others = [one for one in candidates if one.item.item_id != item_id]
     if len(others) <= COMPARED:
         return others
-    first = others[: min(listed, COMPARED // 2)]
+    first = others[: min(listed, COMPARED // 3)]
     places = np.linspace(len(first), len(others) - 1, COMPARED - len(first)).round().astype(int)
     return first + [others[place] for place in places]
 
