@@ -59,6 +59,7 @@ def manifest(name: str = "first", content: dict[str, bytes] = FILES, **more: Any
         "metrics": {"after": {"auc": {"value": 0.7123, "ci95": [0.69, 0.73]}}},
         "parity": {},
         "calibration": {"a": 1.5, "b": -0.5},
-        "fusion": {"recall": 0.25},
+        "fusion": {"recall": 0.25, "learned": None,
+                   "calibration": {"recall": {"a": 0.5, "b": -4.0}, "learned": None}},
     }  # fmt: skip
     return Manifest(**(values | more))

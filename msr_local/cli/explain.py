@@ -33,8 +33,8 @@ def explain(
 ) -> None:
     """Explain a recommendation to a user.
 
-    Shows the user's taste over time, and what speaks for and against the item. This evidence is measured: each
-    part of the prompt is left out in turn, and the model is asked again.
+    Shows the user's taste over time, and what speaks for this item rather than for others. This evidence is measured:
+    each part of the prompt is left out in turn, for this item and for others, and the model is asked again.
     """
     from ..recipe.explanations import explain as explain_item
     from ..viewer.explanation import explanation_view

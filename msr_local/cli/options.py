@@ -215,6 +215,6 @@ class Session:
         if tuned and found.scorer and found.recipe != tuned and recipe is None:
             self.output.note(
                 f"Adapter {found.scorer.name} was trained with another recipe ({tuned.name}, blocks of "
-                f"{tuned.block_size}, the last {tuned.window} interactions): its p(yes) is not calibrated for this one."
+                f"{tuned.block_size}, the last {tuned.window} interactions) than this one."
             )
         return Recommender(workspace, replace(found, recipe=recipe or found.recipe), progress=progress)

@@ -24,9 +24,10 @@ def recommend(
     """Recommend items to a user.
 
     Recall finds candidates among the items that the user has no interaction with. The language model is asked
-    whether the user will take each, and gives the log-odds of yes. The score combines both.
+    whether the user will take each, and gives the log-odds of yes. The score combines both; its probability is shown
+    where the model was calibrated.
     """
-    from ..recipe.explanations import WEAK, weak_answer
+    from ..recipe.explanations import UNCALIBRATED, WEAK, weak_answer
     from ..viewer.recommendations import recommendations_view
 
     session: opt.Session = ctx.obj
@@ -37,6 +38,8 @@ def recommend(
     coverage = found.model["coverage"]
     if coverage is not None and coverage < WEAK:
         session.output.note(weak_answer(coverage))
+    if found.items and found.items[0].probability is None:
+        session.output.note(UNCALIBRATED)
     if skipped := found.pictures["skipped"]:
         session.output.note(
             f"The best {found.pictures['looked_at']:,} candidates were asked about with their pictures. {skipped:,} "

@@ -22,7 +22,7 @@ from . import embedded, registry, shipped
 from .asking import Asking
 from .manifest import FILE_NAME, Manifest
 from .prepared import to_compute_with
-from .spec import Cast, Scorer
+from .spec import Cast, Fused, Scorer
 
 __all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "chosen_model", "use_adapter", "use_model"]
 
@@ -129,7 +129,7 @@ def _tuned(plain: Cast, recommender: Tuned, form: str | None) -> Cast:
     manifest, folder = recommender
     form = form or next(iter(manifest.files))
     registry.check_form(manifest, form)
-    entry, fitted = manifest.files[form], manifest.calibration
+    entry, learned = manifest.files[form], manifest.fusion.get("learned")
     file = folder / entry["file"]
     if form == "merged":
         file = to_compute_with(file, entry["sha256"], quantised=entry["quantisation"] != "f16")
@@ -140,9 +140,8 @@ def _tuned(plain: Cast, recommender: Tuned, form: str | None) -> Cast:
         file=file,
         sha256=entry["sha256"],
         max_length=manifest.settings["max_length"],
-        recall_weight=manifest.fusion["recall"],
-        learned_weight=manifest.fusion.get("learned"),
-        calibration=(fitted["a"], fitted["b"]) if fitted else None,
+        by_hand=Fused(manifest.fusion["recall"], manifest.calibrated("recall")),
+        learned=None if learned is None else Fused(learned, manifest.calibrated("learned")),
         recipe=Recipe.from_json(manifest.recipe),
         run_id=manifest.run_id,
         split=manifest.split,

@@ -35,14 +35,19 @@ class Manifest:
     split: dict[str, Any]
     metrics: dict[str, Any]  # "before" and "after" training: {"auc": {"value", "ci95": [low, high]}, …}
     parity: dict[str, Any]
-    calibration: dict[str, float] | None  # p = sigmoid(a z + b)
-    fusion: dict[str, Any]  # weights beside the log-odds: "recall" with hand-set weights, "learned" recall
+    calibration: dict[str, float] | None  # of the answers alone: sigmoid(a z + b); a list is ordered by the score
+    fusion: dict[str, Any]  # weights of recall in the score, "recall": by hand, "learned"; and their "calibration"
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
         names = ["format", *(one.name for one in fields(self) if one.name != "format")]
         document: dict[str, Any] = finite({name: getattr(self, name) for name in names})
         return document
+
+    def calibrated(self, kind: str) -> tuple[float, float] | None:
+        """(a, b) of the probability sigmoid(a score + b), with "recall" by hand or "learned"; None: was not fitted."""
+        fitted = (self.fusion.get("calibration") or {}).get(kind)
+        return (fitted["a"], fitted["b"]) if fitted else None
 
     @classmethod
     def read(cls, place: Path) -> Manifest | None:
@@ -94,6 +99,7 @@ class Manifest:
             _value(values["calibration"], key, (int, float), where, "calibration.")
         for key in ("recall", "learned") if values["fusion"].get("learned") is not None else ("recall",):
             _value(values["fusion"], key, (int, float), where, "fusion.")
+        _check_calibration(values["fusion"], where)
         _value(values["settings"], "max_length", int, where, "settings.")
         return cls(**values)
 
@@ -123,6 +129,18 @@ def _value(document: Any, key: str, kind: _Kind, where: Path, inside: str = "") 
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _broken(where, f"{inside}{key} has the wrong type ({type(value).__name__})")
     return value
+
+
+def _check_calibration(fusion: dict[str, Any], where: Path) -> None:
+    """Of each kind of recall None or {"a", "b"}, a over 0; manifests of earlier releases have none at all."""
+    kinds = _value(fusion, "calibration", dict, where, "fusion.") if fusion.get("calibration") is not None else {}
+    for kind in ("recall", "learned"):
+        if kinds.get(kind) is not None:
+            inside = f"fusion.calibration.{kind}."
+            for key in ("a", "b"):
+                _value(kinds[kind], key, (int, float), where, inside)
+            if kinds[kind]["a"] <= 0:
+                raise _broken(where, f"{inside}a is {kinds[kind]['a']}, and must be over 0")
 
 
 def _plain(file: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..engine.answers import sigmoid
 from ..engine.llama.prefixes import forget
 from ..engine.llama.process import EngineProcess
 from ..engine.types import CAPTION, SUMMARY, Engine, EngineConfig
@@ -20,6 +21,28 @@ def open_engine(config: EngineConfig) -> Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class Fused:
+    """How answer and recall make the score that orders a list: z + weight x recall; and what it is as a probability.
+
+    The slope of a calibration (a, b) is over 0, so that the order by probability is that by score.
+    """
+
+    weight: float
+    calibration: tuple[float, float] | None = None
+
+    def score(self, z: float, recall: float) -> float:
+        """The score of an item."""
+        return z + self.weight * recall
+
+    def probability(self, score: float) -> float | None:
+        """sigmoid(a score + b); None where none was fitted."""
+        if self.calibration is None:
+            return None
+        slope, shift = self.calibration
+        return sigmoid(slope * score + shift)
+
+
+@dataclass(frozen=True, slots=True)
 class Scorer:
     """A tuned recommender: the file that answers yes or no, and what was fitted to its answers."""
 
@@ -29,12 +52,11 @@ class Scorer:
     file: Path  # that the engine loads
     sha256: str  # of the adapter's file
     max_length: int  # tokens of a question, as in training
-    recall_weight: float  # of recall with hand-set weights, beside the log-odds in the fused score
-    calibration: tuple[float, float] | None  # p(yes) = sigmoid(a z + b)
+    by_hand: Fused  # with recall by its hand-set weights
     recipe: Recipe  # that it was tuned and calibrated for
     run_id: str  # that made it, here or in another workspace
     split: dict[str, Any]  # what its training held back
-    learned_weight: float | None = None  # the same of a learned recall; None: was not fitted
+    learned: Fused | None = None  # with learned recall; None: was not fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +157,13 @@ class Cast:
             return False
         return self.scorer.sees if self.scorer else self.origin != "embedded"
 
-    @property
-    def calibration(self) -> tuple[float, float] | None:
-        """(a, b) of p(yes) = sigmoid(a z + b); None where none was fitted for this very recipe."""
-        return self.scorer.calibration if self.scorer and self.scorer.recipe == self.recipe else None
+    def fused(self, learned: bool) -> Fused | None:
+        """What was fitted for this scorer and this kind of recall, if anything; the calibration for its recipe only."""
+        scorer = self.scorer
+        found = scorer and (scorer.learned if learned else scorer.by_hand)
+        if not scorer or not found:
+            return None
+        return found if scorer.recipe == self.recipe else replace(found, calibration=None)
 
     @property
     def name(self) -> str:

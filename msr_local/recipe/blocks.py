@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..store.rows import Interaction
+from .words import content_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,6 @@ def _first_block(count: int, block_size: int, window: int) -> int:
 
 
 def changes(before: str, after: str) -> tuple[list[str], list[str]]:
-    """Words of a summary that are new against the one before, and those that are gone, in reading order."""
-    old, new = _words(before), _words(after)
-    return [w for w in new if w not in old], [w for w in old if w not in new]
-
-
-def _words(text: str) -> dict[str, None]:
-    bare = (word.strip(".,;:!?\"'()[]*-–—").lower().removesuffix("'s") for word in text.replace("’", "'").split())
-    return dict.fromkeys(word for word in bare if len(word) > 3 and word not in _COMMON)
-
-
-_COMMON = frozenset(
-    """about also although another appears been both chose chosen currently enjoy enjoys especially from have having
-    interest interested into item items latest like liked likes more most movie movies much next often other over
-    particularly person preference prefers seem seems shows since some such summary tend tends than that their them
-    then there these they this those through towards user various very well were what when which while will with
-    would your""".split()
-)
+    """Content words of a summary that are new against the one before, and those that are gone, in reading order."""
+    old, new = content_words(before), content_words(after)
+    return [word for key, word in new.items() if key not in old], [w for key, w in old.items() if key not in new]

@@ -1,28 +1,28 @@
-"""Explanations: taste over time, then why one item, by leaving out each part of the question in turn and asking again.
+"""Explanations: taste over time, then why one item rather than others, by asking without each part of the question.
 
-No explanation is text that a model wrote about itself: each number is a measured difference of log-odds.
+No explanation is text that a model wrote about itself: each number is measured (recipe/contrast.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..catalogue.images import load_rgb
 from ..errors import InputError, NotFoundError
-from ..progress import silent
 from ..store import histories
 from ..store.rows import Interaction, Item, Preference, Score
 from . import views
 from .blocks import changes
-from .judge import Asked
+from .contrast import compared, evidence
 from .recommender import LOOK, Recommender
-from .scoring import Part
 from .values import values
 
 WEAK = 0.5  # coverage under which an answer is called weak
-_WHOLE = Part("nothing")  # the whole question, asked alone
-_THUMBNAIL = 320  # pixels on the longer side
+_PICTURE, _THUMBNAIL = 320, 96  # pixels on the longer side: of the item, and of those in the list
+UNCALIBRATED = (
+    "The score of this model and recipe was not calibrated, so the list shows no probability: it is in the order of "
+    "the score, and p(yes) is the model's own answer, which knows nothing of recall."
+)
 
 
 def explain(
@@ -40,16 +40,20 @@ def explain(
     workspace = recommender.workspace
     if item_id is not None and histories.item(workspace, item_id) is None:
         raise NotFoundError(f"there is no item {item_id!r}. Next: msr-local items WORDS.")
-    ranking = recommender.recommend(user_id, k, candidates, look)
+    ranking = recommender.rank(user_id, k, candidates, look)
+    listed = recommender.listed(ranking, k)
     if item_id is None:
-        if not ranking.items:
+        if not listed.items:
             why = f"nothing to recommend: user {user_id!r} has taken every item, or rated it low"
             raise NotFoundError(f"{why}. Next: msr-local explain USER ITEM.")
-        item_id = ranking.items[0].item_id
+        item_id = listed.items[0].item_id
     history = recommender.history(user_id)
     seen = [step.item.item_id for step in history if step.item.item_id != item_id]
-    asked = recommender.judge.ask(recommender.recall.now().candidate(seen, item_id), ranking.summary, history)
+    candidate = recommender.recall.now().candidate(seen, item_id)
+    asked = recommender.judge.ask(candidate, ranking.summary, history)
     score = recommender.judge.scores(user_id, [asked])[item_id]
+    probability = ranking.fused.probability(ranking.fused.score(score.log_odds, candidate.recall))
+    others = compared([one for _, one in ranking.ranked], item_id, k)
     chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []
     recent = history[-recommender.recipe.recent :] if recommender.recipe.recent else []
     return views.Explanation(
@@ -58,18 +62,20 @@ def explain(
         title=asked.item.title,
         p_yes=score.p_yes,
         log_odds=score.log_odds,
+        probability=probability,
         description_lines=[
             f"{name.replace('_', ' ').capitalize()}: {', '.join(shown)}"
             for name, value in asked.item.attributes.items()
             if (shown := values(value))
         ],
         caption=recommender.captions.of(asked.item),
-        image=_thumbnail(asked.item),
+        image=_thumbnail(asked.item, _PICTURE),
         timeline=_timeline(recommender, chain),
         interactions=len(history),
-        evidence=_evidence(recommender, user_id, asked, [step.item.title for step in recent]),
-        recommendations=ranking.items,
-        notes=_notes(recommender, asked.item, history, score),
+        evidence=evidence(recommender, user_id, asked, others, [step.item.title for step in recent]),
+        recommendations=listed.items,
+        thumbnails=_thumbnails([one.item for _, one in ranking.ranked[:k]]),
+        notes=_notes(recommender, asked.item, history, score, calibrated=probability is not None),
     )
 
 
@@ -79,19 +85,6 @@ def weak_answer(coverage: float) -> str:
         f'The model gives only {coverage:.1%} of its probability to "yes" and "no" together. It was not trained for '
         "this question: read p(yes) as a tendency, not as a probability."
     )
-
-
-def _evidence(recommender: Recommender, user_id: str, asked: Asked, titles: Sequence[str]) -> list[views.Evidence]:
-    """z(all) - z(all but one part), for each part: each question is asked alone, none is inferred."""
-    parts = [(_WHOLE, asked.evidence), *asked.evidence.without()]
-    z: list[float] = []
-    for part, evidence in parts:
-        one = replace(asked, evidence=evidence)
-        found = recommender.judge.scores(user_id, [one], without=part.name, progress=silent)
-        z.append(found[asked.item.item_id].log_odds)
-        recommender.progress("evidence", len(z), len(parts))
-    left_out = zip(parts[1:], z[1:], strict=True)
-    return [views.Evidence(part.kind, part.label(titles), z[0] - left) for (part, _), left in left_out]
 
 
 def _timeline(recommender: Recommender, chain: Sequence[Preference]) -> list[views.TimelineBlock]:
@@ -115,7 +108,9 @@ def _timeline(recommender: Recommender, chain: Sequence[Preference]) -> list[vie
     return timeline
 
 
-def _notes(recommender: Recommender, item: Item, history: Sequence[Interaction], score: Score) -> list[str]:
+def _notes(
+    recommender: Recommender, item: Item, history: Sequence[Interaction], score: Score, *, calibrated: bool
+) -> list[str]:
     notes = []
     if any(step.item.item_id == item.item_id for step in history):
         notes.append("This item is already in the user's history.")
@@ -127,16 +122,23 @@ def _notes(recommender: Recommender, item: Item, history: Sequence[Interaction],
         else:
             why = "the model was not trained with pictures. It read the caption, if there is one"
         notes.append(f"The question contained no picture: {why}.")
+    if not calibrated:
+        notes.append(UNCALIBRATED)
     if score.coverage < WEAK:
         notes.append(weak_answer(score.coverage))
     return notes
 
 
-def _thumbnail(item: Item) -> views.Thumbnail | None:
+def _thumbnails(items: Sequence[Item]) -> dict[str, views.Thumbnail]:
+    found = ((item.item_id, _thumbnail(item, _THUMBNAIL)) for item in items)
+    return {item_id: thumbnail for item_id, thumbnail in found if thumbnail}
+
+
+def _thumbnail(item: Item, longest_edge: int) -> views.Thumbnail | None:
     if item.image is None:
         return None
     try:
-        small = load_rgb(item.image, longest_edge=_THUMBNAIL)
+        small = load_rgb(item.image, longest_edge=longest_edge)
     except InputError:
         return None
     return views.Thumbnail(small.width, small.height, small.pixels)

@@ -156,7 +156,7 @@ class Judge:
         for one in asked:
             key, known = self.key(one), kept.get(one.item.item_id)
             if known is not None and known.key == key:
-                found[known.item_id] = self._calibrated(user_id, known, without)
+                found[known.item_id] = self._uncalibrated(user_id, known, without)
             else:
                 missing.append((one, key))
         tell = progress or self._progress
@@ -165,7 +165,7 @@ class Judge:
             group = missing[start : start + _TOGETHER]
             answers = self.answers([one for one, _ in group])
             for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
-                score = Score(one.item.item_id, answer.z, self._p_yes(answer.z), answer.coverage, key)
+                score = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
                 self._save(user_id, score, without)
                 found[score.item_id] = score
                 tell("scores", done, len(missing))
@@ -174,14 +174,9 @@ class Judge:
     def _save(self, user_id: str, score: Score, without: str) -> None:
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)
 
-    def _p_yes(self, z: float) -> float:
-        """p(yes), calibrated where the adapter was calibrated for this very recipe."""
-        slope, shift = self._cast.calibration or (1.0, 0.0)
-        return sigmoid(slope * z + shift)
-
-    def _calibrated(self, user_id: str, known: Score, without: str) -> Score:
-        """A kept answer with the p(yes) of today's calibration, which is no part of its key: nothing is asked anew."""
-        if (p_yes := self._p_yes(known.log_odds)) == known.p_yes:
+    def _uncalibrated(self, user_id: str, known: Score, without: str) -> Score:
+        """A kept answer with the model's own p(yes): earlier releases kept a calibrated one. Nothing is asked anew."""
+        if (p_yes := sigmoid(known.log_odds)) == known.p_yes:
             return known
         again = replace(known, p_yes=p_yes)
         self._save(user_id, again, without)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..engine.types import Engine, EngineConfig, TokenEngine
 from ..errors import NotFoundError
 from ..models import choice
-from ..models.spec import Cast, Role, open_engine
+from ..models.spec import Cast, Fused, Role, open_engine
 from ..progress import Progress, silent
 from ..recall.candidates import RECALL_WEIGHT, Recall
 from ..recall.current import CurrentRecall
@@ -17,7 +18,7 @@ from ..recipes import Recipe
 from ..store import histories, results
 from ..store.rows import Interaction, Score
 from ..store.workspace import Workspace
-from . import scoring, views
+from . import views
 from .asking import Asker
 from .captions import Captions
 from .descriptions import Descriptions
@@ -26,6 +27,19 @@ from .preferences import Preferences
 from .vectors import Vectors
 
 LOOK = 20  # candidates that are asked about again with their pictures, if questions contain pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All candidates of a user that were asked about, best first, each with its score."""
+
+    user_id: str
+    summary: str
+    ranked: Sequence[tuple[float, Asked]]
+    scores: Mapping[str, Score]
+    fused: Fused
+    timing: Mapping[str, Any]
+    pictures: Mapping[str, int]
 
 
 class Recommender:
@@ -88,6 +102,10 @@ class Recommender:
         If questions contain pictures, the model is first asked about all candidates without pictures, then about the
         `look` best (at least `k`) with theirs; only these are ranked. Raises `NotFoundError` for an unknown user.
         """
+        return self.listed(self.rank(user_id, k, candidates, look), k)
+
+    def rank(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> Ranking:
+        """All candidates that were asked about, as `recommend` orders them."""
         clock = [time.perf_counter()]
         history = self.history(user_id)
         seen = [step.item.item_id for step in history]
@@ -97,28 +115,33 @@ class Recommender:
         summary = self.summary(user_id, history)
         clock.append(time.perf_counter())
         asked = [self.judge.ask(candidate, summary, history) for candidate in recalled]
-        weight = self._weight(recall)
-        scores, pictures = self._cascade(user_id, asked, max(k, look), weight)
+        fused = self.fused(recall)
+        scores, pictures = self._cascade(user_id, asked, max(k, look), fused)
         clock.append(time.perf_counter())
-        ranked = _ranked([one for one in asked if one.item.item_id in scores], scores, weight)
-        ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
-        results.save_ranking(self.workspace, user_id, self.judge.settings, ranking)
+        ranked = _ranked([one for one in asked if one.item.item_id in scores], scores, fused)
+        kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
+        results.save_ranking(self.workspace, user_id, self.judge.settings, kept)
         names = ("recall_s", "summary_s", "score_s")
         spans = {name: round(end - start, 3) for name, start, end in zip(names, clock, clock[1:], strict=False)}
+        timing = {"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)}
+        return Ranking(user_id, summary, ranked, scores, fused, timing, pictures)
+
+    def listed(self, ranking: Ranking, k: int) -> views.RecommendationList:
+        """The best `k` of a ranking, to show."""
         return views.RecommendationList(
-            user=user_id,
-            summary=summary,
+            user=ranking.user_id,
+            summary=ranking.summary,
             items=[
-                _recommendation(rank, score, one, scores[one.item.item_id])
-                for rank, (score, one) in enumerate(ranked[:k], start=1)
+                _recommendation(rank, ranking.fused, score, one, ranking.scores[one.item.item_id])
+                for rank, (score, one) in enumerate(ranking.ranked[:k], start=1)
             ],
-            model=self._model(scores),
-            timing={"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)},
-            pictures=pictures,
+            model=self._model(ranking.scores),
+            timing=ranking.timing,
+            pictures=ranking.pictures,
         )
 
     def _cascade(
-        self, user_id: str, asked: Sequence[Asked], look: int, weight: float
+        self, user_id: str, asked: Sequence[Asked], look: int, fused: Fused
     ) -> tuple[dict[str, Score], dict[str, int]]:
         """Scores of all candidates; if more than `look` have pictures, of the `look` best. Also counts pictures."""
         pictured = [one for one in asked if one.evidence.image_sha256]
@@ -126,19 +149,15 @@ class Recommender:
             return self.judge.scores(user_id, asked), {"looked_at": len(pictured), "skipped": 0}
         scores = self.judge.scores(user_id, [one for one in asked if not one.evidence.image_sha256])
         scores |= self.judge.scores(user_id, [one.blind for one in pictured], without="image")
-        best = [one for _, one in _ranked(asked, scores, weight)[:look]]
+        best = [one for _, one in _ranked(asked, scores, fused)[:look]]
         seen = sum(bool(one.evidence.image_sha256) for one in best)
         return self.judge.scores(user_id, best), {"looked_at": seen, "skipped": len(pictured) - seen}
 
-    def _weight(self, recall: Recall) -> float:
-        """The weight of recall in the fused score: what was fitted for this one, if anything."""
-        scorer = self.cast.scorer
-        if scorer is None:
-            return RECALL_WEIGHT
-        fitted = scorer.recall_weight if recall.learned is None else scorer.learned_weight
-        return RECALL_WEIGHT if fitted is None else fitted
+    def fused(self, recall: Recall) -> Fused:
+        """How answer and recall make the score: what was fitted for the model and this recall, if anything."""
+        return self.cast.fused(learned=recall.learned is not None) or Fused(RECALL_WEIGHT)
 
-    def _model(self, scores: dict[str, Score]) -> dict[str, object]:
+    def _model(self, scores: Mapping[str, Score]) -> dict[str, object]:
         coverage = sorted(score.coverage for score in scores.values())
         return {
             **self.cast.to_json(),
@@ -163,19 +182,18 @@ class Recommender:
         self.close()
 
 
-def _ranked(asked: Sequence[Asked], scores: Mapping[str, Score], weight: float) -> list[tuple[float, Asked]]:
-    """(fused score, question), best first."""
-    fused = (
-        (scoring.fused_score(scores[one.item.item_id].log_odds, one.candidate.recall, weight), one) for one in asked
-    )
-    return sorted(fused, key=lambda pair: (-pair[0], pair[1].item.item_id))
+def _ranked(asked: Sequence[Asked], scores: Mapping[str, Score], fused: Fused) -> list[tuple[float, Asked]]:
+    """(score, question), best first."""
+    scored = ((fused.score(scores[one.item.item_id].log_odds, one.candidate.recall), one) for one in asked)
+    return sorted(scored, key=lambda pair: (-pair[0], pair[1].item.item_id))
 
 
-def _recommendation(rank: int, score: float, asked: Asked, answer: Score) -> views.Recommendation:
+def _recommendation(rank: int, fused: Fused, score: float, asked: Asked, answer: Score) -> views.Recommendation:
     return views.Recommendation(
         rank=rank,
         item_id=asked.item.item_id,
         title=asked.item.title,
+        probability=fused.probability(score),
         p_yes=answer.p_yes,
         log_odds=answer.log_odds,
         score=score,

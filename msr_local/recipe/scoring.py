@@ -1,11 +1,11 @@
-"""The scoring question: its evidence, its hint, what can be left out of it, and the fused score."""
+"""The scoring question: its evidence, its hint, and what can be left out of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..recall.candidates import RECALL_WEIGHT, Candidate
+from ..recall.candidates import Candidate
 from ..store.rows import Item
 from .descriptions import shorten
 from .values import words
@@ -90,8 +90,3 @@ def hint(candidate: Candidate, companion: Item | None) -> str:
     if companion is not None and word:
         told.append(f"{word} with {shorten(words(companion.title), _COMPANION)}.")
     return " ".join(told)
-
-
-def fused_score(log_odds: float, recall: float, weight: float = RECALL_WEIGHT) -> float:
-    """The ranking score: the model's log-odds plus `weight` times the collaborative recall (0..1)."""
-    return log_odds + weight * recall

@@ -12,7 +12,11 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One ranked item; `shares` says how much each recall source contributed (they sum to 1)."""
+    """One ranked item; `shares` says how much each recall source contributed (they sum to 1).
+
+    The list is in the order of `score`. `probability` is the score after calibration, None where none was fitted: then
+    nothing here is a probability of being taken. `p_yes` and `log_odds` are the model's own answer, without recall.
+    """
 
     rank: int
     item_id: str
@@ -20,6 +24,7 @@ class Recommendation:
     p_yes: float
     log_odds: float
     score: float
+    probability: float | None = None
     caption: str | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
 
@@ -71,17 +76,39 @@ class TimelineBlock:
         return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
+SMALL = 0.1  # log-odds: moves a probability by two or three points in a hundred at most
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one part of the question did to the answer.
+    """What one part of the question says for this item rather than for other candidates.
 
-    `delta_log_odds` is z(whole question) - z(question without this part): positive speaks for the item.
-    `kind` is one of summary, history, caption, image, hint; `label` is what a reader sees.
+    `delta_log_odds` is what leaving the part out costs this item, z(whole question) - z(question without it), less
+    `common`, what the same costs `compared_with` other candidates on average: positive speaks for this item. `ci95` is
+    its 95% interval, from how far the others differ among themselves; None where there are fewer than two. Without any
+    others `common` is None, and nothing is taken off.
+
+    `kind` is one of summary, history, caption, image, hint; `label` is what a reader sees. `shared` has the words that
+    the part and the item have in common, and not all the others as well.
     """
 
     kind: str
     label: str
     delta_log_odds: float
+    ci95: tuple[float, float] | None = None
+    common: float | None = None
+    compared_with: int = 0
+    shared: Sequence[str] = ()
+
+    @property
+    def margin(self) -> float | None:
+        """How far the interval reaches to either side."""
+        return None if self.ci95 is None else (self.ci95[1] - self.ci95[0]) / 2
+
+    @property
+    def clear(self) -> bool:
+        """Whether it speaks for or against the item at all: not small, and 0 is outside its interval."""
+        return abs(self.delta_log_odds) >= max(SMALL, self.margin or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +133,7 @@ class Explanation:
     title: str
     p_yes: float
     log_odds: float
+    probability: float | None = None  # as in `Recommendation`
     description_lines: Sequence[str] = ()
     caption: str | None = None
     image: Thumbnail | None = None
@@ -113,6 +141,7 @@ class Explanation:
     interactions: int = 0  # in the history, also where the recipe summarises none of them
     evidence: Sequence[Evidence] = ()
     recommendations: Sequence[Recommendation] = ()
+    thumbnails: Mapping[str, Thumbnail] = field(default_factory=dict)  # of the recommended items, by id
     notes: Sequence[str] = ()
 
     @property
@@ -125,18 +154,37 @@ class Explanation:
         return f"{self.interactions:,} interactions. This recipe has no preference summaries; --recipe full has."
 
     @property
-    def ranked_evidence(self) -> list[Evidence]:
-        """The evidence, what moved the answer most first."""
-        return sorted(self.evidence, key=lambda evidence: -abs(evidence.delta_log_odds))
+    def clear_evidence(self) -> list[Evidence]:
+        """The evidence that speaks for or against the item, what says most first."""
+        return sorted((one for one in self.evidence if one.clear), key=lambda one: -abs(one.delta_log_odds))
+
+    @property
+    def unclear_evidence(self) -> list[Evidence]:
+        """The evidence whose effect cannot be told from none, in the order of the question."""
+        return [one for one in self.evidence if not one.clear]
+
+    @property
+    def evidence_meaning(self) -> str:
+        """What the numbers of the evidence are, in words."""
+        others = max((one.compared_with for one in self.evidence), default=0)
+        if not others:
+            return (
+                "Log-odds that the answer loses without this part of the question; measured. There is no other "
+                "candidate to compare with, so a part may say the same for every item."
+            )
+        rather = f"{others} other candidates" if others > 1 else "the only other candidate"
+        interval = "; ± is the 95% interval" if others > 1 else ""
+        return f"How much each part speaks for this item rather than for {rather}: log-odds, measured{interval}."
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `explain --json` prints; it leaves out the picture."""
+        """The document that `explain --json` prints; it leaves out the pictures."""
         return {
             "user": self.user,
             "item_id": self.item_id,
             "title": self.title,
             "description": list(self.description_lines),
             "caption": self.caption,
+            "probability": self.probability,
             "p_yes": self.p_yes,
             "log_odds": self.log_odds,
             "timeline": [block.to_json() for block in self.timeline],

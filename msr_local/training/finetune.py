@@ -294,7 +294,7 @@ class Finetuning:
         kept = self.folder / f"gate.{self.settings.quantisation}.json"
         if kept.exists():
             found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-            if "fusion" in found:  # else an older release measured
+            if "calibration" in found.get("fusion", {}):  # else an older release measured
                 return found
         import numpy as np
 

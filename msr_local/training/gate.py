@@ -73,19 +73,20 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
     groups = [row.group for row in rows]
     halves = _halves(groups)
     p_plain = Platt(1.0, 0.0)(after)
-    p_fitted, fused = p_plain.copy(), np.zeros(len(rows))
+    p_fitted, p_fused = p_plain.copy(), np.zeros(len(rows))
     for half in (halves, ~halves):
         scaling = platt(after[half], answers[half])
         p_fitted[~half] = scaling(after[~half]) if scaling else p_plain[~half]
         both = after + recall_weight(after[half], recall[half], answers[half]) * recall
         scaling = platt(both[half], answers[half])  # the halves have weights of their own: made comparable
-        fused[~half] = (scaling or Platt(1.0, 0.0))(both[~half])
-    scores = {"before": before, "after": after, "merged": merged, "recall": recall, "fused": fused}
+        p_fused[~half] = (scaling or Platt(1.0, 0.0))(both[~half])
+    scores = {"before": before, "after": after, "merged": merged, "recall": recall, "fused": p_fused}
     return {
         **{name: {"auc": auc_estimate(values, answers, groups).to_json()} for name, values in scores.items()},
         "calibration_error": {
             "before": calibration_error(p_plain, answers),
             "after": calibration_error(p_fitted, answers),
+            "fused": calibration_error(p_fused, answers),
         },
     }
 
@@ -101,12 +102,26 @@ def recalled(rows: Sequence[Row]) -> Vector:
     return np.array([row.recall if row.learned is None else row.learned for row in rows])
 
 
-def fusion(rows: Sequence[Row], z: Vector) -> dict[str, float | None]:
-    """The weight of recall beside z [N], of the hand-set one and of a learned one; None where nothing was learned."""
+def fusion(rows: Sequence[Row], z: Vector) -> dict[str, Any]:
+    """What a manifest keeps as `fusion`, fitted on validation rows and their log-odds z [N].
+
+    "recall" is the weight of recall by hand, "learned" that of learned recall, on the rows that have it (None: none
+    has). "calibration" has for each of the two the scaling of the score to a probability, or None where there is none.
+    """
     answers = np.array([float(row.answer == YES) for row in rows])
-    by_hand = recall_weight(z, np.array([row.recall for row in rows]), answers)
-    learned = recall_weight(z, recalled(rows), answers) if rows and rows[0].learned is not None else None
-    return {"recall": by_hand, "learned": learned}
+    there = np.array([row.learned is not None for row in rows], bool)
+    weight, scaling = _fused(z, np.array([row.recall for row in rows]), answers)
+    learned, learned_scaling = None, None
+    if there.any():
+        learned, learned_scaling = _fused(z[there], recalled(rows)[there], answers[there])
+    return {"recall": weight, "learned": learned, "calibration": {"recall": scaling, "learned": learned_scaling}}
+
+
+def _fused(z: Vector, recall: Vector, answers: Vector) -> tuple[float, dict[str, float] | None]:
+    """The weight of recall, and the scaling of the score; all of shape [N]."""
+    weight = recall_weight(z, recall, answers)
+    scaling = platt(z + weight * recall, answers)
+    return weight, scaling.to_json() if scaling else None
 
 
 def _halves(groups: Sequence[str]) -> Mask:

@@ -41,6 +41,12 @@ def signed(value: float) -> str:
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
+def effect(piece: Evidence) -> str:
+    """The effect of a piece of evidence, with how far its 95% interval reaches: "+0.91 ±0.04"."""
+    margin = "" if piece.margin is None else f" \u00b1{piece.margin:.2f}"
+    return f"{round(piece.delta_log_odds, 2) + 0.0:+.2f}{margin}"
+
+
 def share_bar(share: float, width: int, glyphs: Glyphs) -> Text:
     """A bar over its track, `width` cells in all, filled to `share` (0 to 1)."""
     whole, half = _halves(share, width, glyphs.half_left)

@@ -58,9 +58,9 @@ def outcome_view(document: Mapping[str, Any], steps: Sequence[Point]) -> Rendera
         numbers = (f"{one[key]:.4f}" for key in ("median_dz", "max_dz", "rank_correlation"))
         same.add_row(f"{form}, {file['quantisation']}", *numbers, f"{file['bytes'] / 1e6:.0f} MB")
     gap = metrics["calibration_error"]
-    scaled = "" if gap["after"] is None else f", {gap['after']:.3f} after calibration"
+    scaled = "" if gap.get("fused") is None else f", {gap['fused']:.3f} of the calibrated score"
     last = (
-        f"Calibration error {gap['before']:.3f}{scaled}.",
+        f"Calibration error {gap['before']:.3f} of p(yes){scaled}.",
         f"Adapter {document['name']} is registered {'and active' if document['active'] else 'but not active yet'}.",
         f"Curve: {document['curve']}",
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..recipe.views import Recommendation, RecommendationList
-from .bars import share_bar, signed
+from .bars import share_bar
 from .canvas import Canvas, Drawing
 
 _GAP = 2
@@ -68,26 +68,30 @@ def _columns(items: Sequence[Recommendation], canvas: Canvas, chosen: str | None
         mark = f"{canvas.glyphs.pointer} " if item.item_id == chosen else ""
         return Text(f"{mark}{item.rank}", "dim")
 
-    def probability(item: Recommendation) -> Text:
-        return Text.assemble(share_bar(item.p_yes, _BAR, canvas.glyphs), f" {item.p_yes:.3f}")
+    def barred(item: Recommendation) -> Text:
+        return share_bar(item.probability or 0.0, _BAR, canvas.glyphs).append(" ").append_text(bare(item))
+
+    def bare(item: Recommendation) -> Text:
+        return Text(f"{item.probability:.3f}")
 
     ranks = column("#", rank, "right")
-    barred = column("p(yes)", probability, "left")
-    bare = column("p(yes)", lambda item: Text(f"{item.p_yes:.3f}"), "right")
-    log_odds = column("log-odds", lambda item: Text(signed(item.log_odds)), "right")
-    score = column("score", lambda item: Text(f"{item.score:.3f}", "dim"), "right")
+    # What the list is ordered by: a probability where the score was calibrated.
+    if all(item.probability is not None for item in items):
+        ordered = column("probability", barred, "left"), column("probability", bare, "right")
+    else:
+        ordered = (column("score", lambda item: Text(f"{item.score:.3f}"), "right"),) * 2
+    p_yes = column("p(yes)", lambda item: Text(f"{item.p_yes:.3f}"), "right")
     two_sources = column("found by", lambda item: _sources(item.shares, canvas, most=2), "left")
     one_source = column("found by", lambda item: _sources(item.shares, canvas, most=1), "left")
 
     longest = max(_SHORTEST_TITLE, *(canvas.text(item.title).cell_len for item in items))
     room = 0
     for rest in (
-        [barred, log_odds, score, two_sources],
-        [barred, log_odds, score, one_source],
-        [barred, log_odds, score],
-        [barred, log_odds],
-        [bare, log_odds],
-        [bare],
+        [ordered[0], p_yes, two_sources],
+        [ordered[0], p_yes, one_source],
+        [ordered[0], p_yes],
+        [ordered[1], p_yes],
+        [ordered[1]],
     ):
         room = canvas.width - sum(taken.width + _GAP for taken in (ranks, *rest))
         if room >= min(longest, _LEAST_TITLE):

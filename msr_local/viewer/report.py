@@ -8,8 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..recipe.views import Explanation
 from ..text import printable, storable
-from .bars import Span, signed
-from .explanation import EVIDENCE_MEANING
+from .bars import Span, effect, signed
 from .pixels import data_uri
 from .timeline import day_range
 
@@ -21,7 +20,8 @@ def html_report(explanation: Explanation) -> str:
         it=explanation,
         picture=data_uri(explanation.image) if explanation.image else None,
         span=Span.of(explanation.evidence),
-        meaning=EVIDENCE_MEANING,
+        thumbnails={item_id: data_uri(one) for item_id, one in explanation.thumbnails.items()},
+        calibrated=all(item.probability is not None for item in explanation.recommendations),
     )
 
 
@@ -38,4 +38,4 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters.update(signed=signed, days=day_range, percent="{:.1%}".format)
+_ENVIRONMENT.filters.update(signed=signed, effect=effect, days=day_range, percent="{:.1%}".format)

@@ -82,14 +82,16 @@ def test_ingest_captions_recommend_explain(
 def test_evidence_is_the_measured_difference(cli: Cli, shop: tuple[Path, Path], home: Path, seeing: None) -> None:
     cli("ingest", *shop)
     explained = cli("explain", "u4", "--candidates", "4", "--json").json
-    stored = dict(
-        table(home, f"SELECT without, log_odds FROM scores WHERE user_id = 'u4' AND item_id = '{explained['item_id']}'")
-    )
-    by_kind = {one["kind"]: one["delta_log_odds"] for one in explained["evidence"]}
-    assert stored[""] == pytest.approx(explained["log_odds"])
-    assert stored["nothing"] == pytest.approx(stored[""], abs=0.02)  # nothing left out, asked alone
+    query = "SELECT without, item_id, log_odds FROM scores WHERE user_id = 'u4'"
+    stored = {(without, item_id): z for without, item_id, z in table(home, query)}
+    by_kind = {one["kind"]: one for one in explained["evidence"]}
+    me = explained["item_id"]
+    others = [one["item_id"] for one in explained["recommendations"] if one["item_id"] != me]
+    assert stored["", me] == pytest.approx(explained["log_odds"]) and len(others) == 3
     for kind in ("caption", "image", "summary"):
-        assert by_kind[kind] == pytest.approx(stored["nothing"] - stored[kind])
+        common = sum(stored["", one] - stored[kind, one] for one in others) / 3
+        assert by_kind[kind]["common"] == pytest.approx(common)
+        assert by_kind[kind]["delta_log_odds"] == pytest.approx(stored["", me] - stored[kind, me] - common)
 
 
 def test_a_second_ingest_changes_nothing_and_one_more_line_adds_one_row(

@@ -15,7 +15,7 @@ from recipe.recipe_shop import Shop, Watched
 from msr_local.errors import InputError
 from msr_local.evaluation.baselines import TOWERS
 from msr_local.evaluation.experiment import BLEND, FUSED, LEARNED, MODEL, MORE, READ, READING, Experiment, Options
-from msr_local.models.spec import Scorer
+from msr_local.models.spec import Fused, Scorer
 from msr_local.recall import protocols
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES, Recipe
@@ -142,7 +142,7 @@ def planted(shop: Shop, kind: str, run_id: str = "r1") -> Recommender:
     """A recommender with an adapter that was trained here, holding back by `kind`."""
     if runs.run(shop.workspace, "r1") is None:
         runs.start_run(shop.workspace, "r1", "tuned", stage="done", settings={}, split={}, versions={})
-    scorer = Scorer("tuned", False, "merged", Path("m.gguf"), "c" * 64, 1024, 1.0, None, Recipe(), run_id,
+    scorer = Scorer("tuned", False, "merged", Path("m.gguf"), "c" * 64, 1024, Fused(1.0), Recipe(), run_id,
                     {"kind": kind, "validation_from": None, "test_from": None})  # fmt: skip
     tuned = replace(shop.cast, scorer=scorer, recipe=HISTORY)
     return Recommender(shop.workspace, tuned, open_engine=lambda _: Watched(shop.engine, shop.record))

@@ -17,6 +17,7 @@ from msr_local.engine.answers import sigmoid
 from msr_local.errors import InputError, ModelError, NotFoundError
 from msr_local.models import registry, shipped
 from msr_local.models.choice import chosen_model, use_adapter, use_model
+from msr_local.models.spec import Fused
 
 Cli = Callable[..., Ran]
 
@@ -52,19 +53,32 @@ RECIPE = RECIPES["no-image"].with_history(2, 6, direct=True)
 def test_a_calibration_holds_for_the_recipe_however_it_is_written(
     workspace: Workspace, tuned: Callable[..., None], shop: tuple[Path, Path], recipe: dict[str, Any]
 ) -> None:
-    tuned(recipe=recipe, calibration={"a": 0.5, "b": 2.0})
+    tuned(recipe=recipe, fusion={"recall": 3.0, "calibration": {"recall": {"a": 0.5, "b": -2.0}}})
     chosen = cast(workspace)
-    assert chosen.recipe == RECIPE and chosen.calibration == (0.5, 2.0)
+    assert chosen.recipe == RECIPE and chosen.fused(learned=False) == Fused(3.0, (0.5, -2.0))
     ingest(workspace, *shop)
     with Recommender(workspace) as recommender:
         found = recommender.recommend("u0", k=3).items
-    assert [one.p_yes for one in found] == pytest.approx([sigmoid(0.5 * one.log_odds + 2.0) for one in found])
+    assert [one.probability for one in found] == pytest.approx([sigmoid(0.5 * one.score - 2.0) for one in found])
+    assert [one.p_yes for one in found] == pytest.approx([sigmoid(one.log_odds) for one in found])
 
 
 @pytest.mark.parametrize("asking", [Asking(recipe="full"), Asking(block_size=3), Asking(window=7)])
 def test_it_does_not_hold_for_another_recipe(workspace: Workspace, tuned: Callable[..., None], asking: Asking) -> None:
-    tuned(recipe=RECIPE.to_json())
-    assert cast(workspace, asking).calibration is None and cast(workspace, asking).scorer is not None
+    tuned(recipe=RECIPE.to_json(), fusion={"recall": 3.0, "calibration": {"recall": {"a": 0.5, "b": -2.0}}})
+    assert cast(workspace, asking).fused(learned=False) == Fused(3.0)
+
+
+def test_an_adapter_of_an_earlier_release_answers_without_a_probability(
+    workspace: Workspace, tuned: Callable[..., None], shop: tuple[Path, Path], cli: Callable[..., Ran]
+) -> None:
+    tuned(recipe=RECIPE.to_json(), fusion={"recall": 3.0, "learned": 5.0})
+    chosen = cast(workspace)
+    assert (chosen.fused(learned=False), chosen.fused(learned=True)) == (Fused(3.0), Fused(5.0))
+    ingest(workspace, *shop)
+    ran = cli("recommend", "u0", "-k", "3", "--json")
+    assert "was not calibrated" in ran.err
+    assert [one["probability"] for one in ran.json["items"]] == [None] * 3
 
 
 def test_python_asks_as_the_command_line_does(

@@ -18,8 +18,10 @@ from msr_local.models.manifest import Manifest
 OTHER = {"adapter": b"GGUF another lora"}
 
 GOOD = manifest().to_json()
+OPTIONAL = [("fusion", "calibration"), ("fusion", "calibration", "recall")]
 PLACES = [
     (), *((key,) for key in GOOD), *(("base", key) for key in GOOD["base"]), ("files", "adapter"), ("fusion", "recall"),
+    ("fusion", "calibration", "recall", "a"), *OPTIONAL,
     *(("files", "adapter", key) for key in GOOD["files"]["adapter"]), ("calibration", "a"), ("settings", "max_length"),
 ]  # fmt: skip
 JSON = st.recursive(
@@ -52,7 +54,9 @@ def test_any_manifest_is_read_or_refused(place, value):
     assert all(Path(entry["file"]).name == entry["file"] for entry in read.files.values())
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if place and place != ("files", "adapter")])
+@pytest.mark.parametrize(
+    "place", [place for place in PLACES if place and place not in [*OPTIONAL, ("files", "adapter")]]
+)
 def test_a_missing_key_is_named(place):
     document = changed(GOOD, place, None)
     inner = document
@@ -61,6 +65,19 @@ def test_a_missing_key_is_named(place):
     del inner[place[-1]]
     with pytest.raises(ModelError, match=rf"/x/manifest.json: .*the key {'.'.join(place)} is missing"):
         Manifest.from_json(document, Path("/x/manifest.json"))
+
+
+@pytest.mark.parametrize("fusion", [{"recall": 0.25}, {"recall": 0.25, "calibration": {"recall": None}}])
+def test_without_a_calibration_of_the_score_there_is_none(fusion):
+    read = Manifest.from_json(GOOD | {"fusion": fusion}, Path("x"))
+    assert read.calibrated("recall") is None and read.calibrated("learned") is None
+    assert manifest().calibrated("recall") == (0.5, -4.0) and manifest().calibrated("learned") is None
+
+
+@pytest.mark.parametrize("slope", [0, -0.5])
+def test_a_calibration_that_turns_the_order_round_is_refused(slope):
+    with pytest.raises(ModelError, match=r"fusion.calibration.recall.a is .* must be over 0"):
+        Manifest.from_json(changed(GOOD, ("fusion", "calibration", "recall", "a"), slope), Path("/x/manifest.json"))
 
 
 def test_unknown_keys_are_ignored():

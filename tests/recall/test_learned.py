@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipe.recipe_shop import Record, Shop, Watched
 
-from msr_local.models.spec import Scorer
+from msr_local.models.spec import Fused, Scorer
 from msr_local.recall import candidates, learned
 from msr_local.recall.candidates import Recall
 from msr_local.recall.fusion import SHAPES, Fusion
@@ -147,7 +147,17 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
     recipe_shop.take("ada", "a", "b")
     recipe = Recipe(summary=False, caption=False, image=False)
     scorer = Scorer(
-        "mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, tuned[0], None, recipe, "r1", {}, tuned[1]
+        "mine",
+        True,
+        "adapter",
+        Path("mine.gguf"),
+        "c" * 64,
+        512,
+        Fused(tuned[0]),
+        recipe,
+        "r1",
+        {},
+        None if tuned[1] is None else Fused(tuned[1]),
     )
     if there:
         weights = {shape: (0.1,) * len(RECALLED) for shape in SHAPES}
@@ -163,19 +173,32 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
             assert item.score == pytest.approx(item.log_odds + weight * recall)
 
 
-def test_another_calibration_tells_p_anew_and_asks_nothing(recipe_shop: Shop) -> None:
+def test_another_calibration_tells_the_probability_anew_and_asks_nothing(recipe_shop: Shop) -> None:
     recipe_shop.stock("a", "b", "c", "d")
     recipe_shop.take("ada", "a", "b")
     recipe = Recipe(summary=False, caption=False, image=False)
     record = Record()
     for a, b in ((1.0, 0.0), (0.5, -1.0), (0.5, -1.0)):
-        scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, (a, b), recipe, "r", {})
+        scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 512, Fused(1.0, (a, b)), recipe, "r", {})
         with Recommender(
             recipe_shop.workspace, replace(recipe_shop.cast, scorer=scorer, recipe=recipe),
             open_engine=lambda _: Watched(recipe_shop.engine, record),
         ) as made:  # fmt: skip
             items = made.recommend("ada").items
         assert len(items) == 2 and len(record.asked) == 2
-        kept = dict(recipe_shop.workspace.execute("SELECT item_id, p_yes FROM scores").fetchall())
         for item in items:
-            assert item.p_yes == pytest.approx(1 / (1 + math.exp(-a * item.log_odds - b))) == kept[item.item_id]
+            assert item.probability == pytest.approx(1 / (1 + math.exp(-a * item.score - b)))
+            assert item.p_yes == pytest.approx(1 / (1 + math.exp(-item.log_odds)))
+
+
+def test_a_calibrated_answer_that_an_earlier_release_kept_is_the_models_own_again(recipe_shop: Shop) -> None:
+    recipe_shop.stock("a", "b", "c", "d")
+    recipe_shop.take("ada", "a", "b")
+    with recipe_shop.recommender(Recipe(summary=False, caption=False, image=False)) as made:
+        before = made.recommend("ada").items
+        with recipe_shop.workspace.write():
+            recipe_shop.workspace.execute("UPDATE scores SET p_yes = 0.125")
+        asked = len(recipe_shop.record.asked)
+        assert made.recommend("ada").items == before and len(recipe_shop.record.asked) == asked
+    kept = dict(recipe_shop.workspace.execute("SELECT item_id, p_yes FROM scores").fetchall())
+    assert kept == {item.item_id: item.p_yes for item in before}

@@ -129,15 +129,13 @@ def test_added_and_dropped_share_no_word_and_repeat_none(before: str, after: str
     added, dropped = changes(before, after)
     assert len({*added, *dropped}) == len(added) + len(dropped)
     assert all(word in after.lower() for word in added if word.isascii() and after.isascii())
-    assert all(len(word) > 3 for word in [*added, *dropped])
+    assert all(len(word) > 2 for word in [*added, *dropped])
 
 
 @given(TEXTS, TEXTS)
-def test_the_two_summaries_minus_their_changes_hold_the_same_words(before: str, after: str) -> None:
+def test_with_its_changes_a_summary_has_the_words_of_the_next_one(before: str, after: str) -> None:
     added, dropped = changes(before, after)
-    _, old = changes(before, "")
-    new, _ = changes("", after)
-    assert set(old) - set(dropped) == set(new) - set(added)
+    assert changes(" ".join([before, *added]), " ".join([after, *dropped])) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -148,6 +146,8 @@ def test_the_two_summaries_minus_their_changes_hold_the_same_words(before: str, 
         ("Alien's world", "Alien’s world", [], []),
         ("", "Dark, slow dramas", ["dark", "slow", "dramas"], []),
         ("action action", "", [], ["action"]),
+        ("This person likes navy.", "This person now likes navy, and still some things.", [], []),
+        ("Likes navy and T-shirts.", "Now likes a red T-shirt; less navy than before.", ["red"], []),
     ],
 )
 def test_what_counts_as_a_change(before: str, after: str, added: list[str], dropped: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from recipe.recipe_shop import Shop
 
 from msr_local.errors import ModelError
-from msr_local.models.spec import Scorer
+from msr_local.models.spec import Fused, Scorer
 from msr_local.recipe.captions import CaptionRun
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES
@@ -166,7 +166,7 @@ def test_recall_reads_the_captions_where_the_recipe_has_them(shop: Shop) -> None
 
 
 def test_pictures_stay_out_of_the_question_of_a_model_that_was_tuned_without(shop: Shop) -> None:
-    scorer = Scorer("mine", False, "adapter", Path("mine.gguf"), "c" * 64, 512, 1.0, None, RECIPES["full"], "r1", {})
+    scorer = Scorer("mine", False, "adapter", Path("mine.gguf"), "c" * 64, 512, Fused(1.0), RECIPES["full"], "r1", {})
     with shop.recommender() as plain:
         assert plain.cast.looks
         tuned = replace(plain.cast, scorer=scorer)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from recipe.recipe_shop import Shop
+from recipe.recipe_shop import Shop, Watched
 
+from msr_local.engine.answers import sigmoid
 from msr_local.errors import NotFoundError
-from msr_local.recipe.explanations import explain
+from msr_local.models.spec import Fused, Scorer
+from msr_local.recipe.explanations import UNCALIBRATED, explain
+from msr_local.recipe.recommender import Recommender
 from msr_local.recipe.views import Explanation
-from msr_local.recipes import RECIPES
+from msr_local.recipes import RECIPES, Recipe
 
 FILMS = [f"f{n}" for n in range(8)]
 
@@ -125,8 +129,61 @@ def test_explaining_leaves_the_kept_ranking_as_it_was(shop: Shop) -> None:
     assert len(before) == 3
 
 
-def test_the_strongest_evidence_comes_first(shop: Shop) -> None:
+def test_clear_evidence_comes_first_and_the_strongest_of_it_before_all(shop: Shop) -> None:
     found = why(shop)
-    sizes = [abs(one.delta_log_odds) for one in found.ranked_evidence]
-    assert sizes == sorted(sizes, reverse=True)
-    assert len(sizes) == len(found.evidence)
+    assert [*found.clear_evidence, *found.unclear_evidence] == sorted(
+        found.evidence, key=lambda one: (not one.clear, -abs(one.delta_log_odds) if one.clear else 0.0)
+    )
+
+
+def test_where_there_is_no_other_item_the_effect_is_that_on_this_one(shop: Shop) -> None:
+    found = why(shop, "v", "f3")
+    assert all((one.common, one.ci95, one.compared_with) == (None, None, 0) for one in found.evidence)
+    assert "no other candidate to compare with" in found.evidence_meaning
+
+
+def test_with_one_other_item_there_is_no_interval(shop: Shop) -> None:
+    shop.take("u", "f5", "f6")
+    found = why(shop, "u", "f0")
+    assert len(found.recommendations) == 1 and found.evidence
+    for one in found.evidence:
+        assert one.common is not None and (one.ci95, one.compared_with) == (None, 1)
+
+
+def test_a_part_says_which_words_it_has_in_common_with_the_item(shop: Shop) -> None:
+    for film, title in (("f1", "Red harbours"), ("f6", "A harbour in red"), ("f7", "The blue film"), ("f5", "Grey")):
+        shop.rename(film, title)
+    why(shop, "u", "f6")
+    with shop.workspace.write():
+        shop.workspace.execute("UPDATE preferences SET summary = 'Likes harbours, films and still some red things.'")
+    shared = {one.label: list(one.shared) for one in why(shop, "u", "f6").evidence}
+    # All candidates are of the kind "film", so that word tells nothing.
+    assert shared.pop("the preference summary") == ["harbours", "red"]
+    assert shared.pop("Red harbours") == ["red", "harbours"]
+    assert not any(shared.values())
+
+
+def test_recommended_items_come_with_small_pictures(shop: Shop) -> None:
+    found = why(shop, "u", "f7")
+    assert set(found.thumbnails) == {"f5", "f6", "f7"}
+    assert all((one.width, one.height) == (24, 24) for one in found.thumbnails.values())
+    (shop.folder / "f6.png").unlink()
+    assert set(why(shop, "u", "f7").thumbnails) == {"f5", "f7"}
+
+
+def test_an_explanation_without_a_calibrated_score_says_so(shop: Shop) -> None:
+    found = why(shop)
+    assert found.probability is None and UNCALIBRATED in found.notes
+    scorer = Scorer("mine", True, "adapter", Path("m.gguf"), "c" * 64, 512, Fused(2.0, (0.5, -1.0)), Recipe(), "r", {})
+    shop.cast = replace(shop.cast, scorer=scorer)
+    cast = replace(shop.cast, recipe=Recipe())
+    with Recommender(shop.workspace, cast, open_engine=lambda _: Watched(shop.engine, shop.record)) as recommender:
+        told = explain(recommender, "u")
+    assert (
+        told.probability
+        == told.recommendations[0].probability
+        == pytest.approx(sigmoid(0.5 * told.recommendations[0].score - 1.0))
+    )
+    assert UNCALIBRATED not in told.notes
+    items = [one.probability for one in told.recommendations]
+    assert items == sorted(items, reverse=True)

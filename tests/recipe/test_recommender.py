@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image as Pillow
 from recipe.recipe_shop import plain
 
@@ -21,8 +25,8 @@ from msr_local.errors import NotFoundError
 from msr_local.models.choice import Asking, cast
 from msr_local.recipe import captions, preferences
 from msr_local.recipe.explanations import explain
+from msr_local.recipe.judge import Asked
 from msr_local.recipe.recommender import Recommender
-from msr_local.recipe.scoring import fused_score
 from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 
@@ -289,7 +293,8 @@ def test_the_ranking_is_by_the_fused_score(opened: Open) -> None:
         one.item_id for one in sorted(answer.items, key=lambda one: (-one.score, one.item_id))
     ]
     for one in answer.items:
-        assert one.score == fused_score(one.log_odds, recall[one.item_id])
+        assert one.score == one.log_odds + 16.0 * recall[one.item_id]
+        assert one.probability is None  # nothing was fitted for this model
         assert one.p_yes == pytest.approx(1 / (1 + math.exp(-one.log_odds)))
         assert sum(one.shares.values()) == pytest.approx(1)
     assert len({one.log_odds for one in answer.items}) == 6
@@ -326,46 +331,77 @@ def test_a_user_who_has_seen_all_gets_an_empty_list(
 
 
 @pytest.mark.parametrize("item_id", ["i9", "i3"])  # a candidate, and one from the history
-def test_evidence_is_the_difference_of_separately_asked_questions(
+def test_evidence_is_what_a_part_does_for_this_item_less_what_it_does_for_the_others(
     opened: Open, engine: EngineProcess, item_id: str
 ) -> None:
-    def ask(recommender: Recommender, evidence: Any) -> float:
-        (answer,) = engine.answers([recommender.judge.question(replace(asked, evidence=evidence))])
+    def z(recommender: Recommender, asked: Asked) -> float:
+        (answer,) = engine.answers([recommender.judge.question(asked)])
         return answer.z
+
+    def lost(recommender: Recommender, asked: Asked) -> dict[str, float]:
+        whole, less = z(recommender, asked), asked.evidence.without()
+        return {part.name: whole - z(recommender, replace(asked, evidence=one)) for part, one in less}
 
     with opened(Log()) as recommender:
         why = explain(recommender, "u2", item_id)
         history = recommender.history("u2")
-        others = [step.item.item_id for step in history if step.item.item_id != item_id]
-        asked = recommender.judge.ask(
-            recommender.recall.now().candidate(others, item_id), why.timeline[-1].summary, history
+        seen = [step.item.item_id for step in history]
+
+        def of(one: str) -> dict[str, float]:
+            candidate = recommender.recall.now().candidate([item for item in seen if item != one], one)
+            return lost(recommender, recommender.judge.ask(candidate, why.timeline[-1].summary, history))
+
+        own = of(item_id)
+        others = [of(one.item_id) for one in why.recommendations if one.item_id != item_id]
+    assert len(others) == (5 if item_id == "i9" else 6)
+    kinds = [one.kind for one in why.evidence]
+    assert kinds == [name.partition(":")[0] for name in own] and {*kinds} >= {"image", "summary", "history"}
+    for one, (name, delta) in zip(why.evidence, own.items(), strict=True):
+        common = [other.get(name, 0.0) for other in others]  # what is not there makes no difference
+        assert one.compared_with == len(others)
+        assert one.common == pytest.approx(np.mean(common), abs=0.02)
+        assert one.delta_log_odds == pytest.approx(delta - np.mean(common), abs=0.03)
+        assert one.ci95 == pytest.approx(
+            scipy.stats.t.interval(0.95, len(common) - 1, one.delta_log_odds, scipy.stats.sem(common)), abs=0.03
         )
-        whole = ask(recommender, asked.evidence)
-        parts = [(part, whole - ask(recommender, less)) for part, less in asked.evidence.without()]
-    assert why.log_odds == pytest.approx(whole, abs=1e-4)
-    assert [one.kind for one in why.evidence] == [part.kind for part, _ in parts]
-    assert [one.delta_log_odds for one in why.evidence] == pytest.approx([delta for _, delta in parts], abs=1e-4)
-    assert {one.kind for one in why.evidence} >= {"image", "summary", "history"}
     assert [one.label for one in why.evidence if one.kind == "history"] == [step.item.title for step in history]
     assert any(one.delta_log_odds for one in why.evidence)
 
 
-def test_a_part_left_out_is_gone_from_the_question_and_nothing_else_is(opened: Open) -> None:
+def test_a_part_left_out_is_gone_from_the_questions_about_all_and_nothing_else_is(opened: Open) -> None:
     log = Log()
     with opened(log) as recommender:
         recommender.recommend("u2")
         before = len(log.questions)
         why = explain(recommender, "u2", "i9")
-    whole = next(q for q in log.questions[:before] if "Film 9" in q.partition(ASKED)[2])
-    kept = [line for line in whole.splitlines() if line]
-    again, *parts = log.questions[before:]
-    assert again == whole  # alone this time: a neighbour in a batch may touch the last digits
-    assert len(parts) == len(why.evidence)
-    for question in parts:
-        lines = [line for line in question.splitlines() if line]
-        changed = [line for line in kept if line not in lines]
-        assert len(changed) == 1
-        assert len(lines) == len(kept) - ("Film 9" not in changed[0])
+
+    def lines(question: str) -> list[str]:
+        return [line for line in question.splitlines() if line]
+
+    def about(question: str) -> str:
+        (film,) = re.findall(r"Film \d+", question.partition(ASKED)[2])[:1]
+        return film
+
+    whole = {about(question): lines(question) for question in log.questions[:before]}
+    without = log.questions[before:]
+    assert len(whole) == 6 and len(set(without)) == len(without)
+    assert sum(about(question) == "Film 9" for question in without) == len(why.evidence)
+    for question in without:
+        kept, left = whole[about(question)], lines(question)
+        (changed,) = (line for line in kept if line not in left)
+        assert len(left) == len(kept) - (about(question) not in changed)
+
+
+def test_what_all_questions_begin_with_is_read_once_for_all_of_them(opened: Open) -> None:
+    log = Log()
+    with opened(log) as recommender:
+        recommender.recommend("u2")
+        before = len(log.questions)
+        why = explain(recommender, "u2", "i9")
+    heads = [question.partition(ASKED)[0] for question in log.questions[before:]]
+    assert len([head for head, _ in groupby(heads)]) == 1 + sum(
+        one.kind in ("summary", "history") for one in why.evidence
+    )
 
 
 def test_a_second_explanation_asks_nothing(opened: Open) -> None:
@@ -418,15 +454,18 @@ def test_an_interrupted_run_ends_with_the_same_ranking(
     assert resumed.summary == whole.summary
 
 
-def test_an_interrupted_explanation_keeps_the_evidence_it_has(opened: Open) -> None:
-    first, second = Log(patience=8 + 1 + 3), Log()  # the recommendation, the whole question alone, three parts
+def test_an_interrupted_explanation_keeps_the_answers_it_has(opened: Open, workspace: Workspace) -> None:
+    whole, first, second = Log(), Log(patience=8 + 9), Log()  # the recommendation, and nine answers
     with opened(first) as recommender, pytest.raises(KeyboardInterrupt):
         explain(recommender, "u2", "i9")
     with opened(second) as recommender:
         why = explain(recommender, "u2", "i9")
-    assert second.writings == []
-    assert len(second.questions) == len(why.evidence) - 3
+    with opened(whole) as recommender:
+        assert explain(recommender, "u2", "i9") == why
+    assert second.writings == [] and whole.all == []
     assert not set(first.questions) & set(second.questions)
+    kept = workspace.one("SELECT count(*) FROM scores")
+    assert len(first.questions) + len(second.questions) == kept > 6 + 9
 
 
 # ---- long texts

@@ -1,4 +1,4 @@
-"""The evidence of a scoring question, what can be left out of it, its hint, and the fused score."""
+"""The evidence of a scoring question, what can be left out of it, and its hint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msr_local.recall.candidates import Candidate
-from msr_local.recipe.scoring import RECALL_WEIGHT, Evidence, Part, fused_score, hint
+from msr_local.recipe.scoring import Evidence, Part, hint
 from msr_local.store.rows import Item
 
 TEXT = st.text(max_size=5)
@@ -89,11 +89,3 @@ def test_without_a_companion_there_is_no_hint() -> None:
 
 def test_a_long_title_in_a_hint_is_cut() -> None:
     assert len(hint(candidate(1.0), Item("i0", "very long title " * 300))) < 120
-
-
-@given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0, 1), st.floats(0, 1))
-def test_the_fused_score_grows_with_both_of_its_parts(z: float, other_z: float, recall: float, more: float) -> None:
-    assert (fused_score(z, recall) <= fused_score(other_z, recall)) or z > other_z
-    assert (fused_score(z, recall) <= fused_score(z, more)) or recall > more
-    assert fused_score(z, 0) == z
-    assert fused_score(0, recall) == pytest.approx(RECALL_WEIGHT * recall)

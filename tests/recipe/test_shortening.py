@@ -10,8 +10,8 @@ from recipe.recipe_shop import Record, Shop, Watched
 
 from msr_local.engine.types import IMAGE_MARK, Question
 from msr_local.errors import ContextOverflow
-from msr_local.models.spec import Scorer
-from msr_local.recipe.asking import ROOMS
+from msr_local.models.spec import Fused, Scorer
+from msr_local.recipe.descriptions import TOKENS
 from msr_local.recipe.judge import Asked, Cut
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import Recipe
@@ -56,13 +56,13 @@ def test_what_fits_is_not_touched(shop: Shop, recipe: Recipe) -> None:
     with shop.recommender(recipe) as recommender:
         one = asked(recommender)
         cut, question = recommender.judge.fitted(one)
-        assert cut == Cut(0, ROOMS[0])
+        assert cut == Cut(0, TOKENS)
         assert shown(question) == [*one.evidence.history]
         assert len(one.evidence.history) == 10
         exact = size(recommender, question)
         assert recommender.judge.fitted(one, exact) == (cut, question)
         assert recommender.judge.question(one) == question
-        assert recommender.judge.fitted(one, exact - 1)[0] == Cut(1, ROOMS[0])
+        assert recommender.judge.fitted(one, exact - 1)[0] == Cut(1, TOKENS)
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, Recipe()], ids=["text", "picture"])
@@ -82,13 +82,13 @@ def test_each_smaller_limit_takes_the_oldest_titles_first_and_then_descriptions(
             assert size(recommender, question) <= limit
             assert shown(question) == history[cut.dropped :]
             assert SUMMARY in written(question)
-            assert cut.dropped == len(history) or cut.room == ROOMS[0]
+            assert cut.dropped == len(history) or cut.room == TOKENS
             assert ("…" in written(question)) == (cut.room < 160)
             assert ("[picture]" in written(question)) == recipe.image
     assert [cut.dropped for cut in cuts] == sorted(cut.dropped for cut in cuts)
     assert [cut.room for cut in cuts] == sorted((cut.room for cut in cuts), reverse=True)
     assert {cut.dropped for cut in cuts} == {*range(11)}
-    assert cuts[-1] == Cut(10, ROOMS[-1])
+    assert cuts[-1] == Cut(10, 4)
 
 
 def test_no_title_goes_that_could_have_stayed(shop: Shop) -> None:
@@ -100,7 +100,7 @@ def test_no_title_goes_that_could_have_stayed(shop: Shop) -> None:
             sizes.append(size(recommender, recommender.judge.question(less)))
         for limit in range(sizes[-1], sizes[0] + 5):
             fits = next(dropped for dropped, tokens in enumerate(sizes) if tokens <= limit)
-            assert recommender.judge.fitted(one, limit)[0] == Cut(fits, ROOMS[0])
+            assert recommender.judge.fitted(one, limit)[0] == Cut(fits, TOKENS)
 
 
 def test_a_question_without_history_loses_its_descriptions_at_once(shop: Shop) -> None:
@@ -110,7 +110,7 @@ def test_a_question_without_history_loses_its_descriptions_at_once(shop: Shop) -
         whole = size(recommender, recommender.judge.question(bare))
         cut, question = recommender.judge.fitted(bare, whole - 1)
         assert cut.dropped == 0
-        assert cut.room < ROOMS[0]
+        assert cut.room < TOKENS
         assert "Film f13" in written(question)
 
 
@@ -126,7 +126,7 @@ def test_a_limit_over_the_context_is_the_context(shop: Shop) -> None:
 
 
 def test_a_tuned_model_is_asked_in_as_many_tokens_as_it_was_trained_with(shop: Shop) -> None:
-    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, PLAIN, "r1", {})
+    scorer = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, Fused(1.0), PLAIN, "r1", {})
     tuned = replace(shop.cast, scorer=scorer, recipe=PLAIN)
     with (
         Recommender(shop.workspace, tuned, open_engine=lambda _: Watched(shop.engine, Record())) as recommender,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from recipe.recipe_shop import Shop
 
-from msr_local.models.spec import Scorer
+from msr_local.models.spec import Fused, Scorer
 from msr_local.recipes import Recipe
 from msr_local.store import results
 
@@ -115,7 +115,7 @@ def test_without_pictures_in_the_question_all_are_ranked(pictured: Shop) -> None
 
 def test_the_states_of_prompts_belong_to_models_and_adapters(pictured: Shop) -> None:
     plain = pictured.cast
-    lora = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, 1.0, None, Recipe(), "r1", {})
+    lora = Scorer("mine", True, "adapter", Path("mine.gguf"), "c" * 64, 150, Fused(1.0), Recipe(), "r1", {})
     merged = replace(plain, scorer=replace(lora, form="merged"))
     casts = [plain, replace(plain, tuned={"caption": "c" * 64}), replace(plain, sha256="d" * 64)]
     casts += [replace(plain, scorer=lora), replace(plain, scorer=replace(lora, sha256="e" * 64))]

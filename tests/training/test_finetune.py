@@ -80,19 +80,22 @@ def test_recommend_uses_it(tuned: Any) -> None:
     assert min(z[i] for i in good) > max(z[i] for i in set(z) - good)
 
 
-def test_p_yes_is_calibrated_and_never_changes_the_order(tuned: Any) -> None:
+def test_the_list_is_in_the_order_of_its_calibrated_probability(tuned: Any) -> None:
     _, document, call = tuned
     items = call("recommend", "u1", "--json").json["items"]
-    a, b = document["calibration"]["a"], document["calibration"]["b"]
-    assert a > 0
+    scaling = document["fusion"]["calibration"]["recall"]
+    assert scaling["a"] > 0 and document["fusion"]["calibration"]["learned"] is None
     for item in items:
-        assert item["p_yes"] == pytest.approx(1 / (1 + np.exp(-(a * item["log_odds"] + b))), abs=1e-9)
-    by_z = sorted(items, key=lambda item: item["log_odds"])
-    assert [item["p_yes"] for item in by_z] == sorted(item["p_yes"] for item in items)
-    other = call("recommend", "u1", "--recipe", "full", "--json")
-    assert "not calibrated" in other.err
-    for item in other.json["items"]:
+        p = 1 / (1 + np.exp(-(scaling["a"] * item["score"] + scaling["b"])))
+        assert item["probability"] == pytest.approx(p, abs=1e-9)
         assert item["p_yes"] == pytest.approx(1 / (1 + np.exp(-item["log_odds"])), abs=1e-9)
+    assert [item["probability"] for item in items] == sorted((item["probability"] for item in items), reverse=True)
+    assert [line.split()[2:4] for line in call("recommend", "u1").out.splitlines() if "#" in line] == [
+        ["probability", "p(yes)"]
+    ]
+    other = call("recommend", "u1", "--recipe", "full", "--json")
+    assert "trained with another recipe" in other.err and "was not calibrated" in other.err
+    assert all(item["probability"] is None for item in other.json["items"])
 
 
 def test_the_score_weighs_recall_as_it_was_fitted(tuned: Any) -> None:

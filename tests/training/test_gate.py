@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from msr_local.recipe.scoring import RECALL_WEIGHT
+from msr_local.recall.candidates import RECALL_WEIGHT
 from msr_local.training.gate import agreement, fusion, measures, recall_weight, recalled, refusals
 from msr_local.training.rows import NO, YES, Row
 
@@ -81,6 +81,32 @@ def test_a_learned_recall_has_a_weight_of_its_own() -> None:
     )
 
 
+def test_the_score_becomes_the_share_of_positives_for_each_kind_of_recall() -> None:
+    rng = np.random.default_rng(4)
+    z, learned = rng.normal(size=4000), rng.random(4000)
+    answers = (rng.random(4000) < 1 / (1 + np.exp(-(z + 4.0 * learned - 4.0)))).astype(float)
+    some = rows(answers.tolist())
+    half = [replace(row, learned=float(learned[n])) if n < 2000 else row for n, row in enumerate(some)]
+    found = fusion(half, z)
+    for kind, recall, where in (
+        ("recall", np.array([row.recall for row in some]), slice(None)),
+        ("learned", learned, slice(2000)),
+    ):
+        scaling = found["calibration"][kind]
+        p = 1 / (1 + np.exp(-(scaling["a"] * (z + found[kind] * recall) + scaling["b"])))[where]
+        assert scaling["a"] > 0
+        assert p.mean() == pytest.approx(answers[where].mean(), abs=0.02)
+        likely = p > np.median(p)
+        for half_of_them in (likely, ~likely):
+            assert p[half_of_them].mean() == pytest.approx(answers[where][half_of_them].mean(), abs=0.05)
+    assert found["learned"] == pytest.approx(fusion(half[:2000], z[:2000])["learned"])
+
+
+def test_what_nothing_predicts_gets_no_calibration() -> None:
+    found = fusion(rows([1.0] * 40), np.zeros(40))
+    assert found["calibration"] == {"recall": None, "learned": None}
+
+
 def test_an_overconfident_model_is_calibrated_on_users_it_was_not_fitted_on() -> None:
     rng = np.random.default_rng(2)
     true = rng.normal(size=2000)
@@ -90,6 +116,7 @@ def test_an_overconfident_model_is_calibrated_on_users_it_was_not_fitted_on() ->
     assert found["before"]["auc"] == found["after"]["auc"] == found["merged"]["auc"]
     assert found["calibration_error"]["before"] > 0.15
     assert found["calibration_error"]["after"] < 0.05
+    assert found["calibration_error"]["fused"] < 0.05
 
 
 def test_noise_stays_noise() -> None:

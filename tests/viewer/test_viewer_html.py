@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
-from viewer_samples import BARE, ODD, PLAIN, WILD
+from viewer_samples import BARE, ODD, PLAIN, UNCALIBRATED, WILD
 
 from msr_local.recipe.views import Explanation, Thumbnail
 from msr_local.viewer.report import html_report
@@ -42,7 +42,9 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("explanation", [PLAIN, WILD, BARE, ODD], ids=["plain", "wild", "bare", "odd"])
+@pytest.mark.parametrize(
+    "explanation", [PLAIN, WILD, BARE, ODD, UNCALIBRATED], ids=["plain", "wild", "bare", "odd", "uncalibrated"]
+)
 def test_the_page_stands_alone_and_is_well_formed(explanation: Explanation) -> None:
     html = html_report(explanation)
     page = Page(html)
@@ -71,16 +73,34 @@ def test_the_page_says_what_the_terminal_says() -> None:
         "2024-03-02 → 2024-03-17 Ember of Callisto",
         "The Orchard Year · The Orchard Year",
         "+quiet -space",
-        "last 8 titles +0.907",
-        "measured, not guessed",
-        "1 The Lantern Keepers 0.812 +1.463 0.913",
+        "probability 0.642 p(yes) 0.812 log-odds +1.463",
+        "last 8 titles quiet, sea +0.91 ±0.04 preference summary -0.41 ±0.12 the picture itself -0.02 ±0.09 no clear",
+        "rather than for 12 other candidates: log-odds, measured; ± is the 95% interval.",
+        "in common with the item",
+        "#title probability p(yes) 1 The Lantern Keepers 0.642 0.812 2 Salt and Signal 0.118 0.031",
         "Note: Coverage is low.",
     ):
         assert part in text
 
 
+def test_without_a_calibration_the_page_shows_the_score_and_no_probability() -> None:
+    text = re.sub(r"\s+", " ", Page(html_report(UNCALIBRATED)).text)
+    assert "#title score p(yes) 1 The Lantern Keepers 0.913 0.812" in text and "probability" not in text
+
+
+def test_recommended_items_have_small_pictures_that_are_described() -> None:
+    page = Page(html_report(PLAIN))
+    sources = [value for name, value in page.attributes if name == "src"]
+    described = [value for name, value in page.attributes if name == "alt"]
+    assert described == ["Two women on the gallery of a lighthouse.", "A radio."]
+    image = Image.open(io.BytesIO(base64.b64decode(sources[1].partition(",")[2])))
+    assert (image.width, image.height, image.tobytes()) == (4, 3, bytes(range(36)))
+    untold = replace(PLAIN, recommendations=[replace(PLAIN.recommendations[1], caption=None)])
+    assert [value for name, value in Page(html_report(untold)).attributes if name == "alt"][1] == "Salt and Signal"
+
+
 def test_the_picture_survives() -> None:
-    source = dict(Page(html_report(PLAIN)).attributes)["src"]
+    source = next(value for name, value in Page(html_report(PLAIN)).attributes if name == "src")
     image = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
     assert PLAIN.image
     assert (image.width, image.height) == (PLAIN.image.width, PLAIN.image.height)

@@ -105,7 +105,7 @@ def test_the_outcome_of_a_training_says_what_was_gained_and_how_exact_it_is() ->
     document: dict[str, Any] = {
         "name": "mine", "active": False, "curve": "/c.png", "parity": {"adapter": parity, "merged": parity},
         "metrics": {"before": none, "after": auc, "merged": auc, "recall": auc, "fused": auc,
-                    "calibration_error": {"before": 0.2, "after": 0.05}},
+                    "calibration_error": {"before": 0.2, "after": 0.05, "fused": 0.04}},
         "files": {"adapter": {"quantisation": "f16", "bytes": 1e6}, "merged": {"quantisation": "q8_0", "bytes": 1e8}},
     }  # fmt: skip
     steps = [Step(1, 0.7, None, None, None, 10, 1.0, 1e-3), Step(2, 0.6, 0.6, 0.5, 0.7, 20, 2.0, 1e-3)]
@@ -113,7 +113,9 @@ def test_the_outcome_of_a_training_says_what_was_gained_and_how_exact_it_is() ->
     assert "before training - -" in shown and "merged, q8_0 0.610 0.500 to 0.700" in shown
     assert "merged, q8_0 0.0010 0.0200 0.9999 100 MB" in shown
     last = " ".join(shown)
-    assert "Calibration error 0.200, 0.050 after calibration. Adapter mine is registered but not active yet." in last
-    document["active"], document["metrics"]["calibration_error"]["after"] = True, None
+    assert "Calibration error 0.200 of p(yes), 0.040 of the calibrated score. " in last
+    assert "Adapter mine is registered but not active yet." in last
+    document["active"] = True
+    del document["metrics"]["calibration_error"]["fused"]  # an older adapter
     last = " ".join(lines(outcome_view(document, steps)))
-    assert "Calibration error 0.200. Adapter mine is registered and active." in last
+    assert "Calibration error 0.200 of p(yes). Adapter mine is registered and active." in last

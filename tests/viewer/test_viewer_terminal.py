@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
-from viewer_samples import BARE, ODD, PLAIN, WILD, drawn, listed
+from viewer_samples import BARE, ODD, PLAIN, UNCALIBRATED, WILD, drawn, listed
 
 from msr_local.recipe.views import Evidence, Explanation, Recommendation, Thumbnail, TimelineBlock
 from msr_local.viewer.explanation import explanation_view
 from msr_local.viewer.recommendations import recommendations_view
 
-ALL = pytest.mark.parametrize("explanation", [PLAIN, WILD, BARE, ODD], ids=["plain", "wild", "bare", "odd"])
+ALL = pytest.mark.parametrize(
+    "explanation", [PLAIN, WILD, BARE, ODD, UNCALIBRATED], ids=["plain", "wild", "bare", "odd", "uncalibrated"]
+)
 COLOURED = {"force_terminal": True, "color_system": "truecolor"}
 
 
@@ -43,8 +45,8 @@ def test_any_text_keeps_inside_and_inert(text: str, width: int, encoding: str) -
         user=text,
         title=text,
         timeline=[TimelineBlock(1, text, text, [{"item_id": text, "title": text}], text, [text], [text])],
-        evidence=[Evidence(text, text, 0.1)],
-        recommendations=[Recommendation(1, text, text, 0.5, 0.0, 0.5, text, {text: 1.0})],
+        evidence=[Evidence(text, text, 0.2, shared=[text, "a"]), Evidence(text, text, 0.0)],
+        recommendations=[Recommendation(1, text, text, 0.5, 0.0, 0.5, 0.5, text, {text: 1.0})],
     )
     output = both_views(explanation, width, encoding=encoding)
     assert widest(output) <= width
@@ -71,18 +73,14 @@ def test_no_color_keeps_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     output = both_views(PLAIN, force_terminal=True)
     assert not re.search(r"\x1b\[(?:\d;)*[34]\d", output)
     assert "▀" not in output
-    for sign in ("+0.907", "-0.412", "-0.021", "+quiet", "-space"):
+    for sign in ("+0.91 ±0.04", "-0.41 ±0.12", "+quiet", "-space"):
         assert sign in output
 
 
 def test_evidence_is_sorted_and_diverges_from_one_axis() -> None:
-    rows = [line for line in drawn(explanation_view(PLAIN)).splitlines() if re.search(r"[+-]\d\.\d{3}$", line)]
-    rows = [line for line in rows if "│" in line]
-    assert [line.split("  ")[0] for line in rows] == [
-        "last 8 titles",
-        "preference summary",
-        "the picture itself",
-    ]
+    rows = [line for line in drawn(explanation_view(PLAIN)).splitlines() if re.search(r"│.*[+-]\d\.\d\d ±", line)]
+    assert [line.split("  ")[0] for line in rows] == ["last 8 titles", "preference summary"]
+    assert rows[0].endswith("+0.91 ±0.04  quiet, sea")
     axis = {line.index("│") for line in rows}
     assert len(axis) == 1
     left, right = rows[1].split("│")
@@ -118,13 +116,44 @@ def test_long_titles_are_cut_with_an_ellipsis_and_short_ones_are_whole() -> None
 
 def test_the_list_shows_sources_and_numbers() -> None:
     output = drawn(recommendations_view(listed(PLAIN)))
-    assert re.search(r"1 +The Lantern Keepers +━+╸?─* 0\.812 +\+1\.463 +0\.913 +markov 100%", output)
-    assert "-3.440" in output
+    assert re.search(r"# +title +probability +p\(yes\) +found by", output)
+    assert re.search(r"1 +The Lantern Keepers +━+╸?─* 0\.642 +0\.812 +markov 100%", output)
+
+
+def test_without_a_calibration_the_list_shows_the_score_it_is_ordered_by() -> None:
+    output = both_views(UNCALIBRATED)
+    assert re.search(r"1 +The Lantern Keepers +0\.913 +0\.812 +markov 100%", output)
+    assert "probability" not in output
+
+
+def test_what_cannot_be_told_from_nothing_is_named_and_has_no_bar() -> None:
+    output = drawn(explanation_view(PLAIN), width=160)
+    assert "No clear effect: the picture itself" in output and "-0.02" not in output
+    assert "rather than for 12 other candidates: log-odds, measured; ± is the 95%" in re.sub(r"\s+", " ", output)
+    none = replace(PLAIN, evidence=[PLAIN.evidence[0]])
+    assert "No part of the question speaks clearly for or against this item." in drawn(explanation_view(none))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (Evidence("hint", "x", 0.5), "There is no other candidate to compare with"),
+        (Evidence("hint", "x", 0.5, None, 0.1, 1), "rather than for the only other candidate: log-odds, measured."),
+    ],
+)
+def test_with_few_others_it_says_what_the_numbers_are(evidence: Evidence, said: str) -> None:
+    output = re.sub(r"\s+", " ", drawn(explanation_view(replace(PLAIN, evidence=[evidence]))))
+    assert said in output and "±" not in output
+
+
+def test_common_words_give_way_to_bars_on_a_narrow_console() -> None:
+    output = drawn(explanation_view(PLAIN), width=50)
+    assert "quiet, sea" not in output and "+0.91 ±0.04" in output
 
 
 def test_narrow_consoles_lose_columns_not_titles() -> None:
     output = drawn(recommendations_view(listed(PLAIN)), width=40)
-    assert "The Lantern Keepers" in output and "0.812" in output and "found by" not in output
+    assert "The Lantern Keepers" in output and "0.642" in output and "found by" not in output
 
 
 def test_a_wide_console_puts_the_history_beside_the_item() -> None:

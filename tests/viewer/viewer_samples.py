@@ -33,6 +33,7 @@ def _explanation(text: Callable[[str], str]) -> Explanation:
         title=text("The Lantern Keepers"),
         p_yes=0.812,
         log_odds=1.463,
+        probability=0.642,
         description_lines=[text("2019, drama"), text("Two sisters inherit a lighthouse.")],
         caption=text("Two women on the gallery of a lighthouse."),
         image=Thumbnail(30, 40, bytes(range(0, 240, 2)) * 30),
@@ -55,20 +56,26 @@ def _explanation(text: Callable[[str], str]) -> Explanation:
             ),
         ],
         evidence=[
-            Evidence("image", text("the picture itself"), -0.021),
-            Evidence("history", text("last 8 titles"), 0.907),
-            Evidence("summary", text("preference summary"), -0.412),
+            Evidence("image", text("the picture itself"), -0.021, (-0.111, 0.069), 0.4, 12),
+            Evidence("history", text("last 8 titles"), 0.907, (0.867, 0.947), -0.2, 12, [text("quiet"), text("sea")]),
+            Evidence("summary", text("preference summary"), -0.412, (-0.532, -0.292), -1.3, 12),
         ],
         recommendations=[
-            Recommendation(1, "f0", text("The Lantern Keepers"), 0.812, 1.463, 0.913, None, {"markov": 1.0}),
-            Recommendation(2, "f1", text("Salt and Signal"), 0.031, -3.44, 0.5, text("A radio."), {text("x"): 0.7}),
+            Recommendation(1, "f0", text("The Lantern Keepers"), 0.812, 1.463, 0.913, 0.642, None, {"markov": 1.0}),
+            Recommendation(
+                2, "f1", text("Salt and Signal"), 0.031, -3.44, 0.5, 0.118, text("A radio."), {text("x"): 0.7}
+            ),
         ],
+        thumbnails={"f1": Thumbnail(4, 3, bytes(range(36)))},
         notes=[text("Coverage is low.")],
     )
 
 
 PLAIN = _explanation(str)
 WILD = _explanation(lambda text: text + HOSTILE)
+UNCALIBRATED = replace(
+    PLAIN, probability=None, recommendations=[replace(one, probability=None) for one in PLAIN.recommendations]
+)
 BARE = Explanation(user="new", item_id="f0", title="", p_yes=0.5, log_odds=0.0)
 ODD = replace(PLAIN, evidence=[Evidence("hint", "", float("nan")), Evidence("hint", "", float("-inf"))])
 
