@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..engine.types import Engine, EngineConfig, TokenEngine
@@ -25,6 +26,16 @@ from .preferences import Preferences
 from .vectors import Vectors
 
 LOOK = 20  # candidates that are asked about again with their pictures, if questions contain pictures
+Ask = Callable[[Sequence[Asked], str], dict[str, Score]]  # questions, and what was left out of them -> by item id
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Questions in the order of a recommendation."""
+
+    items: list[tuple[float, Asked]]  # the fused score and the question, best first
+    scores: dict[str, Score]  # of these items
+    pictures: dict[str, int]  # how many were looked at, and how many were skipped
 
 
 class Recommender:
@@ -95,11 +106,13 @@ class Recommender:
         summary = self.summary(user_id, history)
         clock.append(time.perf_counter())
         asked = [self.judge.ask(candidate, summary, history) for candidate in recalled]
-        weight = self._weight(recall)
-        scores, pictures = self._cascade(user_id, asked, max(k, look), weight)
+
+        def ask(some: Sequence[Asked], without: str) -> dict[str, Score]:
+            return self.judge.scores(user_id, some, without=without)
+
+        ranked = self.ranked(asked, recall, ask, max(k, look))
         clock.append(time.perf_counter())
-        ranked = _ranked([one for one in asked if one.item.item_id in scores], scores, weight)
-        ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
+        ranking = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
         results.save_ranking(self.workspace, user_id, self.judge.settings, ranking)
         names = ("recall_s", "summary_s", "score_s")
         spans = {name: round(end - start, 3) for name, start, end in zip(names, clock, clock[1:], strict=False)}
@@ -107,26 +120,30 @@ class Recommender:
             user=user_id,
             summary=summary,
             items=[
-                _recommendation(rank, score, one, scores[one.item.item_id])
-                for rank, (score, one) in enumerate(ranked[:k], start=1)
+                _recommendation(rank, score, one, ranked.scores[one.item.item_id])
+                for rank, (score, one) in enumerate(ranked.items[:k], start=1)
             ],
-            model=self._model(scores),
+            model=self._model(ranked.scores),
             timing={"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)},
-            pictures=pictures,
+            pictures=ranked.pictures,
         )
 
-    def _cascade(
-        self, user_id: str, asked: Sequence[Asked], look: int, weight: float
-    ) -> tuple[dict[str, Score], dict[str, int]]:
-        """Scores of all candidates; if more than `look` have pictures, of the `look` best. Also counts pictures."""
+    def ranked(self, asked: Sequence[Asked], recall: Recall, ask: Ask, look: int = LOOK) -> Ranked:
+        """The questions in the order of a recommendation, now or at a point of the past; `recall` found them.
+
+        If more than `look` of them have pictures, the `look` best without pictures are asked again; only these stay.
+        """
+        weight = self._weight(recall)
         pictured = [one for one in asked if one.evidence.image_sha256]
         if len(pictured) <= look:
-            return self.judge.scores(user_id, asked), {"looked_at": len(pictured), "skipped": 0}
-        scores = self.judge.scores(user_id, [one for one in asked if not one.evidence.image_sha256])
-        scores |= self.judge.scores(user_id, [one.blind for one in pictured], without="image")
-        best = [one for _, one in _ranked(asked, scores, weight)[:look]]
+            scores = ask(asked, "")
+            return Ranked(_ranked(asked, scores, weight), scores, {"looked_at": len(pictured), "skipped": 0})
+        blind = ask([one for one in asked if not one.evidence.image_sha256], "")
+        blind |= ask([one.blind for one in pictured], "image")
+        best = [one for _, one in _ranked(asked, blind, weight)[:look]]
         seen = sum(bool(one.evidence.image_sha256) for one in best)
-        return self.judge.scores(user_id, best), {"looked_at": seen, "skipped": len(pictured) - seen}
+        scores = ask(best, "")
+        return Ranked(_ranked(best, scores, weight), scores, {"looked_at": seen, "skipped": len(pictured) - seen})
 
     def _weight(self, recall: Recall) -> float:
         """The weight of recall in the fused score: what was fitted for this one, if anything."""
