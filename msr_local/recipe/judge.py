@@ -174,7 +174,7 @@ class Judge:
             results.save_answer(self._workspace, key, answer.z, answer.coverage)
             known[key] = answer.z, answer.coverage
         return {
-            one.item.item_id: Score(one.item.item_id, known[key][0], self._p_yes(known[key][0]), known[key][1], key)
+            one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)
             for one, key in zip(asked, keys, strict=True)
         }
 
