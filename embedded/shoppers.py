@@ -26,7 +26,7 @@ _LEAST = 4  # things that a taste needs to choose from
 _OWNED = {"men": "men's", "women": "women's", "girls": "girls'", "boys": "boys'", "children": "children's"}
 _LOOKS = """multi plain striped checked polka-dotted floral zigzag printed casual formal sports ethnic travel
 unisex""".split()
-_ADJECTIVES = frozenset([*words.NEAR_COLOURS, *words.COLOURS, *_OWNED.values(), *_LOOKS, "smart casual"])
+ADJECTIVES = frozenset([*words.NEAR_COLOURS, *words.COLOURS, *_OWNED.values(), *_LOOKS, "smart casual"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,13 @@ def films(data: Path, name: str, *, measured: bool) -> tuple[Catalogue, list[His
 _FILM_KEYS = {"movielens-small": ("userId", "movieId"), "movietweetings": ("user_id", "imdb_id")}
 
 
+def genres(item: Item) -> list[str]:
+    """The genres of a film as a summary names them; none for other items."""
+    found = item.attributes.get("genres") or []
+    listed = found if isinstance(found, list) else str(found).split("|")
+    return [_genre(genre) for genre in listed if genre and "(" not in genre]
+
+
 def _genre(genre: str) -> str:
     return _OWNED.get(genre.lower(), said(genre))
 
@@ -141,7 +148,7 @@ def fashion(data: Path, rng: random.Random, *, pictured: bool, measured: bool, s
             given = {heading: row[key] for key, heading in names.items() if heading and row[key] not in ("", "NA")}
             terms = tuple(dict.fromkeys(_OWNED.get(value.lower(), said(value)) for value in given.values()))
             things.append(Thing(Item(row["id"], row["title"], given), None, terms))
-    return Catalogue("fashion", [one for one in things if not any(" and " in t for t in one.terms)], _ADJECTIVES)
+    return Catalogue("fashion", [one for one in things if not any(" and " in t for t in one.terms)], ADJECTIVES)
 
 
 def drawn(rng: random.Random, *, measured: bool, size: int = 1500) -> Catalogue:
@@ -152,7 +159,7 @@ def drawn(rng: random.Random, *, measured: bool, size: int = 1500) -> Catalogue:
         title = f"{rng.choice(_HOUSES)} {rng.choice(_LINES)}" + (f" {look.object}" if rng.random() < 0.7 else "")
         category = next(name for name, objects in DEPARTMENTS.items() if look.object in objects)
         things.append(_pictured(Item(f"drawn-{number}", title, _offer(category, rng)), _facts(look, rng), rng))
-    return Catalogue("drawn", things, _ADJECTIVES)
+    return Catalogue("drawn", things, ADJECTIVES)
 
 
 def shop(rng: random.Random, *, measured: bool) -> list[History]:
@@ -163,7 +170,7 @@ def shop(rng: random.Random, *, measured: bool) -> list[History]:
         )
         for one in products()
     }
-    whole = Catalogue("shop", list(things.values()), _ADJECTIVES)
+    whole = Catalogue("shop", list(things.values()), ADJECTIVES)
     found = []
     for one in shoppers():
         if one.training != measured:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from msr_local.engine.types import Question, Text, TokenEngine
 from msr_local.prompts import PromptTemplate
-from msr_local.recipe.asking import ROOMS
-from msr_local.recipe.descriptions import describe
+from msr_local.recipe.descriptions import TOKENS, describe
 
 from . import words
 from .domains import Catalogue, Thing
@@ -50,7 +49,7 @@ class Row:
 def example(history: History, rng: random.Random) -> Example | None:
     """A question about one block of a history; None where that shows no terms."""
     (size,) = rng.choices(list(_SIZES), list(_SIZES.values()))
-    room = rng.choice(ROOMS[1:4]) if rng.random() < _CUT else ROOMS[0]
+    room = TOKENS // rng.choice((2, 4, 8)) if rng.random() < _CUT else TOKENS
     steps = history.steps
     if "genres" in steps[0].item.attributes and rng.random() < _POSTERS:
         steps = tuple(replace(thing, caption=_poster(rng)) for thing in steps)

@@ -49,6 +49,8 @@ class Candidate:
     shares: dict[str, float]
     companion: str | None  # the item of the history that it goes with best, by shrunk cosine
     together: float  # share of the companion's users who took this too, shrunk as if two more had not; 0..1
+    rank: int | None = None  # by recall among all items that the history does not hold; None: beyond the shortlist
+    popular: float | None = None  # share of the catalogue that at least as many users took, 0..1; None: nobody took it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class _Scores:
     pairs: sparse.csr_matrix  # co-occurrence of each of `recent` with every item
     parts: dict[str, Vector]  # weighted score of each source, shape [I]
     recall: Vector  # their sum, shape [I]; of a learned recall it goes on under 0, and is -inf where not weighed
+    ranked: Indices  # item indices, [R] of all, among which ranks are counted: they depend on the history alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Ranker(Protocol):
 
     def __call__(
         self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices
-    ) -> tuple[Vector, dict[str, Vector]]: ...
+    ) -> tuple[Vector, dict[str, Vector], Indices]: ...
 
 
 class Recall:
@@ -118,6 +121,7 @@ class Recall:
         self._by_user, self._by_item = tables.by_user, tables.by_item
         self._follows, self._text = tables.follows, tables.text
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
+        self._counts = np.sort(self.count)
 
     def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
         """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
@@ -185,9 +189,10 @@ class Recall:
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
         parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
         recall = sum(parts.values(), np.zeros(len(self.item_ids)))
+        ranked: Indices = np.arange(len(self.item_ids), dtype=np.int32)
         if self.learned is not None and known:  # nothing was learned about users without history
-            recall, parts = self.learned(np.array(known, np.int32), recall, self.features, also)
-        return _Scores(recent, pairs, parts, recall)
+            recall, parts, ranked = self.learned(np.array(known, np.int32), recall, self.features, also)
+        return _Scores(recent, pairs, parts, recall, np.setdiff1d(ranked, known))
 
     def _describe(self, scores: _Scores, chosen: Indices) -> list[Candidate]:
         """The candidates with these item indices."""
@@ -199,16 +204,22 @@ class Recall:
         else:
             companions, both, known = chosen, np.zeros(len(chosen)), np.zeros(len(chosen), bool)
         described = []
-        for i, companion, together, tied in zip(chosen, companions, both, known, strict=True):
+        order = np.sort(scores.recall[scores.ranked])
+        ranks = 1 + len(order) - np.searchsorted(order, scores.recall[chosen], side="right")
+        ranks = np.where(np.isin(chosen, scores.ranked) & bool(scores.recent), ranks, 0)
+        popular = 1.0 - np.searchsorted(self._counts, self.count[chosen], side="left") / max(1, len(self._counts))
+        for i, companion, together, tied, rank, above in zip(
+            chosen, companions, both, known, ranks, popular, strict=True
+        ):
             recall = max(0.0, float(scores.recall[i]))
             shares = {
                 name: float(part[i] / recall) if recall else 1.0 / len(scores.parts)
                 for name, part in scores.parts.items()
             }
             share = float(together / (self.count[companion] + 2.0)) if tied else 0.0
-            described.append(
-                Candidate(self.item_ids[i], recall, shares, self.item_ids[companion] if tied else None, share)
-            )
+            with_it = self.item_ids[companion] if tied else None
+            taken = float(above) if self.count[i] else None
+            described.append(Candidate(self.item_ids[i], recall, shares, with_it, share, int(rank) or None, taken))
         return described
 
     def _co_occurrence(self, recent: list[int]) -> sparse.csr_matrix:

@@ -13,8 +13,6 @@ from ..errors import AnswerTokensError, ContextOverflow, ModelError
 from ..models.spec import Role, open_engine
 from ..prompts import PromptTemplate
 
-ROOMS = (640, 320, 160, 80, 40, 20, 10)  # characters a description may take, tried until the prompt fits
-
 Choice = TypeVar("Choice")
 
 

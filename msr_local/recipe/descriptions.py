@@ -1,51 +1,138 @@
-"""The description of an item: title, attributes and caption, in one line."""
+"""The description of an item: title, attributes and caption, in one line, within a budget of tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..store.rows import Item
+from ..store.workspace import Workspace
 from ..text import printable
+from . import columns
+from .values import values, words
 
-_TITLE, _VALUE = 160, 160  # characters of one part
-_ROOM = 640  # characters of a whole description: a catalogue with 300 columns must not flood a prompt
+TOKENS = 64  # of a description, unless the workspace has another budget
+_LEAST = 4
+_TITLE = 0.5  # share of the budget that a title may take where there is more to say
+_CAPTION = 0.75  # share of what is left that a caption may take where there are attributes
+_NAME = 8  # tokens of a column's name
+_SETTING = "describe"
+_PIECE = re.compile(r"\d|[^\W\d_]+|[^\w\s]|_")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_WIDE = 0x2E80  # from here on (Chinese, Japanese, Korean) a character is two tokens or so
 
 
-def describe(item: Item, caption: str | None = None, room: int = _ROOM) -> str:
-    """`Title. Key: value, value. Picture: caption`, in about `room` characters.
+class Descriptions:
+    """How the items of a workspace are described: which columns, and in how many tokens."""
 
-    The title always stays, then the caption, then attributes in the order of the file as far as they fit;
-    a part that is cut ends in an ellipsis.
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        kept: dict[str, Any] = workspace.setting(_SETTING) or {}
+        self.tokens: int = kept.get("tokens") or TOKENS
+        self.chosen: list[str] = kept.get("columns") or []
+
+    @cached_property
+    def order(self) -> Sequence[str]:
+        """The columns that are shown, the first ones first: those that were chosen, else the most telling."""
+        return self.chosen or columns.current(self._workspace).order
+
+    @property
+    def line(self) -> int:
+        """Tokens of an item in a list of several."""
+        return max(_LEAST, self.tokens // 2)
+
+    @property
+    def rooms(self) -> tuple[int, ...]:
+        """Budgets to try, one after the other, until a prompt fits."""
+        return tuple(max(_LEAST, self.tokens >> n) for n in range(5))
+
+    def of(self, item: Item, caption: str | None = None, room: int | None = None) -> str:
+        """The description of an item in about `room` tokens, by default as many as the workspace says."""
+        return describe(item, caption, room or self.tokens, self.order)
+
+
+def choose(workspace: Workspace, names: Sequence[str] | None, tokens: int | None) -> None:
+    """Keep which columns describe an item ([]: the most telling) and in how many tokens; None changes nothing."""
+    kept = workspace.setting(_SETTING) or {}
+    new = {
+        **kept,
+        **({} if names is None else {"columns": list(names)}),
+        **({} if tokens is None else {"tokens": tokens}),
+    }
+    if new != kept:
+        workspace.set_setting(_SETTING, new)
+
+
+def describe(
+    item: Item, caption: str | None = None, room: int = TOKENS, order: Sequence[str] | None = None
+) -> str:  # fmt: skip
+    """`Title. Key: value, value. Picture: caption`, in about `room` tokens.
+
+    The title always stays, then the caption, then attributes in the given order (None: that of the file) as far as
+    they fit. What is cut ends in an ellipsis.
     """
-    title = shorten(printable(item.title), min(_TITLE, max(10, room)))
-    picture = shorten(f"Picture: {printable(caption)}", max(10, room - len(title))) if caption else ""
-    left = room - len(title) - len(picture)
-    parts = [title, *_attributes(item.attributes, left), picture]
+    more = caption or item.attributes
+    title = shorten(words(item.title), max(_LEAST, int(room * _TITLE)) if more else room)
+    left = room - tokens(title)
+    picture = ""
+    if caption:
+        most = left * _CAPTION if item.attributes else left
+        picture = shorten(f"Picture: {words(caption)}", max(_LEAST, int(most)))
+    parts = [title, *_attributes(item.attributes, left - tokens(picture), order), picture]
     return " ".join(part if part.endswith((".", "!", "?", "…")) else part + "." for part in parts if part)
 
 
-def attribute_values(value: Any) -> list[str]:
-    """The values of an attribute: lists as they are, "a|b|c" taken apart."""
-    values = value if isinstance(value, list) else str(value).split("|")
-    return [text for text in (printable(str(one)) for one in values) if text]
+def _attributes(attributes: dict[str, Any], room: int, order: Sequence[str] | None) -> Iterator[str]:
+    for name in attributes if order is None else order:
+        shown = values(attributes.get(name))
+        head = f"{shorten(heading(name), _NAME)}:"
+        left = room - tokens(head) - 1
+        text = _fitting(shown, left)
+        if text:
+            yield f"{head} {text}"
+            room = left - tokens(text)
 
 
-def _attributes(attributes: dict[str, Any], room: int) -> Iterator[str]:
-    for name, value in attributes.items():
-        text = ", ".join(attribute_values(value))
-        if not text or "://" in text or text == "(no genres listed)":
-            continue
-        part = f"{shorten(printable(name).replace('_', ' ').capitalize(), 40)}: {shorten(text, _VALUE)}"
-        room -= len(part) + 2
-        if room < 0:
-            return
-        yield part
+def heading(name: str) -> str:
+    """A column's name as words: "release_year" and "releaseYear" are "Release year"."""
+    return _HUMP.sub(" ", printable(name).replace("_", " ")).strip().capitalize()
+
+
+def _fitting(shown: Sequence[str], room: int) -> str:
+    """As many whole values as fit; of the first one, a head at least where there is some room."""
+    if not shown or room < _LEAST:
+        return ""
+    kept: list[str] = []
+    for text in shown:
+        if tokens(", ".join([*kept, text])) > room:
+            return ", ".join(kept) + "…" if kept else shorten(text, room)
+        kept.append(text)
+    return ", ".join(kept)
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a language model reads `text` as: rather too many than too few, without asking one."""
+    count = 0
+    for piece in _PIECE.findall(text):
+        if ord(piece[0]) >= _WIDE:
+            count += 2 * len(piece)
+        else:
+            count += 1 + max(0, math.ceil((len(piece) - 5) / 3))
+    return count
 
 
 def shorten(text: str, room: int) -> str:
-    """At most `room` characters, cut between words and marked with an ellipsis."""
-    if len(text) <= room:
+    """At most about `room` tokens of `text`, cut between words and marked with an ellipsis."""
+    if tokens(text) <= room:
         return text
-    cut = text[: room - 1]
-    return (cut[: cut.rindex(" ")] if " " in cut[room // 2 :] else cut).rstrip(" ,.;:") + "…"
+    least, most = 0, len(text)
+    while least < most:  # the longest head that leaves a token for the ellipsis
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if tokens(text[:middle]) < room else (least, middle - 1)
+    cut = text[:least]
+    if least < len(text) and not text[least].isspace() and " " in cut[least // 2 :]:
+        cut = cut[: cut.rindex(" ")]
+    return cut.rstrip(" ,.;:") + "…"

@@ -15,10 +15,10 @@ from ..store import histories
 from ..store.rows import Interaction, Item, Preference, Score
 from . import views
 from .blocks import changes
-from .descriptions import attribute_values
 from .judge import Asked
 from .recommender import LOOK, Recommender
 from .scoring import Part
+from .values import values
 
 WEAK = 0.5  # coverage under which an answer is called weak
 _WHOLE = Part("nothing")  # the whole question, asked alone
@@ -59,8 +59,9 @@ def explain(
         p_yes=score.p_yes,
         log_odds=score.log_odds,
         description_lines=[
-            f"{name.replace('_', ' ').capitalize()}: {', '.join(attribute_values(value))}"
+            f"{name.replace('_', ' ').capitalize()}: {', '.join(shown)}"
             for name, value in asked.item.attributes.items()
+            if (shown := values(value))
         ],
         caption=recommender.captions.of(asked.item),
         image=_thumbnail(asked.item),

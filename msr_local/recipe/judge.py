@@ -21,9 +21,9 @@ from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
 from . import scoring
-from .asking import ROOMS, Asker
+from .asking import Asker
 from .captions import LONGEST_EDGE, Captions, picture
-from .descriptions import describe, shorten
+from .descriptions import Descriptions, shorten
 from .scoring import Evidence
 
 _TOGETHER = 64  # questions built and sent at once: their pictures are held in memory meanwhile
@@ -44,7 +44,7 @@ class Asked:
 
 
 class Cut(NamedTuple):
-    """How a question was made to fit: titles that the history lost, and characters left to a description."""
+    """How a question was made to fit: lines that the history lost, and tokens left to a description."""
 
     dropped: int
     room: int
@@ -53,15 +53,18 @@ class Cut(NamedTuple):
 class Judge:
     """Asks the model of a cast whether a user will take an item next."""
 
-    def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, progress: Progress) -> None:
+    def __init__(
+        self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, descriptions: Descriptions,
+        progress: Progress,
+    ) -> None:  # fmt: skip
         self._workspace, self._cast, self._asker = workspace, cast, asker
-        self._captions, self._progress = captions, progress
+        self._captions, self._descriptions, self._progress = captions, descriptions, progress
 
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes an answer but the question's evidence."""
         cast = self._cast
-        shape = [cast.recipe.to_json(), cast.config.context, ROOMS, LONGEST_EDGE, "oldest first"]
+        shape = [cast.recipe.to_json(), cast.config.context, self._descriptions.rooms, LONGEST_EDGE, "oldest first"]
         return fingerprint("score", cast.judge.identity, self._asker.template("score").sha256, shape)
 
     @property
@@ -91,13 +94,18 @@ class Judge:
         recent = history[-recipe.recent :] if recipe.recent else ()
         evidence = Evidence(
             summary=summary,
-            history=tuple(describe(step.item, room=120) for step in recent),
-            description=describe(item),
-            caption=(self._captions.of(item) or "") if recipe.caption else "",
+            history=tuple(
+                self._descriptions.of(step.item, self._caption(step.item), self._descriptions.line) for step in recent
+            ),
+            description=self._descriptions.of(item),
+            caption=self._caption(item),
             hint=scoring.hint(candidate, companion) if recipe.hint else "",
             image_sha256=(item.image_sha256 or "") if self._cast.looks else "",
         )
         return Asked(item, candidate, evidence)
+
+    def _caption(self, item: Item) -> str:
+        return (self._captions.of(item) or "") if self._cast.recipe.caption else ""
 
     def key(self, asked: Asked) -> str:
         """Hash of all that makes the answer to a question."""
@@ -110,7 +118,7 @@ class Judge:
     def fitted(self, asked: Asked, limit: int | None = None) -> tuple[Cut, Question]:
         """The prompt in at most `limit` tokens (by default as many as in the adapter's training), and what it lost.
 
-        The oldest titles of the history go first, then descriptions are shortened. Raises `InputError` if the
+        The oldest lines of the history go first, then descriptions are shortened. Raises `InputError` if the
         item's picture is no longer good, `ContextOverflow` if not even the shortest form fits.
         """
         item, evidence = asked.item, asked.evidence
@@ -121,12 +129,13 @@ class Judge:
             values = {
                 "summary": evidence.summary,
                 "history": [shorten(line, cut.room) for line in evidence.history[cut.dropped :]],
-                "candidate": describe(item, evidence.caption, cut.room),
+                "candidate": self._descriptions.of(item, evidence.caption, cut.room),
                 "hint": evidence.hint,
             }
             return self._asker.template("score").question(values, image)
 
-        cuts = [*(Cut(n, ROOMS[0]) for n in range(lines + 1)), *(Cut(lines, room) for room in ROOMS[1:])]
+        first, *rooms = self._descriptions.rooms
+        cuts = [*(Cut(n, first) for n in range(lines + 1)), *(Cut(lines, room) for room in rooms)]
         scorer = self._cast.scorer
         return self._asker.fitting(build, cuts, limit=limit or (scorer.max_length if scorer else None))
 

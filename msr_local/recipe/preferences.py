@@ -13,10 +13,10 @@ from ..progress import Progress, silent
 from ..store import results
 from ..store.rows import Interaction, Item, Preference
 from ..store.workspace import Workspace, fingerprint
-from .asking import ROOMS, Asker, repeat_penalty
+from .asking import Asker, repeat_penalty
 from .blocks import Block, blocks
 from .captions import Captions
-from .descriptions import describe
+from .descriptions import Descriptions
 
 MAX_TOKENS = 96
 # The previous summary counts as written: without that pressure an untuned small model copies it word for word.
@@ -51,8 +51,11 @@ class _Wanted:
 class Preferences:
     """Writes and keeps each user's chain of summaries: what is there and still valid is not written again."""
 
-    def __init__(self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, progress: Progress) -> None:
-        self._workspace, self._recipe = workspace, cast.recipe
+    def __init__(
+        self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, descriptions: Descriptions,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self._workspace, self._recipe, self._descriptions = workspace, cast.recipe, descriptions
         self._config, self._summariser = cast.config, cast.summariser
         self._asker, self._captions, self._progress = asker, captions, progress
 
@@ -62,7 +65,14 @@ class Preferences:
         recipe = self._recipe
         names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
         hashes = [self._asker.template(name).sha256 for name in names]
-        shape = [recipe.block_size, recipe.window, recipe.direct, recipe.caption, self._config.context, ROOMS]
+        shape = [
+            recipe.block_size,
+            recipe.window,
+            recipe.direct,
+            recipe.caption,
+            self._config.context,
+            self._descriptions.rooms,
+        ]
         return fingerprint("preference", self._summariser.identity, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
     def chain(self, user_id: str, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
@@ -117,7 +127,7 @@ class Preferences:
         caption = self._captions.of if self._recipe.caption else lambda _: None
         for block in chain.steps[len(chain.made) :]:
             items = [(one.item, caption(one.item)) for one in block.interactions]
-            told = [describe(item, caption) for item, caption in items]
+            told = [self._descriptions.of(item, caption) for item, caption in items]
             key = fingerprint(self.settings, chain.before.key if chain.before else None, told)
             known = chain.kept.get(block.index)
             if known is None or known.key != key:
@@ -158,9 +168,9 @@ class Preferences:
         values = {} if before is None else {"summary": before.summary}
 
         def build(room: int) -> Question:
-            told = [describe(item, caption, room) for item, caption in items]
+            told = [self._descriptions.of(item, caption, room) for item, caption in items]
             return template.question({"items": told, **values})
 
-        _, question = self._asker.fitting(build, ROOMS, reserve=MAX_TOKENS)
+        _, question = self._asker.fitting(build, self._descriptions.rooms, reserve=MAX_TOKENS)
         said = (before.summary if before else "").removeprefix(question.opening)
         return _Wanted(preference, question, said)

@@ -21,6 +21,7 @@ from ..store.workspace import Workspace
 from . import scoring, views
 from .asking import Asker
 from .captions import Captions
+from .descriptions import Descriptions
 from .judge import Asked, Judge
 from .preferences import Preferences
 from .vectors import Vectors
@@ -41,7 +42,7 @@ class Ranked:
 class Recommender:
     """A workspace and the models that answer in it, by default those of the command line. Use as a context manager.
 
-    Its parts, for those who need one of them: `captions`, `preferences`, `vectors`, `recall` and `judge`.
+    Its parts, for those who need one of them: `captions`, `descriptions`, `preferences`, `vectors`, `recall`, `judge`.
     """
 
     def __init__(
@@ -59,10 +60,11 @@ class Recommender:
         judge = self._writer if cast.judge.config == cast.config else self._asker(cast.judge)
         self._askers = [self._writer] if judge is self._writer else [self._writer, judge]
         self.captions = Captions(workspace, cast, self._writer, progress)
-        self.preferences = Preferences(workspace, cast, self._writer, self.captions, progress)
+        self.descriptions = Descriptions(workspace)
+        self.preferences = Preferences(workspace, cast, self._writer, self.captions, self.descriptions, progress)
         self.vectors = Vectors(workspace, cast.reader, self._writer, progress)
         self.recall = CurrentRecall(workspace, self.captions if cast.recipe.caption else None)
-        self.judge = Judge(workspace, cast, judge, self.captions, progress)
+        self.judge = Judge(workspace, cast, judge, self.captions, self.descriptions, progress)
 
     def _asker(self, role: Role) -> Asker:
         home = self.workspace.home

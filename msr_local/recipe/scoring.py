@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from ..recall.candidates import RECALL_WEIGHT, Candidate
 from ..store.rows import Item
 from .descriptions import shorten
+from .values import words
 
-_HINTS = ((0.4, "Very often"), (0.2, "Often"), (0.05, "Sometimes"))  # share of those who chose the other
+_TOGETHER = ((0.4, "Very often"), (0.2, "Often"), (0.05, "Sometimes"))  # share of those who chose the other
+_TOPS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000)  # ranks that are told apart
+_POPULAR = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of the catalogue
+_COMPANION = 8  # tokens of its title
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,23 @@ class Evidence:
 
 
 def hint(candidate: Candidate, companion: Item | None) -> str:
-    """What other users' histories say of a candidate, in one sentence; '' where they say nothing."""
-    if companion is None:
-        return ""
-    for least, word in _HINTS:
-        if candidate.together >= least:
-            return f"{word} chosen with {shorten(companion.title, 60)}."
-    return ""
+    """What other users' histories say of a candidate, in words that mean the same in any catalogue.
+
+    Ranks are over the whole catalogue: they do not depend on who else is asked about.
+    """
+    told = []
+    if candidate.rank is not None:
+        top = next((top for top in _TOPS if candidate.rank <= top), None)
+        told.append(f"Similar people: top {top}." if top else f"Similar people: below {_TOPS[-1]}.")
+    if candidate.popular is None:
+        told.append("New: nobody has chosen it.")
+    else:
+        share = next((share for share in _POPULAR if candidate.popular <= share), None)
+        told.append(f"Popular: top {share:.0%}." if share else "Popular: lower half.")
+    word = next((word for least, word in _TOGETHER if candidate.together >= least), "")
+    if companion is not None and word:
+        told.append(f"{word} with {shorten(words(companion.title), _COMPANION)}.")
+    return " ".join(told)
 
 
 def fused_score(log_odds: float, recall: float, weight: float = RECALL_WEIGHT) -> float:

@@ -126,7 +126,7 @@ class Collator:
 
     def __call__(self, groups: Sequence[Group]) -> dict[str, Any]:
         """The model's inputs, and of the R rows: `where` [R, 2] (line and position of the question's last token),
-        `answers` [R] and `groups` [R], the number of the group."""
+        `answers` [R], `groups` [R], the number of the group, and `blend` [R]."""
         import torch
 
         numbers = [number for number, group in enumerate(groups) for _ in group]
@@ -151,6 +151,7 @@ class Collator:
         tokens = {YES: self.answers.yes, NO: self.answers.no}
         batch["answers"] = torch.tensor([tokens[row.answer] for group in groups for row in group])
         batch["groups"] = torch.tensor(numbers)
+        batch["blend"] = torch.tensor([row.blend for group in groups for row in group])
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _pictures(self, groups: Sequence[Group]) -> torch.Tensor:
@@ -208,7 +209,7 @@ def answer_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """The logits of the token after each question, shape [R, vocabulary]."""
     import torch
 
-    inputs = {name: value for name, value in batch.items() if name not in ("where", "answers", "groups")}
+    inputs = {name: value for name, value in batch.items() if name not in ("where", "answers", "groups", "blend")}
     line, position = batch["where"].T
     kept, place = torch.unique(position, return_inverse=True)
     # Only these positions go through the head, which is a fifth of a small model's work.

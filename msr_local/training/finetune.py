@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..engine.types import EngineConfig, Text
+from ..engine.types import EngineConfig, Text, TokenEngine
 from ..errors import InputError, ModelError
 from ..evaluation.metrics import platt
 from ..files import sha256, written_whole
@@ -77,6 +77,23 @@ def require_training_packages() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def answers_of(engine: TokenEngine, base: Base, row: Row) -> Answers:
+    """The tokens that answer a question such as `row`. Raises `ModelError` if Yes or No is not one token."""
+    # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
+    blank = "" if row.suffix[-1][1][-1:].isspace() else " "
+
+    def token(text: str) -> int:
+        ids = engine.token_ids([Text(text)])
+        if len(ids) != 1:
+            raise ModelError(
+                f"{base.name}: {text!r} is {len(ids)} tokens; an answer must be one. Next: another --base."
+            )
+        return ids[0]
+
+    facts = engine.facts
+    return Answers(token(blank + YES), token(blank + NO), *(tuple(map(token, all_)) for all_ in (facts.yes, facts.no)))
+
+
 def prepare(
     workspace: Workspace, settings: Settings, tools: Callable[[], Path], listener: Listener, *, learns: bool = False
 ) -> tuple[Base, Questions, Answers, dict[str, str]]:
@@ -102,22 +119,7 @@ def prepare(
                 listener.note(learning.told(recommender.learn()))
 
         made = questions(recommender, settings, learn)
-        # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
-        blank = "" if made.train[0].suffix[-1][1][-1:].isspace() else " "
-        engine = recommender.judge.tokens
-        facts = engine.facts
-
-        def token(text: str) -> int:
-            ids = engine.token_ids([Text(text)])
-            if len(ids) != 1:
-                raise ModelError(
-                    f"{base.name}: {text!r} is {len(ids)} tokens; an answer must be one. Next: another --base."
-                )
-            return ids[0]
-
-        answers = Answers(
-            token(blank + YES), token(blank + NO), *(tuple(map(token, all_)) for all_ in (facts.yes, facts.no))
-        )
+        answers = answers_of(recommender.judge.tokens, base, made.train[0])
         return base, made, answers, {"score": recommender.judge.prompt_sha256}
 
 

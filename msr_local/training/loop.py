@@ -103,7 +103,7 @@ def train(
         eval_dataset=validation,
         callbacks=[EarlyStoppingCallback(settings.patience), _Marker(), _Reporter(report, groups)],
     )
-    trainer.ranking, trainer.asked = settings.loss == "ranking", max(_ASKED, settings.batch)
+    trainer.ranked, trainer.asked = settings.loss, max(_ASKED, settings.batch)
     trainer.model_accepts_loss_kwargs = False  # our loss is a mean over rows, not over tokens
     trainer.train(resume_from_checkpoint=_last_whole(folder))
     best = trainer.state.best_model_checkpoint
@@ -160,9 +160,9 @@ class AlikeLengths(torch.utils.data.Sampler[int]):
 
 
 class _Trainer(Trainer):
-    """The loss is on the answer alone, and with `ranking` on its rank too; an evaluation is the AUC of p(yes)."""
+    """The loss is on the answer alone, or on its rank too (see `Settings.loss`); an evaluation is the AUC of p(yes)."""
 
-    ranking, asked = False, _ASKED
+    ranked, asked = "answer", _ASKED
 
     def _get_train_sampler(self, train_dataset: Any = None) -> AlikeLengths:
         lengths = [sum(len(row.ids) for row in group) for group in train_dataset or self.train_dataset]
@@ -174,8 +174,10 @@ class _Trainer(Trainer):
         logits = answer_logits(model, inputs).float()
         loss = torch.nn.functional.cross_entropy(logits, inputs["answers"])
         answers = self.data_collator.answers
-        if self.ranking:
+        if self.ranked != "answer":
             z = logits[:, list(answers.all_yes)].logsumexp(-1) - logits[:, list(answers.all_no)].logsumexp(-1)
+            if self.ranked == "residual":
+                z = z + inputs["blend"]
             loss = loss + ranking_loss(z, inputs["groups"], inputs["answers"] == answers.yes)
         return (loss, {"logits": logits}) if return_outputs else loss
 

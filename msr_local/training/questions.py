@@ -22,7 +22,6 @@ from ..errors import InputError
 from ..recall.candidates import Candidate, Recall
 from ..recall.learning import LEAST, held_back, learned_from
 from ..recall.splits import TEST, TRAIN, VALIDATION, Split, split
-from ..recipe.asking import ROOMS
 from ..recipe.recommender import Recommender
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Log
@@ -32,7 +31,7 @@ from .points import HARD, Point, negatives, points, slices
 from .rows import NO, YES, Row
 from .settings import Settings
 
-FORMAT = 1  # one more with each change of what is asked about or of what a `Row` means: sets are then made anew
+FORMAT = 2  # one more with each change of what is asked about or of what a `Row` means: sets are then made anew
 _LEAST = 8  # questions, positive and negative, below which nothing can be learned or measured
 _SPARE = 8  # times as many points are drawn for hard negatives: recall offers the items of some only
 _FIRST = 3  # interactions before the first question about a user, or one block where that is less
@@ -160,6 +159,7 @@ class _Maker:
     ) -> None:  # fmt: skip
         self.workspace, self.recipe, self.progress = recommender.workspace, recommender.recipe, recommender.progress
         self.judge, self.preferences, self.vectors = recommender.judge, recommender.preferences, recommender.vectors
+        self.rooms = recommender.descriptions.rooms
         self.settings, self.log, self.texts = settings, log, texts
         self.cut, self.folder, self.learns = cut, folder, learns
 
@@ -292,5 +292,5 @@ class _Maker:
             recall=candidate.recall,
             image_sha256=asked.evidence.image_sha256,
             dropped=cut.dropped,
-            cut=cut.room != ROOMS[0],
+            cut=cut.room != self.rooms[0],
         )

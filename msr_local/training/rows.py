@@ -32,6 +32,7 @@ class Row:
     dropped: int = 0  # titles that the history lost to fit
     cut: bool = False  # whether descriptions were shortened as well
     learned: float | None = None  # learned recall of the item, in validation rows
+    blend: float = 0.0  # log-odds of recall, to which a model trained on the residual adds its own
 
     @property
     def group(self) -> str:

@@ -34,7 +34,8 @@ class Settings:
     dropout: float = 0.1
     learning_rate: float | None = None
     epochs: float = 4.0
-    loss: str = "answer"  # of the token Yes or No; "ranking": also of the rank of the positive among its negatives
+    # Of the token Yes or No; "ranking": also of the rank by z of the positive; "residual": of its rank by z + blend.
+    loss: str = "answer"
     batch: int = 4
     accumulation: int = 4
     load_in_4bit: bool = False

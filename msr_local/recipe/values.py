@@ -1,0 +1,115 @@
+"""The values of an item's attributes as words: lists as lists, markup and numbers for machines left out."""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import math
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+from ..text import printable
+
+_EMPTY = {"", "\\n", "nan", "none", "null", "n/a", "na", "(no genres listed)"}
+_LITERAL = 20_000  # characters of a list written as text; longer ones are read as prose
+_VECTOR = 8  # numbers in a row that are an embedding, if any is no whole number
+_TAG = re.compile(
+    r"</?(a|abbr|b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|figure|font|footer|form|h[1-6]|head|header|hr|html"
+    r"|i|iframe|img|input|label|li|link|main|meta|nav|ol|p|pre|script|section|small|span|strong|style|sub|sup|table"
+    r"|tbody|td|th|thead|tr|u|ul|video)(\s[^<>]*)?/?>|<!--|<!doctype",
+    re.IGNORECASE,
+)
+_STYLE = re.compile(r"[^{}<>;]*\{[^{}]*:[^{}]*\}")
+_UNREAD = ("style", "script")
+
+
+def values(value: Any) -> list[str]:
+    """The values of an attribute as plain text, each on one line; none where the attribute says nothing.
+
+    Lists written as text (of Python, of JSON, or as "a|b|c") are taken apart. Embeddings, markup and style sheets are
+    left out.
+    """
+    return [text for one in _parts(value) if (text := words(str(one))).casefold() not in _EMPTY]
+
+
+def words(text: str) -> str:
+    """`text` on one line, without markup and style sheets."""
+    if "<" in text and _TAG.search(text):
+        reader = _Reader()
+        reader.feed(text)
+        reader.close()
+        text = " ".join(reader.read)
+    elif "&" in text:
+        text = html.unescape(text)
+    if "{" in text:
+        text = _STYLE.sub(" ", text)
+    return printable(text)
+
+
+class _Reader(HTMLParser):
+    """Collects what a browser would show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+        self._inside = 0
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self._inside += tag in _UNREAD
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside -= tag in _UNREAD and self._inside > 0
+
+    def handle_data(self, data: str) -> None:
+        if not self._inside:
+            self.read.append(data)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, str):
+        read = _literal(value.strip())
+        if read is None:
+            yield from value.split("|") if "|" in value else (value,)
+            return
+        value = read
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if one is True:
+                yield key
+            elif one not in (None, False, "", [], {}):
+                yield from _parts(one)
+    elif isinstance(value, (list, tuple, set)):
+        some = list(value)
+        if not _vector(some):
+            for one in some:
+                yield from _parts(one) if isinstance(one, (list, tuple, dict)) else (one,)
+    elif isinstance(value, float) and value.is_integer():
+        yield int(value)
+    elif value is not None:
+        yield value
+
+
+def _literal(text: str) -> Any:
+    """The list or dictionary that `text` writes out; None where it is neither."""
+    if text[:1] + text[-1:] not in ("[]", "{}", "()") or len(text) > _LITERAL:
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, (list, tuple, dict, set)) else None
+    inner = text[1:-1].split()
+    numbers = [one for one in inner if re.fullmatch(r"[-+.\deE]+,?", one)]
+    return [] if len(numbers) >= _VECTOR and len(numbers) == len(inner) else None  # as NumPy prints an array
+
+
+def _vector(some: list[Any]) -> bool:
+    numbers = [one for one in some if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    return (
+        len(numbers) == len(some) >= _VECTOR
+        and any(isinstance(one, float) and (math.isnan(one) or not one.is_integer()) for one in numbers)
+    )  # fmt: skip
