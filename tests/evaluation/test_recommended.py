@@ -98,7 +98,7 @@ def test_recall_is_learned_again_from_what_was_known_where_the_workspace_uses_it
 
     class Way:
         def __call__(self, history: Any, by_hand: Any, *_: Any) -> Any:
-            return by_hand, {"text": by_hand}
+            return by_hand, {"text": by_hand}, np.arange(len(by_hand))
 
     def learn(log: Log, texts: Any, vectors: Any, progress: Any) -> Any:
         learned_from.append(log)
