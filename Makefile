@@ -61,7 +61,7 @@ bench: $(VENV)/.trains
 	$(BIN)/python -m benchmarks.growth
 
 quality-smoke: $(VENV)/.runs
-	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --validation-users 20 --negatives-per-positive 9 --fast
+	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --negatives-per-positive 9 --fast
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -39,17 +39,15 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "microlens-popular6-sequential": ("microlens", MICROLENS, ["--protocol", "popular6", "--no-questions"]),
     "microlens-popular6-tuned": (
         "microlens", MICROLENS,
-        ["--protocol", "popular6", "--recipe", "history", "--adapter", "microlens", "--users", "100",
-         "--validation-users", "100", "--fast"],
+        ["--protocol", "popular6", "--recipe", "history", "--adapter", "microlens", "--users", "100", "--fast"],
     ),
     "microlens-popular6-shipped": (  # the recommender that comes with msr-local has seen MicroLens' training users
         "microlens", MICROLENS,
-        ["--protocol", "popular6", "--recipe", "history", "--users", "150", "--validation-users", "100", "--fast"],
+        ["--protocol", "popular6", "--recipe", "history", "--users", "150", "--fast"],
     ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
-        ["--protocol", "popular6", "--recipe", "history", "--adapter", "none", "--users", "100",
-         "--validation-users", "100"],
+        ["--protocol", "popular6", "--recipe", "history", "--adapter", "none", "--users", "100"],
     ),
     "microlens-last": ("microlens", MICROLENS, ["--protocol", "last", "--split", "users", *CORE]),
     "microlens-last-popular-negatives": (
@@ -60,8 +58,14 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "movielens-last": ("movielens", MOVIELENS, ["--protocol", "last", "--split", "order", "--full"]),
     "movielens-last-shipped": (  # the recommender that comes with msr-local has seen MovieLens' training interactions
         "movielens", MOVIELENS,
-        ["--protocol", "last", "--split", "order", "--full", "--recipe", "history", "--candidates", "20",
-         "--validation-users", "200", "--fast"],
+        ["--protocol", "last", "--split", "order", "--full", "--recipe", "history", "--candidates", "20", "--fast"],
+    ),
+    "microlens-cold-items": (
+        "microlens", MICROLENS,
+        ["--protocol", "cold-items", "--recipe", "history", "--candidates", "50", "--users", "150", "--fast"],
+    ),
+    "movietweetings-cold-items": (
+        "movietweetings", TWEETINGS, ["--protocol", "cold-items", "--no-questions", "--fast"],
     ),
     "movielens-popular-negatives": ("movielens", MOVIELENS, [*POPULAR, "--protocol", "last", "--split", "order"]),
 }  # fmt: skip
@@ -83,6 +87,7 @@ NOTES = {
     "validation set. Fifteen of the shoppers it never saw. Another hour had gone into answers that were kept.",
 }
 _SHOWN = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
+_LISTED = {"hr@10": "HR@10"}  # where the length of a list of recommendations counts
 
 
 def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any]:
@@ -131,9 +136,9 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
     systems = {document["system"]: document["metrics"], **document["baselines"]}
     shown = [metric for metric in _SHOWN if metric in document["metrics"]]
     drawn = document["negatives"]
-    among = f"{document['candidates'] - 1} {drawn} negatives"
-    if not drawn:
-        among = f"all items ranked ({document['recalled']:.1%} took one of the best {document['candidates']})"
+    among = f"{document['candidates'] - 1} {drawn} negatives" if drawn else "all items ranked"
+    if document["recalled"] is not None and not drawn:
+        among += f" ({document['recalled']:.1%} took one of the best {document['candidates']})"
     lines = [
         f"## {name}",
         "",
@@ -144,18 +149,36 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         "```",
         *document["commands"],
         "```",
-        "",
-        "| | " + " | ".join([*(_SHOWN[metric] for metric in shown), "coverage"]) + " |",
-        "| --- |" + " --- |" * (len(shown) + 1),
     ]  # fmt: skip
-    for system in sorted(systems, key=lambda one: -(systems[one]["ndcg@10"]["value"] or 0)):
-        cells = [_told(systems[system][metric]) for metric in shown]
-        lines.append(f"| {system} | " + " | ".join([*cells, f"{systems[system]['coverage']['value']:.1%}"]) + " |")
-    lines.append("")
-    for pair, tests in document["tests"].items():
+    if "cold" in document:
+        lines += ["", f"Asked for one of {document['cold_items']:,} items of which nothing is known:", ""]
+        lines += _systems(document["cold"]["metrics"], ["hr@10", "ndcg@10"]) + _tests(document["cold"]["tests"])
+        lines += ["", "The same users, asked for another item after the same history:", ""]
+        lines += _systems(document["warm"]["metrics"], ["hr@10", "ndcg@10"]) + _tests(document["warm"]["tests"])
+        lines += ["", "Both together:"]
+        shown = ["hr@10", "ndcg@10"]
+    return [*lines, "", *_systems(systems, [*shown, "coverage"]), *_tests(document["tests"])]
+
+
+def _systems(systems: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
+    """A table of metrics, the best system first."""
+    lines = [
+        "| | " + " | ".join((_SHOWN | _LISTED).get(metric, metric) for metric in shown) + " |",
+        "| --- |" + " --- |" * len(shown),
+    ]
+    best_first = sorted(systems, key=lambda one: -(systems[one]["ndcg@10"]["value"] or 0))
+    return lines + [
+        f"| {system} | " + " | ".join(_told(systems[system][metric]) for metric in shown) + " |"
+        for system in best_first
+    ]
+
+
+def _tests(tests: Mapping[str, Any]) -> list[str]:
+    lines = [""]
+    for pair, found in tests.items():
         told = [
             f"{metric} {100 * one['value']:+.2f} (p {one['p']:.4f})"
-            for metric, one in tests.items()
+            for metric, one in found.items()
             if one["value"] is not None
         ]
         lines.append(f"{pair}: {', '.join(told)}.")
@@ -163,8 +186,11 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
 
 
 def _ablation(name: str, document: Mapping[str, Any]) -> list[str]:
-    """The language model alone, a row for each variant of the recipe, and what it loses against the first one."""
-    shown = ["auc", "hr@5", "mrr@5"]
+    """The language model alone, a row for each variant of the recipe, what it loses, and what is recommended."""
+    variants = document["variants"]
+    first = next(iter(variants.values()))
+    full = "auc" not in first
+    shown, lost = (["hr@10", "ndcg@10"],) * 2 if full else (["auc", "hr@5", "mrr@5"], ["auc_per_user", "hr@5"])
     lines = [
         f"## {name}",
         "",
@@ -175,14 +201,25 @@ def _ablation(name: str, document: Mapping[str, Any]) -> list[str]:
         *document["commands"],
         "```",
         "",
-        "| | " + " | ".join(_SHOWN[metric] for metric in shown) + " | lost: AUC of a user | HR@5 | summarised |",
-        "| --- |" + " --- |" * (len(shown) + 3),
+        *_variants(variants, shown, lost, "summarised"),
     ]
-    for variant, one in document["variants"].items():
-        lost = [f"{100 * one['lost'][metric]['value']:.2f} (p {one['lost'][metric]['p']:.4f})"
-                for metric in ("auc_per_user", "hr@5")]  # fmt: skip
-        cells = [*(_told(one[metric]) for metric in shown), *lost, f"{one['summarised']:.1f}"]
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    for part, title in (("recommended", "What is recommended:"), ("cold", "The same, asked for cold items:"),
+                        ("warm", "The same, asked for other items:")):  # fmt: skip
+        if part in first:
+            listed = ["hr@10", "ndcg@10"] if full else ["hr@5", "ndcg@10"]
+            lines += ["", title, "", *_variants({name: one[part] for name, one in variants.items()}, listed, listed)]
+    return lines
+
+
+def _variants(variants: Mapping[str, Any], shown: Sequence[str], lost: Sequence[str], *more: str) -> list[str]:
+    names = _SHOWN | _LISTED | {"auc_per_user": "AUC of a user"}
+    heads = [*(names[metric] for metric in shown), *(names[metric] for metric in lost), *more]
+    heads[len(shown)] = f"lost: {heads[len(shown)]}"
+    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
+    for name, one in variants.items():
+        losses = [f"{100 * one['lost'][metric]['value']:.2f} (p {one['lost'][metric]['p']:.4f})" for metric in lost]
+        cells = [*(_told(one[metric]) for metric in shown), *losses, *(f"{one[key]:.1f}" for key in more)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -197,6 +234,8 @@ def _model(document: Mapping[str, Any]) -> str:
 
 
 def _told(metric: Mapping[str, Any]) -> str:
+    if "ci95" not in metric:
+        return f"{metric['value']:.1%}"
     low, high = metric["ci95"]
     return f"{100 * metric['value']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
 

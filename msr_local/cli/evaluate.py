@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..recipe.recommender import Recommender
     from ..recipes import Recipe
 
-Protocol = Literal["last", "popular6", "temporal"]
+Protocol = Literal["last", "popular6", "temporal", "cold-items"]
 
 
 def _core(text: str) -> tuple[int, int]:
@@ -34,7 +34,8 @@ def evaluate(
         Protocol,
         typer.Option(
             help="Which interaction is the positive. last: each user's last; popular6: the last of each user's six "
-            "most popular, as in the paper's code; temporal: each user's first after one point in time."
+            "most popular, as in the paper's code; temporal: each user's first after one point in time; cold-items: an "
+            "item that no interaction is known of, and one that has some (always with --full)."
         ),
     ] = "last",
     negatives: opt.NegativesOption = "uniform",
@@ -42,7 +43,6 @@ def evaluate(
     full: Annotated[bool, opt.flag("--full", "Rank the whole catalogue instead of drawn negatives.")] = False,
     candidates: Annotated[int, opt.number("With --full: the model scores the N best candidates.")] = 100,
     users: Annotated[int | None, opt.number("Test with N users at most.", default="all")] = None,
-    validation_users: Annotated[int, opt.number("Fit the weight of the model's score on N users at most.")] = 300,
     split: opt.SplitOption = None,
     core: Annotated[
         str | None,
@@ -52,7 +52,7 @@ def evaluate(
         ),
     ] = None,
     fast: Annotated[bool, opt.flag("--fast", "Leave out SASRec and GRU4Rec, which take minutes to train.")] = False,
-    ablation: Annotated[bool, opt.flag("--ablation", "Compare variants of the recipe, by the model alone.")] = False,
+    ablation: Annotated[bool, opt.flag("--ablation", "Compare variants of the recipe.")] = False,
     no_model: Annotated[bool, opt.flag("--no-model", "Evaluate the baselines only.")] = False,
     no_questions: Annotated[
         bool, opt.flag("--no-questions", "Use only the model's vectors of item texts: minutes instead of hours.")
@@ -75,7 +75,7 @@ def evaluate(
     session: opt.Session = ctx.obj
     options = Options(
         protocol=protocol, split=split, core=_core(core) if core else None, negatives=negatives, count=ratio,
-        full=full, candidates=candidates, users=users, validation_users=validation_users, slow=not fast,
+        full=full, candidates=candidates, users=users, slow=not fast,
         model=not no_model, questions=not no_questions, seed=seed,
     )  # fmt: skip
     with session.workspace() as workspace, session.output.progress() as progress:

@@ -1,4 +1,4 @@
-"""The language model's answers about candidates: the question of `recommend`, asked at a point in the past."""
+"""The question of `recommend`, at points of the past."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from ..arrays import Items, Vector
-from ..recall.candidates import Recall
+from ..recall.candidates import Candidate
 from ..recall.protocols import Case
 from ..recipe.blocks import summarised
 from ..recipe.judge import Asked
 from ..recipe.recommender import Recommender
-from ..store import histories, results
+from ..store import histories
 from ..store.rows import Interaction, Item, Log
 
 _TOGETHER = 32  # users whose summaries are written side by side
 
 
 class Answers:
-    """A judge's log-odds for cases of a log; each answer is kept in the workspace, and asked for once.
+    """The questions about candidates that a recommender would have asked, for cases of a log.
 
     With `shuffled` "history", the interactions that a question shows and those that its summary is made of are each in
     a random order, and the same ones as before; with "images", each candidate has the picture and the caption of
@@ -34,19 +31,17 @@ class Answers:
         self._log, self._shuffled, self._seed = log, shuffled, seed
         self._items: dict[int, Item] = {}
 
-    def __call__(self, cases: Sequence[Case], recall: Recall, candidates: Sequence[Items]) -> Iterator[Vector]:
-        """z of each candidate, a vector for each case."""
+    def questions(self, cases: Sequence[Case], candidates: Sequence[Sequence[Candidate]]) -> Iterator[list[Asked]]:
+        """The questions about each case's candidates, in their order."""
         done, total = 0, sum(map(len, candidates))
         for start in range(0, len(cases), _TOGETHER):
             some = cases[start : start + _TOGETHER]
             people = [(self._log.user_ids[case.user], self._history(case)) for case in some]
             lists = candidates[start : start + _TOGETHER]
-            for (user, history), summary, items in zip(people, self._summaries(people), lists, strict=True):
+            for (user, history), summary, one in zip(people, self._summaries(people), lists, strict=True):
                 history = self._in_order(user, history, self._recipe.recent)
-                described = recall.described([step.item.item_id for step in history], items)
-                asked = [self._judge.ask(candidate, summary, history) for candidate in described]
-                yield self._z(self._exchanged(asked, user))
-                done += len(items)
+                yield self._exchanged([self._judge.ask(candidate, summary, history) for candidate in one], user)
+                done += len(one)
                 self._progress("evaluation", done, total)
 
     def _history(self, case: Case) -> list[Interaction]:
@@ -94,12 +89,3 @@ class Answers:
             )
             for n, one in enumerate(asked)
         ]
-
-    def _z(self, asked: Sequence[Asked]) -> Vector:
-        keys = [self._judge.key(one) for one in asked]
-        z = {key: known[0] for key in keys if (known := results.answer(self._workspace, key))}
-        missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in z}
-        for key, answer in zip(missing, self._judge.answers(list(missing.values())), strict=True):
-            results.save_answer(self._workspace, key, answer.z, answer.coverage)
-            z[key] = answer.z
-        return np.array([z[key] for key in keys])

@@ -8,8 +8,8 @@ depend on, so an evaluation that was stopped continues, and one that is run agai
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,30 +18,35 @@ import numpy as np
 from ..arrays import Floats, Items, Mask, Vector
 from ..errors import InputError
 from ..recall import fusion, protocols, towers
-from ..recall.candidates import Recall, best
+from ..recall.candidates import Recall
 from ..recall.halves import Half
 from ..recall.learned import READING, RECALLED
 from ..recall.logistic import sigmoid
-from ..recall.protocols import CORE, Plan
+from ..recall.protocols import COLD, CORE, Plan
 from ..recall.splits import TEST, Split
 from ..recipe.recommender import Recommender
 from ..store import histories, runs
 from ..store.rows import Log
+from ..store.workspace import fingerprint
 from . import baselines, ranking
 from .answers import Answers
 from .baselines import TOWERS
 from .metrics import calibration_error
+from .recommended import MODEL, RECOMMENDED, Recommended, recall_then
 from .standing import Standing
 
 BLEND = "blend of baselines"
 MORE = "blend with two towers"  # that know the items by their ids
 READ = "blend that reads"  # the same, but its towers also get the items' texts
 LEARNED = "learned recall"  # what `recommend` can learn to rank with: without EASE, whose matrix is dense
-MODEL = "language model"  # its answers to the yes/no question
-FUSED = "fused"  # blend and model together
-_LEADERS = (READ, MORE, BLEND, READING, "item-kNN")  # the first one present picks what the model is asked about
-_PAIRS = ((READ, BLEND), (READ, MORE), (READING, TOWERS), (LEARNED, BLEND), (FUSED, READ), (FUSED, MODEL))
+TEXTS = "towers without ids"  # the towers that read, of texts alone: every item is new to them
+_MAIN = (RECOMMENDED, READ, READING, MORE, BLEND, "item-kNN")  # the first one present is what the document is about
+_PAIRS = (
+    (READ, BLEND), (READ, MORE), (READING, TOWERS), (LEARNED, BLEND), (RECOMMENDED, READ), (RECOMMENDED, LEARNED),
+    (RECOMMENDED, MODEL),
+)  # fmt: skip
 _COMPARED = ("auc_per_user", "hr@5", "mrr@5", "ndcg@5", "ndcg@10")
+_COLD_COMPARED = ("hr@10", "ndcg@10")
 _LISTED = 300  # other candidates in the lists from which to learn how to rank the whole catalogue
 _LISTS = 4000  # at most
 
@@ -55,10 +60,9 @@ class Options:
     core: tuple[int, int] | None = None  # least interactions of a user and of an item; None: the paper's for popular6
     negatives: str = "uniform"
     count: int = 20  # of the negatives
-    full: bool = False  # rank the whole catalogue instead
-    candidates: int = 100  # the best of it that the model is asked about
+    full: bool = False  # rank the whole catalogue instead; always, where cold items are asked for
+    candidates: int = 100  # the best of it, by recall, that the model is asked about
     users: int | None = None
-    validation_users: int = 300  # on whom the model's answers are weighed; the blend is fitted on all
     slow: bool = True  # SASRec and GRU4Rec as well
     model: bool = True  # what the language model adds
     questions: bool = True  # its answers among that; without, its vectors of the items alone
@@ -74,12 +78,14 @@ class Experiment:
     def __init__(
         self, recommender: Recommender, options: Options, *, note: Callable[[str], None] = lambda _: None
     ) -> None:
+        options = replace(options, full=options.full or options.protocol == COLD)
         self.recommender, self.options, self.note = recommender, options, note
         self._workspace = recommender.workspace
         self._scorers: dict[int, list[baselines.Scorer]] = {}  # by the identity of what was known
+        self._recalls: dict[str, Recall] = {}  # that recommend, by the items' texts
         with self._workspace.snapshot():
             whole = histories.log(self._workspace)
-            self._texts = recommender.recall.texts()
+            self.texts = recommender.recall.texts()
         least = options.core or (CORE if options.protocol == "popular6" else (1, 1))
         self.log = protocols.core(whole, least)
         self.plan: Plan = protocols.plan(
@@ -105,6 +111,12 @@ class Experiment:
             )
         trained_on = Split.from_json(scorer.split)
         seen = trained_on.parts(whole) != TEST
+        cold = self.plan.cold
+        if cold is not None and (there := int(np.isin(np.flatnonzero(cold), whole.items[seen]).sum())):
+            raise InputError(
+                f"adapter {scorer.name} was trained in this workspace, and may have seen interactions with {there:,} "
+                f"of the {int(cold.sum()):,} items that are to be new. Next: --adapter none."
+            )
         taken = set(zip(whole.users[seen].tolist(), whole.items[seen].tolist(), strict=True))
         known = sum((case.user, case.target) in taken for case in self.plan.test)
         if known:
@@ -123,23 +135,42 @@ class Experiment:
         halves = (validation,) if options.full else (validation, test)
         names = [name for half in halves for name in self._score(half)]
         fused: dict[str, fusion.Fusion] = {}
-        blended = [name for name in dict.fromkeys(names) if name not in ("random", TOWERS, READING)]
+        blended = [name for name in dict.fromkeys(names) if name not in ("random", TOWERS, READING, TEXTS)]
         recalled = [name for name in RECALLED if name in names] if READING in names else []
         weighed = {BLEND: blended, MORE: [*blended, TOWERS], READ: [*blended, READING], LEARNED: recalled}
         for name, parts in weighed.items():
             self._fuse(name, parts, fused, validation, *halves)
-        standings: dict[str, Standing] = {}
         if options.full:
-            standings, test = self._rank_everything(test, fused)
+            standings = self._rank_everything(test, fused)
+        else:
+            standings = {name: Standing.of(scores, test.candidates, drawn=True) for name, scores in test.scores.items()}
+        asked: dict[str, Any] = {}
         if options.model and options.questions:
-            if options.full:
-                validation = self._rank_everything(validation.first(options.validation_users), fused)[1]
-            self._ask_model(validation, options.validation_users)
-            self._ask_model(test, len(test.cases))
-            self._fuse(FUSED, [READ, MODEL], fused, validation, validation, test)
-        for name, scores in test.scores.items():
-            standings.setdefault(name, Standing.of(scores, test.candidates, drawn=not options.full))
-        return self._document(test, standings, fused, time.perf_counter() - began)
+            more, asked = self.recommended(self.recommender)
+            standings |= more
+        return self._document(standings, fused, asked, time.perf_counter() - began)
+
+    def recommended(self, recommender: Recommender, shuffled: str = "") -> tuple[dict[str, Standing], dict[str, Any]]:
+        """What this recommender would have recommended to the test users, its model alone, and facts about both."""
+        options, test, log = self.options, self.test, self.log
+        recall = self._recall_then(recommender)
+        answers = Answers(recommender, log, shuffled=shuffled, seed=options.seed)
+        made = Recommended(recommender, answers, recall)
+        facts: dict[str, Any] = {"recall": "hand-set" if recall.learned is None else "learned"}
+        if not options.full:
+            return made.among(test.cases, test.candidates), facts
+        standings, recalled = made.everything(test.cases, options.candidates)
+        return standings, facts | {"candidates": options.candidates, "recalled": recalled}
+
+    def _recall_then(self, recommender: Recommender) -> Recall:
+        """What recall would have been; made once for the same texts."""
+        texts = recommender.recall.texts()
+        key = fingerprint(texts)
+        if key not in self._recalls:
+            known = self.plan.known_at_test
+            tables = self.test.recall if texts == self.texts else Recall.of_log(self.log, texts, known)
+            self._recalls[key] = recall_then(recommender, self.log, texts, known, tables)
+        return self._recalls[key]
 
     # ---- candidates
 
@@ -166,7 +197,7 @@ class Experiment:
         return protocols.sampled(self.log, half.cases, half.recall, options.negatives, options.count, options.seed)
 
     def _recall(self, known: Mask) -> Recall:
-        return Recall.of_log(self.log, self._texts, known)
+        return Recall.of_log(self.log, self.texts, known)
 
     # ---- systems
 
@@ -199,32 +230,39 @@ class Experiment:
         return list(rows)
 
     def _reading(self, known: Mask) -> baselines.Scorer:
-        """Two towers that know the items' texts, as the language model's vectors, beside their ids."""
-        log, progress = self.log, self.recommender.progress
+        """Two towers that know the items' texts, as the language model's vectors, beside their ids.
+
+        Where items are cold, every item has a twin with the same text that nobody took. The twins' towers are what the
+        texts alone make of the items; training does not see them.
+        """
+        log, progress, size = self.log, self.recommender.progress, len(self.log.item_ids)
+        twins = self.plan.cold is not None
+        vectors = np.concatenate([self._vectors, self._vectors]) if twins else self._vectors
         trained = towers.trained(
-            log.users[known], log.items[known], len(log.item_ids), self._vectors, seed=self.options.seed,
+            log.users[known], log.items[known], len(vectors), vectors, seed=self.options.seed,
             progress=lambda done, total: progress(READING, done, total),
         )  # fmt: skip
-        return lambda history, items: {READING: trained(history, items)}
+
+        def score(history: Items, items: Items) -> dict[str, Vector]:
+            found = {READING: trained(history, items)}
+            return found | {TEXTS: trained(history + size, items + size)} if twins else found
+
+        return score
 
     @cached_property
     def _vectors(self) -> Floats:
         """The texts of all items that may be candidates, as vectors [I, D]."""
         size = len(self.log.item_ids)
         items = np.arange(size) if self.options.full else np.unique(self.log.items)
-        found = self.recommender.vectors.of([self._texts[item] for item in items])
+        found = self.recommender.vectors.of([self.texts[item] for item in items])
         vectors = np.zeros((size, found.shape[1]), np.float32)
         vectors[items] = found
         return vectors
 
-    def _rank_everything(self, half: Half, fused: dict[str, fusion.Fusion]) -> tuple[dict[str, Standing], Half]:
-        """How each system ranks the whole catalogue, and the best candidates of the leading one as lists to ask about.
-
-        What the history holds is not ranked: it is never recommended.
-        """
+    def _rank_everything(self, half: Half, fused: dict[str, fusion.Fusion]) -> dict[str, Standing]:
+        """How each system ranks the whole catalogue, less what the history holds: that is never recommended."""
         scorer, everything = self._scorer(half), np.arange(len(self.log.item_ids), dtype=np.int32)
         standings: dict[str, Standing] = {}
-        found, missed, kept = [], [], []
         for done, case in enumerate(half.cases, start=1):
             scores = scorer(case.history, everything)
             for name, one in fused.items():
@@ -232,43 +270,20 @@ class Experiment:
             free = np.setdiff1d(everything, case.history)
             for name, values in scores.items():
                 standings.setdefault(name, Standing()).add(values[case.target], values[free], free)
-            leader = next(name for name in _LEADERS if name in scores)
-            top = best(scores[leader], free, self.options.candidates)
-            missed.append(case.target not in top)
-            found.append(np.array([case.target, *(item for item in top if item != case.target)], np.int32))
-            kept.append(scores[leader][found[-1]])
             self.recommender.progress("whole catalogue", done, len(half.cases))
-        lists = half.among(found, missed=np.array(missed, bool))
-        if kept:
-            lists.keep(leader, kept)
-        return standings, lists
-
-    def _ask_model(self, half: Half, count: int) -> None:
-        """z of the candidates of the first `count` cases; NaN for the others."""
-        answers = Answers(self.recommender, self.log)
-        asked = list(answers(half.cases[:count], half.recall, half.candidates[:count]))
-        half.keep(MODEL, [*asked, *(np.full(len(items), np.nan) for items in half.candidates[count:])])
+        return standings
 
     def _fuse(
         self, name: str, parts: list[str], fused: dict[str, fusion.Fusion], validation: Half, *halves: Half
     ) -> None:
-        """Fit a fusion on the validation users of whom all parts are known, score with it, and put it in `fused`.
-
-        Lists without the positive are left out: they do not show how it differs from the others. Where no list is
-        left, there is no such system.
-        """
+        """Fit a fusion on the validation users, if all its parts are there, score with it, and put it in `fused`."""
         if not parts or not all(part in validation.scores for part in parts):
             return
         scores = validation.stacked(parts)
         there = ~np.asarray(np.isnan(scores).any(axis=-1))
-        some = np.asarray(there[:, :1].any(axis=1))  # a missed positive has no score
-        if not some.any():
-            self.note(f"{name.capitalize()} is left out: there are no validation users to fit it on.")
-            return
         if validation.offsets is not None:
-            fused[name] = fusion.listwise(parts, scores[some], validation.offsets[some])
+            fused[name] = fusion.listwise(parts, scores, validation.offsets)
         else:
-            there &= some[:, None]
             answers = np.zeros(there.shape)
             answers[:, :1] = 1.0
             fused[name] = fusion.fitted(parts, scores[there], answers[there])
@@ -278,33 +293,41 @@ class Experiment:
     # ---- results
 
     def _document(
-        self, test: Half, standings: dict[str, Standing], fused: dict[str, fusion.Fusion], seconds: float
+        self, standings: dict[str, Standing], fused: dict[str, fusion.Fusion], asked: dict[str, Any], seconds: float
     ) -> dict[str, Any]:
-        options, plan = self.options, self.plan
-        bootstrap = ranking.Bootstrap(len(test.cases), options.seed)
-        systems = {name: self._metrics(name, one, test, bootstrap, name in fused) for name, one in standings.items()}
-        main = next(name for name in (FUSED, READ, MODEL, READING, MORE, BLEND, "item-kNN") if name in systems)
+        options, plan, test = self.options, self.plan, self.test
+        bootstrap = ranking.Bootstrap(plan.users, options.seed)
+        systems = {name: self._metrics(name, one, bootstrap, name in fused) for name, one in standings.items()}
+        main = next(name for name in _MAIN if name in systems)
+        pairs = [
+            (one, other) for one, other in dict.fromkeys([(main, BLEND), *_PAIRS])
+            if one in standings and other in standings and one != other
+        ]  # fmt: skip
         document = {
             "protocol": plan.protocol,
             "split": plan.split.to_json(),
-            "users": len(test.cases),
+            "users": plan.users,
             "validation_users": len(plan.validation),
-            "candidates": options.candidates if options.full else max(map(len, test.candidates)),
+            "candidates": asked.get("candidates") if options.full else max(map(len, test.candidates)),
             "negatives": None if options.full else options.negatives,
-            "recalled": 1.0 - float(test.missed.mean()),
+            "recalled": asked.get("recalled"),
+            "recall": asked.get("recall"),
             "seed": options.seed,
             "system": main,
             "metrics": systems.pop(main),
             "baselines": systems,
-            "tests": {
-                f"{one} - {other}": _compared(standings[one], standings[other], options.seed)
-                for one, other in dict.fromkeys([(main, BLEND), *_PAIRS])
-                if one in standings and other in standings and one != other
-            },
+            "tests": self._tests(standings, pairs),
             "fusion": {name: one.to_json() for name, one in fused.items()},
             "options": asdict(options),
             "seconds": round(seconds, 1),
         }
+        if plan.cold is not None:
+            document["cold_items"] = int(plan.cold.sum())
+            for part in ("cold", "warm"):
+                document[part] = {
+                    "metrics": {name: self._means(one, bootstrap, part) for name, one in standings.items()},
+                    "tests": self._tests(standings, pairs, part),
+                }
         if options.model:
             document["model"] = {
                 **self.recommender.cast.to_json(),
@@ -314,24 +337,35 @@ class Experiment:
         finite: dict[str, Any] = runs.finite(document)
         return finite
 
-    def _metrics(
-        self, name: str, standing: Standing, test: Half, bootstrap: ranking.Bootstrap, fitted: bool
-    ) -> dict[str, Any]:
+    def _metrics(self, name: str, standing: Standing, bootstrap: ranking.Bootstrap, fitted: bool) -> dict[str, Any]:
         """All metrics of one system; AUC only where all candidates of all users were drawn."""
-        found: dict[str, Any] = {
-            metric: bootstrap.mean(values).to_json() for metric, values in standing.per_case().items()
-        }
+        found = self._means(standing, bootstrap)
         if (scores := standing.scores) is not None:
             found["auc"] = bootstrap.pooled_auc(scores).to_json()
             if fitted:
                 answers, there = np.zeros(scores.shape), ~np.isnan(scores)
                 answers[:, 0] = 1.0
                 found["calibration_error"] = {"value": calibration_error(sigmoid(scores[there]), answers[there])}
-        count = test.recall.count
+        count = self.test.recall.count
         spread = ranking.spread(standing.best, count, len(count) if self.options.full else int((count > 0).sum()))
         return found | {metric: {"value": value} for metric, value in spread.items()}
 
+    def _means(self, standing: Standing, bootstrap: ranking.Bootstrap, part: str = "") -> dict[str, Any]:
+        values = standing.per_case().items()
+        return {metric: bootstrap.mean(self.plan.by_user(one, part)).to_json() for metric, one in values}
 
-def _compared(a: Standing, b: Standing, seed: int) -> dict[str, Any]:
-    ours, theirs = a.per_case(), b.per_case()
-    return {name: ranking.paired(ours[name], theirs[name], seed).to_json() for name in _COMPARED if name in ours}
+    def _tests(
+        self, standings: dict[str, Standing], pairs: Sequence[tuple[str, str]], part: str = ""
+    ) -> dict[str, dict[str, Any]]:
+        """Both systems of each pair on the same users."""
+        found: dict[str, dict[str, Any]] = {}
+        compared = _COMPARED if self.plan.cold is None else _COLD_COMPARED
+        by_user, seed = self.plan.by_user, self.options.seed
+        for one, other in pairs:
+            ours, theirs = standings[one].per_case(), standings[other].per_case()
+            found[f"{one} - {other}"] = {
+                name: ranking.paired(by_user(ours[name], part), by_user(theirs[name], part), seed).to_json()
+                for name in compared
+                if name in ours
+            }
+        return found

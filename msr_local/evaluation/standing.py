@@ -32,8 +32,9 @@ class Standing:
         return cls(ranking.ranks(scores).tolist(), shown, scores if drawn else None)
 
     def add(self, taken: float, values: Vector, items: Items) -> None:
-        """One more case: the scores of `items`, the item taken among them, and its own."""
-        self.ranks.append(1.0 + float((values > taken).sum()) + 0.5 * float((values == taken).sum() - 1))
+        """One more case: the scores of `items`, and that of the item taken; NaN where it is not among them: a miss."""
+        rank = 1.0 + float((values > taken).sum()) + 0.5 * float((values == taken).sum() - 1)
+        self.ranks.append(np.inf if np.isnan(taken) else rank)
         self.best.append(items[best(values, np.arange(len(items)), _TOP)].tolist())
 
     def per_case(self) -> dict[str, Vector]:

@@ -20,7 +20,6 @@ class Half:
     recall: Recall
     known: Mask
     candidates: list[Items] = field(default_factory=list)
-    missed: Mask = field(default_factory=lambda: np.zeros(0, bool))  # [N]: the target is not among the candidates
     offsets: Matrix | None = None  # log-probabilities to be drawn, shape [N, C]; None: all alike
     scores: dict[str, Matrix] = field(default_factory=dict)
 
@@ -28,21 +27,14 @@ class Half:
         """The first `count` cases, without candidates."""
         return Half(self.cases[:count], self.recall, self.known)
 
-    def among(
-        self, candidates: list[Items], offsets: Sequence[Vector] | None = None, *,
-        missed: Mask | None = None,
-    ) -> Half:  # fmt: skip
+    def among(self, candidates: list[Items], offsets: Sequence[Vector] | None = None) -> Half:
         """The same cases with these candidates, targets first, and no scores."""
         drawn = None if offsets is None else padded(offsets)
-        nobody = np.zeros(len(self.cases), bool)
-        return replace(
-            self, candidates=candidates, offsets=drawn, missed=nobody if missed is None else missed, scores={}
-        )
+        return replace(self, candidates=candidates, offsets=drawn, scores={})
 
     def keep(self, name: str, rows: Sequence[Vector]) -> None:
-        """Keep one system's scores; a missed target has none."""
+        """Keep one system's scores."""
         self.scores[name] = padded(rows)
-        self.scores[name][self.missed, :1] = np.nan
 
     def stacked(self, names: Sequence[str]) -> Vector:
         """The scores of several systems, shape [N, C, F]."""

@@ -3,7 +3,8 @@
 `last`: what did a user take last, after all that came before? `popular6`: the protocol of the paper's released code:
 of each user's items the six that are most popular over all, in time order; the last of them is asked for after the
 other five. It makes popularity a strong hint; it exists for comparison with published numbers. `temporal`: what did a
-user take first after one moment, the same for all?
+user take first after one moment, the same for all? `cold-items`: a tenth of the items are as new: nothing that is
+fitted sees an interaction of theirs. Each user is asked for one of them, and for another item after the same history.
 
 Users or interactions are held back as `splits` says. What is fitted (recall, EASE, SASRec, weights of a blend, an
 adapter) uses training interactions only; questions of the test may also use what was before them in time.
@@ -11,8 +12,9 @@ adapter) uses training interactions only; questions of the test may also use wha
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,13 +22,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from ..arrays import Items, Mask, Vector
+from ..arrays import Indices, Items, Mask, Vector
 from ..errors import InputError
 from ..store.rows import Log
 from .candidates import Recall
 from .splits import TEST, TRAIN, VALIDATION, Split, split
 
-KINDS_OF = {"last": ("users", "order"), "popular6": ("users",), "temporal": ("time",)}  # how each may hold back
+COLD = "cold-items"
+KINDS_OF = {  # how each may hold back
+    "last": ("users", "order"), "popular6": ("users",), "temporal": ("time",), COLD: ("order",),
+}  # fmt: skip
+_COLD = 0.1  # share of the items
 CORE = (7, 5)  # interactions of a user and of an item that the paper's released code asks for
 _POPULAR = 6
 _ENOUGH_USERS = 1000  # of which a tenth is enough for a test
@@ -49,7 +55,8 @@ class Case:
 class Plan:
     """The questions, and which interactions may be used: masks of shape [N].
 
-    Validation may use `known`; the test, `known_at_test` (the same where users are held back).
+    Validation may use `known`; the test, `known_at_test` (the same where users are held back). Where items are `cold`
+    (mask of shape [I]), the first half of the test asks for these, the second half the same users for other items.
     """
 
     protocol: str
@@ -59,6 +66,19 @@ class Plan:
     known_at_test: Mask
     validation: list[Case]
     test: list[Case]
+    cold: Mask | None = None
+
+    @property
+    def users(self) -> int:
+        """How many are asked in the test."""
+        return len(self.test) // (1 if self.cold is None else 2)
+
+    def by_user(self, values: Vector, part: str = "") -> Vector:
+        """The numbers of the test's cases as one a user: of their `part` "cold" or "warm", else the mean of both."""
+        if self.cold is None:
+            return values
+        pairs = values.reshape(2, -1)
+        return np.asarray(pairs[("cold", "warm").index(part)] if part else pairs.mean(axis=0))
 
 
 def core(log: Log, least: tuple[int, int]) -> Log:
@@ -87,6 +107,8 @@ def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: in
         kind = "order" if protocol == "last" and _active(log) < _ENOUGH_USERS else kinds[0]
     if kind not in kinds:
         raise InputError(f"--protocol {protocol} cannot use --split {kind}. Next: --split {' or '.join(kinds)}.")
+    if protocol == COLD:
+        return _cold_plan(log, users, seed)
     try:
         cut, part = split(log, kind)
     except ValueError as error:
@@ -99,11 +121,74 @@ def plan(log: Log, protocol: str = "last", kind: str | None = None, *, users: in
         random.Random(f"users {seed} {which}").shuffle(cases)
         asked[which] = cases[:most]
     if not asked[TEST]:
-        raise InputError(
-            f"with --protocol {protocol}, there are no test users among {_active(log):,} users. "
-            "Next: another --protocol, a smaller --core, or more interactions."
-        )
+        raise _nobody(log, protocol)
     return Plan(protocol, cut, log, known, known_at_test, asked[VALIDATION], asked[TEST])
+
+
+def _nobody(log: Log, protocol: str) -> InputError:
+    return InputError(
+        f"with --protocol {protocol}, there are no test users among {_active(log):,} users. "
+        "Next: another --protocol, a smaller --core, or more interactions."
+    )
+
+
+def _cold_plan(log: Log, users: int | None, seed: int) -> Plan:
+    """Each user's last cold item, and the warm one next to it, after the warm items before both.
+
+    The user's later interactions are known to nobody: they would say what followed this very history. Validation asks
+    for the last warm item that is left.
+    """
+    lots = (hashlib.sha256(f"cold {seed} {item_id}".encode("utf-8", "surrogatepass")) for item_id in log.item_ids)
+    cold = np.array([int.from_bytes(lot.digest()[:6], "big") / 2.0**48 < _COLD for lot in lots], bool)
+    cold &= np.bincount(log.items, minlength=len(log.item_ids)) > 0
+    known_at_test = ~cold[log.items]
+    known, validation, test = known_at_test.copy(), [], []
+    for rows in _by_user(log):
+        warm, taken = rows[~cold[log.items[rows]]], frozenset(log.items[rows].tolist())
+        if pair := _cold_and_warm(log.items, rows, cold):
+            warm = warm[warm < min(pair)]
+            history = log.items[warm]
+            test.append([Case(int(log.users[row]), history, int(log.items[row]), row, taken) for row in pair])
+            known_at_test[rows[rows >= min(pair)]] = False
+            known[rows[rows >= min(pair)]] = False
+        if len(warm) > 1:
+            *before, last = warm.tolist()
+            known[last] = False
+            history, target = log.items[before], int(log.items[last])
+            if target not in history:  # to spare cold items as negatives would reveal the test's answers
+                seen = frozenset(log.items[warm].tolist())
+                validation.append(Case(int(log.users[last]), history, target, last, seen))
+    for name, some in ((VALIDATION, validation), (TEST, test)):
+        random.Random(f"users {seed} {name}").shuffle(some)
+    if not test:
+        raise _nobody(log, COLD)
+    halves = [case for case, _ in test[:users]], [case for _, case in test[:users]]
+    return Plan(COLD, Split("order"), log, known, known_at_test, validation, [*halves[0], *halves[1]], cold)
+
+
+def _cold_and_warm(items: Items, rows: Indices, cold: Mask) -> tuple[int, int] | None:
+    """A user's rows of the last cold item, and of the warm one after it or else before it; None without a history.
+
+    Neither item was taken before, and warm items were taken before both.
+    """
+    _, firsts = np.unique(items[rows], return_index=True)
+    new = rows[np.sort(firsts)]
+    is_cold = cold[items[new]]
+    for row in new[is_cold][::-1].tolist():
+        warm = new[~is_cold]
+        before, after = warm[warm < row], warm[warm > row]
+        if len(after) and len(before):
+            return row, int(after[0])
+        if len(before) > 1:
+            return row, int(before[-1])
+    return None
+
+
+def _by_user(log: Log) -> Iterator[npt.NDArray[np.int_]]:
+    """The rows of each user, in the order of the log."""
+    bounds = np.flatnonzero(np.r_[True, log.users[1:] != log.users[:-1], True][: len(log.users) + 1])
+    for start, end in pairwise(bounds if len(log.users) else []):
+        yield np.arange(start, end)
 
 
 def _active(log: Log) -> int:
@@ -112,11 +197,10 @@ def _active(log: Log) -> int:
 
 def _cases(log: Log, protocol: str, part: npt.NDArray[np.int8], which: int) -> list[Case]:
     """One case a user, in the order of the log."""
-    bounds = np.flatnonzero(np.r_[True, log.users[1:] != log.users[:-1], True][: len(log.users) + 1])
     popular = np.bincount(log.items, minlength=len(log.item_ids))
     found = []
-    for start, end in pairwise(bounds if len(log.users) else []):
-        rows = np.arange(start, end)
+    for everything in _by_user(log):
+        rows = everything
         if protocol == "popular6":
             rows = _most_popular(rows, popular[log.items[rows]])
         asked = np.flatnonzero(part[rows] == which)
@@ -128,9 +212,9 @@ def _cases(log: Log, protocol: str, part: npt.NDArray[np.int8], which: int) -> l
         new = [row for row in rows[asked[asked >= end_of_history]] if log.items[row] not in history]
         if new and len(history):
             # Validation may draw test items as negatives: to spare them would reveal the test's answers.
-            mine = np.arange(start, end) if which == TEST else np.arange(start, end)[part[start:end] != TEST]
+            mine = everything if which == TEST else everything[part[everything] != TEST]
             taken = frozenset(log.items[mine].tolist())
-            found.append(Case(int(log.users[start]), history, int(log.items[new[0]]), int(new[0]), taken))
+            found.append(Case(int(log.users[everything[0]]), history, int(log.items[new[0]]), int(new[0]), taken))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +42,7 @@ class Captions:
         self._workspace, self._asker, self._progress = workspace, asker, progress
         self._captioner, self._config = cast.captioner, cast.config
         self._writing = Writing(CAPTION, MAX_TOKENS, repeat_penalty=repeat_penalty(self._captioner, REPEAT_PENALTY))
+        self._exchanged: dict[str, str] | None = None
 
     @cached_property
     def settings(self) -> str:
@@ -54,15 +56,29 @@ class Captions:
 
     def of(self, item: Item) -> str | None:
         """The caption of exactly this picture by exactly this model, if it is there."""
+        if self._exchanged is not None:
+            return self._exchanged.get(item.item_id)
         if self._captioner is None or item.image is None:
             return None
         return results.caption(self._workspace, item.item_id, self.settings, self._key(item))
 
     def known(self) -> dict[str, str]:
         """{item id: caption} of the present model; one of a picture that has changed since may be among them."""
+        if self._exchanged is not None:
+            return self._exchanged
         if self._captioner is None:
             return {}
         return {item: text for item, (_, text) in results.captions(self._workspace, self.settings).items()}
+
+    def exchange(self, seed: int) -> None:
+        """From now on each item has the caption of another one: what is lost by that shows what captions are worth.
+
+        What is kept in the workspace stays as it is. Only for questions about the past.
+        """
+        known = self.known()
+        order = sorted(known)
+        random.Random(f"captions {seed}").shuffle(order)
+        self._exchanged = {a: known[b] for a, b in zip(order, [*order[1:], *order[:1]], strict=True)}
 
     def missing(self) -> int:
         """How many pictures have no caption by the present model yet."""

@@ -52,8 +52,8 @@ def explain(
     candidate = recommender.recall.now().candidate(seen, item_id)
     asked = recommender.judge.ask(candidate, ranking.summary, history)
     score = recommender.judge.scores(user_id, [asked])[item_id]
-    probability = ranking.fused.probability(ranking.fused.score(score.log_odds, candidate.recall))
-    others = compared([one for _, one in ranking.ranked], item_id, k)
+    probability = ranking.ranked.fused.probability(ranking.ranked.fused.score(score.log_odds, candidate.recall))
+    others = compared([one for _, one in ranking.ranked.items], item_id, k)
     chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []
     recent = history[-recommender.recipe.recent :] if recommender.recipe.recent else []
     return views.Explanation(
@@ -74,7 +74,7 @@ def explain(
         interactions=len(history),
         evidence=evidence(recommender, user_id, asked, others, [step.item.title for step in recent]),
         recommendations=listed.items,
-        thumbnails=_thumbnails([one.item for _, one in ranking.ranked[:k]]),
+        thumbnails=_thumbnails([one.item for _, one in ranking.ranked.items[:k]]),
         notes=_notes(recommender, asked.item, history, score, calibrated=probability is not None),
     )
 

@@ -171,6 +171,22 @@ class Judge:
                 tell("scores", done, len(missing))
         return found
 
+    def past_scores(self, asked: Sequence[Asked]) -> dict[str, Score]:
+        """{item id: score} of questions about a point of the past, each kept under the hash of all that makes it.
+
+        Users' present scores stay as they are.
+        """
+        keys = [self.key(one) for one in asked]
+        known = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
+        missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
+        for key, answer in zip(missing, self.answers(list(missing.values())), strict=True):
+            results.save_answer(self._workspace, key, answer.z, answer.coverage)
+            known[key] = answer.z, answer.coverage
+        return {
+            one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)
+            for one, key in zip(asked, keys, strict=True)
+        }
+
     def _save(self, user_id: str, score: Score, without: str) -> None:
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)
 

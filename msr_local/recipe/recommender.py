@@ -27,19 +27,27 @@ from .preferences import Preferences
 from .vectors import Vectors
 
 LOOK = 20  # candidates that are asked about again with their pictures, if questions contain pictures
+Ask = Callable[[Sequence[Asked], str], dict[str, Score]]  # questions, and what was left out of them -> by item id
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Questions in the order of a recommendation."""
+
+    items: list[tuple[float, Asked]]  # the fused score and the question, best first
+    scores: dict[str, Score]  # of these items
+    fused: Fused
+    pictures: dict[str, int]  # how many were looked at, and how many were skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All candidates of a user that were asked about, best first, each with its score."""
+    """What was recommended to a user, all candidates of it."""
 
     user_id: str
     summary: str
-    ranked: Sequence[tuple[float, Asked]]
-    scores: Mapping[str, Score]
-    fused: Fused
+    ranked: Ranked
     timing: Mapping[str, Any]
-    pictures: Mapping[str, int]
 
 
 class Recommender:
@@ -115,16 +123,18 @@ class Recommender:
         summary = self.summary(user_id, history)
         clock.append(time.perf_counter())
         asked = [self.judge.ask(candidate, summary, history) for candidate in recalled]
-        fused = self.fused(recall)
-        scores, pictures = self._cascade(user_id, asked, max(k, look), fused)
+
+        def ask(some: Sequence[Asked], without: str) -> dict[str, Score]:
+            return self.judge.scores(user_id, some, without=without)
+
+        ranked = self.ranked(asked, recall, ask, max(k, look))
         clock.append(time.perf_counter())
-        ranked = _ranked([one for one in asked if one.item.item_id in scores], scores, fused)
-        kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked]
+        kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
         results.save_ranking(self.workspace, user_id, self.judge.settings, kept)
         names = ("recall_s", "summary_s", "score_s")
         spans = {name: round(end - start, 3) for name, start, end in zip(names, clock, clock[1:], strict=False)}
         timing = {"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)}
-        return Ranking(user_id, summary, ranked, scores, fused, timing, pictures)
+        return Ranking(user_id, summary, ranked, timing)
 
     def listed(self, ranking: Ranking, k: int) -> views.RecommendationList:
         """The best `k` of a ranking, to show."""
@@ -132,26 +142,31 @@ class Recommender:
             user=ranking.user_id,
             summary=ranking.summary,
             items=[
-                _recommendation(rank, ranking.fused, score, one, ranking.scores[one.item.item_id])
-                for rank, (score, one) in enumerate(ranking.ranked[:k], start=1)
+                _recommendation(rank, ranking.ranked.fused, score, one, ranking.ranked.scores[one.item.item_id])
+                for rank, (score, one) in enumerate(ranking.ranked.items[:k], start=1)
             ],
-            model=self._model(ranking.scores),
+            model=self._model(ranking.ranked.scores),
             timing=ranking.timing,
-            pictures=ranking.pictures,
+            pictures=ranking.ranked.pictures,
         )
 
-    def _cascade(
-        self, user_id: str, asked: Sequence[Asked], look: int, fused: Fused
-    ) -> tuple[dict[str, Score], dict[str, int]]:
-        """Scores of all candidates; if more than `look` have pictures, of the `look` best. Also counts pictures."""
+    def ranked(self, asked: Sequence[Asked], recall: Recall, ask: Ask, look: int = LOOK) -> Ranked:
+        """The questions in the order of a recommendation, now or at a point of the past; `recall` found them.
+
+        If more than `look` of them have pictures, the `look` best without pictures are asked again; only these stay.
+        """
+        fused = self.fused(recall)
         pictured = [one for one in asked if one.evidence.image_sha256]
         if len(pictured) <= look:
-            return self.judge.scores(user_id, asked), {"looked_at": len(pictured), "skipped": 0}
-        scores = self.judge.scores(user_id, [one for one in asked if not one.evidence.image_sha256])
-        scores |= self.judge.scores(user_id, [one.blind for one in pictured], without="image")
-        best = [one for _, one in _ranked(asked, scores, fused)[:look]]
+            scores = ask(asked, "")
+            return Ranked(_ranked(asked, scores, fused), scores, fused, {"looked_at": len(pictured), "skipped": 0})
+        blind = ask([one for one in asked if not one.evidence.image_sha256], "")
+        blind |= ask([one.blind for one in pictured], "image")
+        best = [one for _, one in _ranked(asked, blind, fused)[:look]]
         seen = sum(bool(one.evidence.image_sha256) for one in best)
-        return self.judge.scores(user_id, best), {"looked_at": seen, "skipped": len(pictured) - seen}
+        scores = ask(best, "")
+        pictures = {"looked_at": seen, "skipped": len(pictured) - seen}
+        return Ranked(_ranked(best, scores, fused), scores, fused, pictures)
 
     def fused(self, recall: Recall) -> Fused:
         """How answer and recall make the score: what was fitted for the model and this recall, if anything."""

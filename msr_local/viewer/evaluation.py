@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,44 +10,89 @@ from rich.text import Text
 
 from .tables import headed
 
-_NAMES = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "ndcg@10": "NDCG@10"}
+_NAMES = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "hr@10": "HR@10", "ndcg@10": "NDCG@10"}
+_SHOWN = ("auc", "hr@5", "mrr@5", "ndcg@10")
+_RANKED = ("hr@10", "ndcg@10")  # of lists that are as long as a recommendation
 
 
 def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate` shows: a row for each system on the same candidates, in per cent."""
     systems = {document["system"]: document["metrics"], **document["baselines"]}
-    shown = [name for name in _NAMES if name in document["metrics"]]
-    table = headed(("", *(_NAMES[name] for name in shown)), right=True)
-    for name in sorted(systems, key=lambda name: -(systems[name]["ndcg@10"]["value"] or 0.0)):
-        cells = [_interval(systems[name][metric]) for metric in shown]
-        table.add_row(name, *cells, style="bold" if name == document["system"] else "")
+    shown = [name for name in _SHOWN if name in document["metrics"]]
     if document["negatives"] is None:
-        best = f"{document['recalled']:.1%} of the positives are among the best {document['candidates']}"
-        against = f"the whole catalogue ranked ({best})"
+        against = "the whole catalogue ranked"
+        if document["recalled"] is not None:
+            best = f"{document['recalled']:.1%} of the positives are among the best {document['candidates']}"
+            against += f" ({best})"
     else:
         against = f"{document['candidates'] - 1} {document['negatives']} negatives"
     way = {"users": "users held back", "order": "each user's last items held back", "time": "a later time held back"}
     how = f"Protocol {document['protocol']}, {way[document['split']['kind']]}"
+    if "cold" in document:
+        how = f"Protocol {document['protocol']}, nothing known of {document['cold_items']:,} items"
     head = Text(f"{how}: {document['users']:,} users, {against}.")
     scale = Text("Per cent, ± half of the 95% interval (bootstrap over users).")
-    tests = (Text(_tested(name, found)) for name, found in document["tests"].items())
-    return Group(head, scale, Text(), table, Text(), *tests)
+    if "cold" not in document:
+        return Group(head, scale, Text(), _systems(systems, shown, document["system"]), Text(),
+                     *_tests(document["tests"]))  # fmt: skip
+    shown_parts: list[RenderableType] = []
+    for title, metrics, tests in (
+        ("Asked for one of these items", document["cold"]["metrics"], document["cold"]["tests"]),
+        ("Asked for another item", document["warm"]["metrics"], document["warm"]["tests"]),
+        ("Both together", systems, document["tests"]),
+    ):
+        shown_parts += [Text(), Text(title, style="bold"), _systems(metrics, _RANKED, document["system"]), Text(),
+                        *_tests(tests)]  # fmt: skip
+    return Group(head, scale, *shown_parts)
+
+
+def _systems(systems: Mapping[str, Any], shown: Sequence[str], main: str) -> RenderableType:
+    table = headed(("", *(_NAMES[name] for name in shown)), right=True)
+    for name in sorted(systems, key=lambda name: -(systems[name]["ndcg@10"]["value"] or 0.0)):
+        cells = [_interval(systems[name][metric]) for metric in shown]
+        table.add_row(name, *cells, style="bold" if name == main else "")
+    return table
+
+
+def _tests(tests: Mapping[str, Any]) -> Iterator[RenderableType]:
+    return (Text(_tested(name, found)) for name, found in tests.items())
 
 
 def ablation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate --ablation` shows: a row for each variant of the recipe, and what the first one has more."""
-    shown = ["auc", "hr@5", "mrr@5"]
-    table = headed(("", *(_NAMES[name] for name in shown), "HR@5 lost", "read"), right=True)
-    for number, (name, one) in enumerate(document["variants"].items()):
-        lost = one["lost"]["hr@5"]
-        loss = f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
-        table.add_row(
-            name,
-            *(_interval(one[metric]) for metric in shown), loss, f"{one['summarised']:.1f}",
-            style="" if number else "bold",
-        )  # fmt: skip
+    variants = document["variants"]
+    first = next(iter(variants.values()))
+    drawn = "auc" in first
+    shown, lost = (("auc", "hr@5", "mrr@5"), "hr@5") if drawn else (_RANKED, "ndcg@10")
+    table = headed(("", *(_NAMES[name] for name in shown), f"{_NAMES[lost]} lost", "read"), right=True)
+    for number, (name, one) in enumerate(variants.items()):
+        cells = [*(_interval(one[metric]) for metric in shown), _loss(one, lost, number), f"{one['summarised']:.1f}"]
+        table.add_row(name, *cells, style="" if number else "bold")
     head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
-    return Group(Text(head), Text("read: how many interactions are summarised, on average."), Text(), table)
+    tables: list[RenderableType] = [
+        Text(head), Text("read: how many interactions are summarised, on average."), Text(), table
+    ]  # fmt: skip
+    titles = {"recommended": "What is recommended", "cold": "The same, asked for items that nothing is known of",
+              "warm": "The same, asked for other items"}  # fmt: skip
+    for part, title in titles.items():
+        if part in first:
+            tables += [Text(), Text(f"{title}:"), Text(), _recommended(variants, part, drawn=drawn)]
+    return Group(*tables)
+
+
+def _recommended(variants: Mapping[str, Any], part: str, *, drawn: bool) -> RenderableType:
+    shown = ("hr@5", "ndcg@10") if drawn else _RANKED
+    table = headed(("", *(_NAMES[name] for name in shown), *(f"{_NAMES[name]} lost" for name in shown)), right=True)
+    for number, (name, variant) in enumerate(variants.items()):
+        one = variant[part]
+        cells = [*(_interval(one[metric]) for metric in shown), *(_loss(one, metric, number) for metric in shown)]
+        table.add_row(name, *cells, style="" if number else "bold")
+    return table
+
+
+def _loss(one: Mapping[str, Any], metric: str, number: int) -> str:
+    lost = one["lost"][metric]
+    return f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
 
 
 def _interval(metric: Mapping[str, Any]) -> str:
@@ -62,7 +107,7 @@ def _tested(name: str, found: Mapping[str, Any]) -> str:
     parts = [
         f"{metric} {100 * one['value']:+.2f} ({_p(one['p'])})"
         for metric, one in found.items()
-        if one["value"] is not None and metric in ("auc_per_user", "hr@5", "mrr@5", "ndcg@10")
+        if one["value"] is not None and metric in ("auc_per_user", "hr@5", "mrr@5", "hr@10", "ndcg@10")
     ]
     return f"{name}: {', '.join(parts)}"
 

@@ -49,6 +49,25 @@ def test_without_questions_the_model_only_reads(cli: Cli, stocked: None) -> None
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_cold_items_have_a_table_of_their_own(cli: Cli, models: Path) -> None:
+    films = Path(__file__).parents[1] / "films"
+    assert cli("models", "use", "--model", models / "text.gguf").code == 0
+    assert cli("ingest", films / "items.csv", films / "interactions.csv", "--no-captions").code == 0
+    options = ("--protocol", "cold-items", "--users", "4", "--candidates", "5", "--fast", "--recipe", "history")
+    done = cli("evaluate", *options)
+    assert done.code == 0, done.err
+    said = done.out.splitlines()
+    assert said[0].startswith("Protocol cold-items, nothing known of ")
+    parts = [said.index(one) for one in ("Asked for one of these items", "Asked for another item", "Both together")]
+    assert parts == sorted(parts)
+    assert sum(line.startswith("towers without ids ") for line in said) == 3
+    assert sum(line.startswith("recommended - language model: hr@10 ") for line in said) == 3
+    ablated = cli("evaluate", *options, "--ablation")
+    assert ablated.code == 0, ablated.err
+    assert "The same, asked for items that nothing is known of:" in ablated.out
+    assert max(map(len, [*said, *ablated.out.splitlines()])) <= 80
+
+
 def test_the_ablation_is_a_table_too(cli: Cli, stocked: None) -> None:
     done = cli("evaluate", *QUICK, "--ablation", "--users", "2")
     assert done.code == 0, done.err
@@ -66,7 +85,7 @@ def test_an_ablation_asks_the_untuned_model_beside_the_tuned_one(
     assert done.json["model"]["adapter"] == "general"
     with sqlite3.connect(tmp_path / "home" / "msr.db") as connection:
         asked = connection.execute("SELECT count(DISTINCT log_odds), count(*) FROM answers").fetchone()
-    assert asked == (25, 30)  # five of each variant; full and no-image are alike, since there are no pictures
+    assert asked == (25, 25)  # five of each variant: without pictures, no-image is full, and is not asked again
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,14 @@ def test_questions_about_the_past_are_not_asked_again(old: Workspace) -> None:
         for row in rows
     ]
     with opened(old) as recommender:
-        asked = [np.array([case.target, 0, 1], np.int32) for case in cases]
-        z = [one.tolist() for one in Answers(recommender, log)(cases, recommender.recall.now(), asked)]
+        recall = recommender.recall.now()
+        lists = [
+            recall.described([log.item_ids[item] for item in case.history], np.array([case.target, 0, 1], np.int32))
+            for case in cases
+        ]
+        asked = Answers(recommender, log).questions(cases, lists)
+        scores = [(some, recommender.judge.past_scores(some)) for some in asked]
+        z = [[found[one.item.item_id].log_odds for one in some] for some, found in scores]
     assert z == EXPECTED["past"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random as random_module
 from collections import Counter
 
 import numpy as np
@@ -87,6 +88,56 @@ def test_popular6_is_the_protocol_of_the_released_code() -> None:
     long = [case for case in found.test if case.user >= 50]
     assert long and all([*case.history, case.target] == [5, 4, 3, 2, 1, 0] for case in long)
     assert all({6, 7, 8, 9} <= case.taken for case in long)  # what was left out is no negative either
+
+
+@given(logs(), st.integers(0, 3))
+def test_of_cold_items_nothing_is_known_and_pairs_share_a_history(made: Log, seed: int) -> None:
+    try:
+        found = plan(made, "cold-items", seed=seed)
+    except InputError:
+        return
+    cold = found.cold
+    assert cold is not None and len(found.test) == 2 * found.users
+    assert not cold[made.items[found.known]].any() and not cold[made.items[found.known_at_test]].any()
+    assert (found.known_at_test | ~found.known).all()
+    for one, other in zip(found.test[: found.users], found.test[found.users :], strict=True):
+        assert one.user == other.user and one.history.tolist() == other.history.tolist() and len(one.history)
+        assert cold[one.target] and not cold[other.target] and not cold[one.history].any()
+        assert other.target not in one.history
+        cut = min(one.row, other.row)
+        mine = np.flatnonzero(made.users == one.user)
+        assert made.items[[row for row in mine if row < cut and not cold[made.items[row]]]].tolist() == [*one.history]
+        assert not found.known_at_test[mine[mine >= cut]].any()
+        for case in (one, other):
+            assert case.row == next(row for row in mine if made.items[row] == case.target)  # taken for the first time
+    for case in found.validation:
+        assert not cold[[case.target, *case.history, *case.taken]].any() and not found.known[case.row]
+
+
+@given(logs(), st.randoms())
+def test_which_cold_item_somebody_took_changes_nothing_that_is_fitted(made: Log, random: random_module.Random) -> None:
+    try:
+        found = plan(made, "cold-items")
+    except InputError:
+        return
+    cold = np.flatnonzero(found.cold)
+    swapped = np.arange(len(made.item_ids), dtype=np.int32)
+    swapped[cold] = random.sample(cold.tolist(), len(cold))
+    other = plan(Log(made.item_ids, made.user_ids, made.users, swapped[made.items], made.times), "cold-items")
+    assert other.known.tolist() == found.known.tolist()
+    assert other.known_at_test.tolist() == found.known_at_test.tolist()
+    assert [(one.row, one.taken) for one in other.validation] == [(one.row, one.taken) for one in found.validation]
+    assert [(one.row, swapped[one.target]) for one in found.test] == [(one.row, one.target) for one in other.test]
+
+
+def test_which_items_are_cold_depends_on_their_ids_and_the_seed() -> None:
+    made = log([[n % 60, (n + 7) % 60, (n + 19) % 60, (n + 31) % 60] for n in range(120)])
+    one, again, other = (plan(made, "cold-items", users=users, seed=seed) for users, seed in ((5, 0), (9, 0), (5, 1)))
+    assert one.cold is not None and again.cold is not None and other.cold is not None
+    assert one.cold.tolist() == again.cold.tolist() != other.cold.tolist() and 1 <= one.cold.sum() <= 15
+    assert one.users == 5 and {case.user for case in one.test} < {case.user for case in again.test}
+    assert one.by_user(np.arange(10.0)).tolist() == [2.5, 3.5, 4.5, 5.5, 6.5]
+    assert one.by_user(np.arange(10.0), "warm").tolist() == [5, 6, 7, 8, 9]
 
 
 def test_users_are_held_back_by_their_ids_alone() -> None:

@@ -1,0 +1,103 @@
+"""What `recommend` would have recommended at a point of the past, and how its model alone would have ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..arrays import Items, Mask, Vector, padded
+from ..recall.candidates import Candidate, Recall
+from ..recall.learning import LEAST, held_back, learned_from
+from ..recall.protocols import Case
+from ..recipe.judge import Asked
+from ..recipe.recommender import Recommender
+from ..store import results
+from ..store.rows import Log, Score
+from .answers import Answers
+from .ranking import CUTS
+from .standing import Standing
+
+MODEL = "language model"  # its answers to the yes/no question alone
+RECOMMENDED = "recommended"  # the list that a user would have got
+
+
+def recall_then(recommender: Recommender, log: Log, texts: Sequence[str], known: Mask, recall: Recall) -> Recall:
+    """Recall as `recommend` would have had it with the `known` interactions of a log (mask [N]) and no others.
+
+    `recall` has the tables of those. Where the workspace uses learned recall, it is learned again from them, and used
+    if it is better than the hand-set weights there too.
+    """
+    then = Recall.of(recall.item_ids, recall.tables)
+    facts = results.learned_recall_facts(recommender.workspace)
+    if facts is None or not facts["used"]:
+        return then
+    part = Log(log.item_ids, log.user_ids, log.users[known], log.items[known], log.times[known])
+    if len(held_back(part)[0]) >= LEAST // 2:  # as in training: where users are held back, fewer are left
+        learned, facts = learned_from(part, texts, recommender.vectors.of(texts), recommender.progress)
+        if facts["used"]:
+            then.learned = learned
+    return then
+
+
+class Recommended:
+    """The lists of a recommender for cases of a log; `recall` is what it would have had then."""
+
+    def __init__(self, recommender: Recommender, answers: Answers, recall: Recall) -> None:
+        self._recommender, self._answers, self._recall = recommender, answers, recall
+
+    def among(self, cases: Sequence[Case], candidates: Sequence[Items]) -> dict[str, Standing]:
+        """Both systems among candidates that were drawn, targets first."""
+        lists = [self._recall.described(self._seen(case), items) for case, items in zip(cases, candidates, strict=True)]
+        rows: dict[str, list[Vector]] = {MODEL: [], RECOMMENDED: []}
+        for one, (z, ordered) in zip(lists, self._ranked(cases, lists), strict=True):
+            ids = [candidate.item_id for candidate in one]
+            rows[MODEL].append(np.array([z[item_id] for item_id in ids]))
+            rows[RECOMMENDED].append(np.array([ordered[item_id] for item_id in ids]))
+        return {name: Standing.of(padded(found), candidates, drawn=True) for name, found in rows.items()}
+
+    def everything(self, cases: Sequence[Case], count: int) -> tuple[dict[str, Standing], float]:
+        """Both systems over the whole catalogue, asked about the best `count` of recall; the share of targets there.
+
+        To the model, the other items are missed. Under a list of recommendations they stand in the order of recall.
+        """
+        most = max(count, *CUTS)  # further down no metric looks
+        recalled = [self._recall.candidates(self._seen(case), most) for case in cases]
+        lists, found = [one[:count] for one in recalled], {MODEL: Standing(), RECOMMENDED: Standing()}
+        missed = 0
+        for case, some, (z, ordered) in zip(cases, recalled, self._ranked(cases, lists), strict=True):
+            below = [one.item_id for one in some[count:]]
+            floor = min(ordered.values(), default=0.0)
+            ordered |= {item_id: floor - place for place, item_id in enumerate(below, start=1)}
+            target = self._recall.item_ids[case.target]
+            missed += target not in z
+            for name, scores in ((MODEL, z), (RECOMMENDED, ordered)):
+                items = np.array([self._recall.index[item_id] for item_id in scores], np.int32)
+                found[name].add(scores.get(target, np.nan), np.array(list(scores.values())), items)
+        return found, 1.0 - missed / max(1, len(cases))
+
+    def _seen(self, case: Case) -> list[str]:
+        return [self._recall.item_ids[item] for item in case.history.tolist()]
+
+    def _ranked(
+        self, cases: Sequence[Case], lists: Sequence[Sequence[Candidate]]
+    ) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
+        """For each case {item id: z}, and {item id: score} of a recommendation, of all its candidates.
+
+        What a recommendation leaves out, since its picture was not looked at, stands below in the order of recall.
+        """
+        for asked in self._answers.questions(cases, lists):
+            z = {item_id: one.log_odds for item_id, one in self._ask(asked, "").items()}
+            ranked = self._recommender.ranked(asked, self._recall, self._ask)
+            scores = {one.item.item_id: score for score, one in ranked.items}
+            floor = min(scores.values(), default=0.0)
+            yield z, scores | {item_id: floor - place for place, item_id in enumerate(_left(asked, scores), start=1)}
+
+    def _ask(self, asked: Sequence[Asked], without: str) -> dict[str, Score]:
+        return self._recommender.judge.past_scores(asked)
+
+
+def _left(asked: Sequence[Asked], scores: Mapping[str, float]) -> list[str]:
+    """The items without a score, in the order of recall."""
+    left = [one.candidate for one in asked if one.item.item_id not in scores]
+    return [one.item_id for one in sorted(left, key=lambda one: -one.recall)]
