@@ -7,12 +7,13 @@ recall over the whole catalogue. Summaries are written by the rule that the summ
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from msr_local.arrays import Floats
 from msr_local.engine.types import Question
 from msr_local.prompts import PromptTemplate
 from msr_local.recall.candidates import Candidate, Recall
@@ -33,6 +34,7 @@ from .worlds import Shopper, World
 
 OTHERS = 7  # negatives in a group
 _TOP = 30  # of recall, from which the hardest negatives come
+_EACH = 2  # moments of a person
 _SUMMARISED = 0.7  # share of moments with a summary
 _RECENT, _BLOCK, _WINDOW = Recipe().recent, Recipe().block_size, Recipe().window
 
@@ -47,6 +49,7 @@ class Moment:
     questions: tuple[Question, ...]
     answers: tuple[bool, ...]
     candidates: tuple[Candidate, ...]
+    learned: bool = False  # whether their recall is a learned one
 
 
 class Asking:
@@ -93,25 +96,35 @@ class Asking:
 # ---- worlds
 
 
-def of_world(world: World, name: str, rng: random.Random, each: int = 2, most: int = 60) -> Iterator[Moment]:
-    """Moments of half of the people, `each` of one; the others are those whom recall knows."""
+def of_world(
+    world: World, name: str, rng: random.Random, most: int, read: Callable[[list[str]], Floats] | None = None
+) -> Iterator[Moment]:
+    """Two moments each of `most` people of one half; the others are those whom recall knows.
+
+    With `read`, which makes the vectors of texts, recall is learned from them.
+    """
     things, ids = world.catalogue.things, [thing.item.item_id for thing in world.catalogue.things]
     half = len(world.people) // 2
     log = _log(ids, [one.steps for one in world.people[half:]])
     told = [" ".join([one.item.title, *map(str, one.item.attributes.values()), one.caption or ""]) for one in things]
-    recall = Recall.of_log(log, told)
+    recall, used = Recall.of_log(log, told), False
+    if read is not None:
+        taught, facts = learned_from(log, told, read(told))
+        recall.learned, used = (taught, True) if facts["used"] else (None, False)
     order = columns.learned([thing.item for thing in things], log).order
     asking = Asking(things, order, world.catalogue.adjectives)
     for number, one in enumerate(world.people[: min(half, most)]):
         free = [at for at in range(3, len(one.steps)) if one.theme(at)(world.true[one.steps[at]])]
-        for at in sorted(rng.sample(free, k=min(each, len(free)))):
+        for at in sorted(rng.sample(free, k=min(_EACH, len(free)))):
             chosen = _candidates(world, one, at, recall, rng)
             if len(chosen) > OTHERS:
                 seen = [ids[place] for place in one.steps[:at]]
                 described = recall.described(seen, np.array([place for place, _ in chosen], np.int32))
                 asked = [(candidate, answer) for candidate, (_, answer) in zip(described, chosen, strict=True)]
                 summarised = rng.random() < _SUMMARISED
-                yield asking.moment(world.kind, f"{name} {number}", seen, asked, summarised=summarised)
+                yield replace(
+                    asking.moment(world.kind, f"{name} {number}", seen, asked, summarised=summarised), learned=used
+                )
 
 
 def _log(ids: list[str], steps: Sequence[Sequence[int]]) -> Log:
@@ -178,7 +191,8 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
         taught = known & (log.users % 2 == 0)
     recall = Recall.of_log(log, texts, taught)
     some = Log(log.item_ids, log.user_ids, log.users[taught], log.items[taught], log.times[taught])
-    recall.learned, facts = learned_from(some, texts, recommender.vectors.of(texts), recommender.progress)
+    taught, facts = learned_from(some, texts, recommender.vectors.of(texts), recommender.progress)
+    recall.learned = taught if facts["used"] else None
     print(name, facts, flush=True)
     items = histories.items(workspace, log.item_ids)
     things = [Thing(item, None, tuple(genres(item))) for item in items]
@@ -202,7 +216,8 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
                 seen = [log.item_ids[i] for i in history]
                 summarised = terms and rng.random() < _SUMMARISED
                 made += 1
-                yield which, asking.moment(name, f"{name} {user}", seen, pairs, summarised=summarised)
+                one = asking.moment(name, f"{name} {user}", seen, pairs, summarised=summarised)
+                yield which, replace(one, learned=facts["used"])
 
 
 def _real_moment(

@@ -1,12 +1,12 @@
-"""Teach the language model the yes/no question: one LoRA on moments of many worlds and of real catalogues.
+"""Teach the language model the yes/no question: one LoRA on moments of worlds and of real catalogues.
 
-    python -m embedded.recommender rows     # WORK/rows-SOURCE.jsonl.gz: some minutes, and an hour to read the real items once
+    python -m embedded.recommender rows     # WORK/rows-SOURCE.jsonl.gz: some minutes, and some to read real items
     python -m embedded.recommender train    # WORK/NAME/lora: an hour on two cores; goes on where it was stopped
     python -m embedded.recommender ship     # GGUF, gate, adapters/recommender
 
-The worlds (`embedded.worlds`) are drawn, photographed and invented: only what is seen or read decides there. Of the real
-catalogues, everybody's test interactions stay out: each is split as `msr-local evaluate` splits it. The demo's own shop
-is in no training.
+The worlds (`embedded.worlds`) are drawn, photographed and invented: only what is seen or read decides there. Of the
+real catalogues, everybody's test interactions stay out: each is split as `msr-local evaluate` splits it. The demo's own
+shop is in no training.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from typing import Any
 
 import numpy as np
 
+from msr_local.arrays import Floats
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig
 from msr_local.evaluation.metrics import auc_estimate
 from msr_local.models.choice import Asking, cast
 from msr_local.recall.logistic import logistic
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipe.vectors import OPENING
 from msr_local.store.workspace import Workspace
+from msr_local.text import printable
 from msr_local.training import bases
 from msr_local.training.backends import Backend, load_trainable
 from msr_local.training.batches import Answers, Collator, log_odds
@@ -48,7 +51,8 @@ from .moments import OTHERS, REAL, Moment
 
 _TASKS = ("rows", "train", "ship")
 _WORLDS = {"drawn": (44, 6), "photos": (30, 5), "invented": (24, 5)}  # for training, and for validation
-_PEOPLE, _EACH = 12, 2  # who are asked in a world, and at how many moments
+_PEOPLE = 12  # who are asked in a world
+_MEASURED = 60  # validation moments of a source that the engine is asked about before shipping
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0
 )
@@ -92,7 +96,9 @@ def every_moment(data: Path, work: Path, only: Sequence[str]) -> Iterator[tuple[
             made = worlds.world(kind, rng, data, measured=measured)
             if made is not None:
                 name = f"{kind}-{number}"
-                yield from ((measured, one) for one in moments.of_world(made, name, rng, _EACH, _PEOPLE))
+                yield from (
+                    (measured, one) for one in moments.of_world(made, name, rng, _PEOPLE, _read if measured else None)
+                )
         print(kind, flush=True)
     for name in REAL:
         if name in only:
@@ -103,6 +109,13 @@ def every_moment(data: Path, work: Path, only: Sequence[str]) -> Iterator[tuple[
                 yield from moments.of_histories(recommender, name, random.Random(name))
 
 
+def _read(texts: list[str]) -> Floats:
+    """The vectors of texts, as `Vectors` makes them."""
+    with EngineProcess(EngineConfig(bases.resolve(None, converter).model)) as engine:
+        found = dict(engine.vectors([OPENING + printable(text) for text in texts]))
+    return np.array([found[place] for place in range(len(texts))], np.float32)
+
+
 def rows_of(made: Sequence[tuple[bool, Moment]]) -> tuple[dict[str, tuple[list[Row], list[Row]]], Answers]:
     """Training and validation rows by source, with the tokens of the engine."""
     found: dict[str, tuple[list[Row], list[Row]]] = {}
@@ -111,13 +124,18 @@ def rows_of(made: Sequence[tuple[bool, Moment]]) -> tuple[dict[str, tuple[list[R
     with EngineProcess(EngineConfig(base.model)) as engine:
         for validation, one in made:
             rows = found.setdefault(one.source, ([], []))[validation]
-            moment = (("text", f"{one.source} {one.user} {one.at}"),)  # the text itself is not needed any more
             for question, answer, candidate in zip(one.questions, one.answers, one.candidates, strict=True):
                 read = engine.rendered(question)
+                prefix, suffix = parts_of(read, None)
                 ids = tuple(engine.token_ids([*read.prefix, *read.suffix]))
                 said = YES if answer else NO
-                row = Row(one.user, one.at, candidate.item_id, said, moment, (), ids, candidate.recall)
-                first = first or replace(row, suffix=parts_of(read, None)[1])
+                learned = candidate.recall if one.learned else None
+                row = Row(
+                    one.user, one.at, candidate.item_id, said, prefix, suffix, ids, candidate.recall, learned=learned
+                )
+                first = first or row
+                if not validation:  # the text itself is not needed any more
+                    row = replace(row, prefix=(("text", f"{one.source} {one.user} {one.at}"),), suffix=())
                 rows.append(row)
         if first is None:
             raise SystemExit("there are no moments")
@@ -178,6 +196,10 @@ def train(arguments: argparse.Namespace) -> None:
     if not cuda and arguments.threads:
         torch.set_num_threads(arguments.threads)
     model = load_trainable(Backend("peft", "asked for"), base.folder, settings, cuda=cuda)
+    if arguments.begin:
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_peft_weights(str(arguments.work / arguments.begin / LORA)))
     if not cuda:
         pool_dropout(model, settings.seed)
     collator = Collator(answers, None, None, device="cuda" if cuda else "cpu")
@@ -239,6 +261,83 @@ def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, float]
     return {key: round(float(value), 4) for key, value in found.items()}
 
 
+def ship(arguments: argparse.Namespace) -> None:
+    """Convert, hold the engine against transformers, measure, and put it into `adapters/`."""
+    from peft import PeftModel
+
+    work: Path = arguments.work / arguments.name
+    base = bases.resolve(None, converter)
+    convert_adapter(converter(), work / LORA, base.folder, work / ADAPTER_GGUF)
+    plain = EngineConfig(base.model, threads=arguments.threads)
+    kept_sets, answers = kept(arguments.work)
+    sets = {source: _some(rows) for source, (_, rows) in kept_sets.items() if rows}
+    every = [row for rows in sets.values() for row in rows]
+    before = engine_log_odds(plain, every)[0]
+    after = engine_log_odds(replace(plain, adapters={SCORE: work / ADAPTER_GGUF}), every)[0]
+    spread = np.linspace(0, len(every) - 1, GATE_ROWS).round().astype(int)
+    model = PeftModel.from_pretrained(load_plain(base.folder), work / LORA)
+    reference = log_odds(model, [every[at] for at in spread], Collator(answers, None, None))
+    parity = agreement(after[spread], reference)
+    if refused := list(refusals({"adapter": parity, "merged": parity}, _ASKED.max_delta, _ASKED.min_correlation)):
+        raise SystemExit(f"not shipped: {'; '.join(refused)}")
+    found, start = {}, 0
+    for source, rows in sets.items():
+        part = slice(start, start + len(rows))
+        measured = measures(rows, before[part], after[part], after[part])
+        found[source] = {"rows": len(rows), **{key: measured[key] for key in ("before", "after", "recall", "fused")}}
+        start += len(rows)
+    trained = json.loads((work / "trained.json").read_text(encoding="utf-8"))
+    scaling = platt(after, np.array([float(row.answer == YES) for row in every]))
+    adapter = work / ADAPTER_GGUF
+    made = Manifest(
+        name="general",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        run_id=arguments.name,
+        backend="peft",
+        base={
+            "name": base.name, "model": embedded.PACKAGE, "model_sha256": base.sha256, "mmproj": None,
+            "mmproj_sha256": None, "licence": base.licence, "package": embedded.PACKAGE, "version": embedded.version(),
+        },
+        files={"adapter": {"file": adapter.name, "sha256": sha256(adapter), "bytes": adapter.stat().st_size,
+                           "quantisation": "f16"}},
+        prompts={"score": PromptTemplate("score").sha256},
+        recipe=RECIPES["full"].to_json(),
+        settings=trained["settings"],
+        versions={package: importlib.metadata.version(package) for package in VERSIONS},
+        split={name: one.split for name, one in REAL.items()},
+        metrics={
+            **measures(every, before, after, after),
+            "questions": found,
+            "tried": arguments.tried and json.loads(arguments.tried.read_text(encoding="utf-8")),
+            "training": {key: trained[key] for key in ("machine", "seconds", "rows", "steps", "precision")},
+        },
+        parity={"adapter": parity},
+        calibration=scaling.to_json() if scaling else None,
+        fusion=fusion(every, after),
+    )  # fmt: skip
+    document = made.to_json() | {
+        "data": ["moments of drawn, photographed and invented worlds (embedded/worlds.py); the photos' attributes are "
+                 "those of Fashion Product Images (small), MIT: training split",
+                 "next-item questions on training interactions of MovieLens latest-small, MovieTweetings and "
+                 "MicroLens-50k"],
+        "commands": [f"python -m embedded.recommender {one}" for one in _TASKS],
+        "licence": "apache-2.0",
+    }  # fmt: skip
+    target = ADAPTERS / "recommender"
+    with written_whole(target) as part_folder:
+        part_folder.mkdir()
+        shutil.copyfile(adapter, part_folder / adapter.name)
+        (part_folder / FILE_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def _some(rows: list[Row]) -> list[Row]:
+    """The questions of at most `_MEASURED` moments, spread over all worlds."""
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prefix)]
+    step = max(1, len(groups) // _MEASURED)
+    return [row for group in groups[::step][:_MEASURED] for row in group]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=_TASKS)
@@ -252,6 +351,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=_ASKED.learning_rate)
     parser.add_argument("--epochs", type=float, default=_ASKED.epochs)
     parser.add_argument("--batch", type=int, default=_ASKED.batch, help="moments in a step")
+    parser.add_argument("--begin", metavar="NAME", help="go on from what was trained under this name")
+    parser.add_argument("--tried", type=Path, metavar="FILE", help="JSON of what else was tried, for the manifest")
     parser.add_argument("--loss", choices=["ranking", "residual"], default=_ASKED.loss)
     arguments = parser.parse_args()
     if arguments.task == "train":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msr_local.demo import drawing
 from msr_local.demo.themes import DEPARTMENTS
+from msr_local.recall.learning import LEAST
 from msr_local.store.rows import Item
 
 from . import shoppers, words
@@ -22,7 +23,7 @@ from .shoppers import Phase
 FAITHFUL = 0.85  # share of purchases that follow the theme; the last one always does
 _FITTING = (6, 14)  # things to a theme
 _SIZES = (160, 320)  # things in a catalogue
-_PEOPLE = (120, 260)
+_PEOPLE, _MANY = (120, 260), 2 * LEAST + 40
 _LENGTHS = (5, 10)  # purchases under one theme
 _WRONG = {"drawn": 0.03, "photos": 0.15}  # share of captions whose colour, and of those whose kind is another
 _UNNAMED = 0.35  # share of drawn worlds whose titles do not even name the object
@@ -65,7 +66,10 @@ class World:
 
 
 def world(kind: str, rng: random.Random, data: Path, *, measured: bool = False) -> World | None:
-    """A world of a kind; `measured`: of the parts that are never trained on. None where there are too few themes."""
+    """A world of a kind. None where there are too few themes.
+
+    `measured`: of the parts that are never trained on, and with people enough for recall to learn from half of them.
+    """
     made, true, propose = _MAKERS[kind](rng, data, measured)
     themes = _themes(true, propose, rng)
     if len(themes) < 4:
@@ -74,7 +78,7 @@ def world(kind: str, rng: random.Random, data: Path, *, measured: bool = False) 
     rng.shuffle(popular)
     weights = [1 / (rank + 5) for rank in popular]
     fits = {theme: [place for place, thing in enumerate(true) if theme(thing)] for theme in themes}
-    people = tuple(_shopper(fits, weights, rng) for _ in range(rng.randint(*_PEOPLE)))
+    people = tuple(_shopper(fits, weights, rng) for _ in range(_MANY if measured else rng.randint(*_PEOPLE)))
     return World(kind, made, tuple(true), people)
 
 

@@ -15,7 +15,7 @@ from ..store.workspace import Workspace, fingerprint
 from ..text import printable
 from .asking import Asker
 
-_OPENING = "Item: "  # so that the text's own first word is not the first of all
+OPENING = "Item: "  # so that the text's own first word is not the first of all
 _KEPT = 64  # vectors in a commit
 
 
@@ -24,7 +24,7 @@ class Vectors:
 
     def __init__(self, workspace: Workspace, reader: Role, asker: Asker, progress: Progress) -> None:
         self._workspace, self._asker, self._progress = workspace, asker, progress
-        self.settings = fingerprint("vector", reader.identity, _OPENING, LONGEST)
+        self.settings = fingerprint("vector", reader.identity, OPENING, LONGEST)
 
     def of(self, texts: Sequence[str]) -> Floats:
         """The vectors of the texts, shape [N, D]."""
@@ -35,7 +35,7 @@ class Vectors:
         if missing:
             order = list(missing)
             new: dict[str, Floats] = {}
-            read = self._asker.vectors([_OPENING + printable(text) for text in missing.values()])
+            read = self._asker.vectors([OPENING + printable(text) for text in missing.values()])
             for done, (place, vector) in enumerate(read, start=1):
                 new[order[place]] = vector
                 if len(new) == _KEPT or done == len(missing):
