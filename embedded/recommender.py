@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.metadata
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,25 +32,32 @@ import numpy as np
 
 from msr_local.arrays import Floats
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.types import EngineConfig
-from msr_local.evaluation.metrics import auc_estimate
+from msr_local.engine.types import SCORE, EngineConfig
+from msr_local.evaluation.metrics import auc_estimate, platt
+from msr_local.files import sha256, written_whole
+from msr_local.models import embedded
 from msr_local.models.choice import Asking, cast
+from msr_local.models.manifest import FILE_NAME, Manifest
+from msr_local.prompts import PromptTemplate
 from msr_local.recall.logistic import logistic
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipe.vectors import OPENING
+from msr_local.recipes import RECIPES
 from msr_local.store.workspace import Workspace
 from msr_local.text import printable
 from msr_local.training import bases
-from msr_local.training.backends import Backend, load_trainable
+from msr_local.training.backends import Backend, load_plain, load_trainable
 from msr_local.training.batches import Answers, Collator, log_odds
-from msr_local.training.convert import converter
-from msr_local.training.export import save_lora
+from msr_local.training.convert import convert_adapter, converter
+from msr_local.training.export import ADAPTER_GGUF, LORA, save_lora
 from msr_local.training.finetune import answers_of
+from msr_local.training.gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
 from msr_local.training.rows import NO, YES, Row, parts_of
 from msr_local.training.settings import Settings
 
 from . import moments, worlds
 from .moments import OTHERS, REAL, Moment
+from .ship import ADAPTERS, VERSIONS
 
 _TASKS = ("rows", "train", "ship")
 _WORLDS = {"drawn": (44, 6), "photos": (30, 5), "invented": (24, 5)}  # for training, and for validation
