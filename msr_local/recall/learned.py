@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,11 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
 }
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
 _READER, _READS = "reader", "reads_"  # in the file
+# Nats for an item whose text is new: it had no time to be taken together with others. Chosen on MovieTweetings, a tenth
+# of the films taken out and brought back after learning. The next of these that somebody takes is among the best hundred
+# of all for 10% of 300 users (6% without; where only the order is known, 6% and 2%), and nothing changes for the next of
+# the other films. A second nat would double that, and lose 2 to 5 of 100 others.
+_NEW = 1.0
 _NOTHING = np.zeros(0, np.int32)
 _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untuned model's fused score is z + log-odds
 
@@ -42,12 +47,14 @@ _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untu
 class Learned:
     """Towers over the I items of a recall, and the weights of its scores and theirs.
 
-    `reader` is a hash of what makes the vectors that the towers read; '' where they are not kept.
+    `reader` is a hash of what makes the vectors that the towers read; '' where they are not kept. `new` are items whose
+    text was not there when it was learned.
     """
 
     towers: Towers
     fusion: Fusion
     reader: str = ""
+    new: Indices = field(default_factory=lambda: _NOTHING)
 
     def __call__(
         self, history: Items, by_hand: Vector, features: Features, also: Indices
@@ -65,6 +72,7 @@ class Learned:
         scores = features(history, places) | {READING: read[places]}
         nothing = np.zeros(len(places))  # of a log that had timestamps and has none now
         given = self.fusion.parts(np.stack([scores.get(name, nothing) for name in self.fusion.names], axis=-1))
+        given[np.isin(places, self.new), self.fusion.names.index(READING)] += _NEW
         listed = np.isin(places, short)
         total = given.sum(axis=-1)
         top = total[listed].max(initial=-np.inf) if listed.any() else total.max(initial=0.0)
@@ -96,9 +104,10 @@ class Learned:
         items = np.zeros((len(found), self.towers.items.shape[1]), np.float32)
         bias = np.full(len(found), self.towers.bias.min(initial=0.0), np.float32)
         items[there], bias[there] = self.towers.items[found[there]], self.towers.bias[found[there]]
-        if vectors is not None and self.towers.reading:
-            items[new], bias[new] = self.towers.reading(vectors)
-        return replace(self, towers=replace(self.towers, items=items, bias=bias))
+        if vectors is None or not self.towers.reading:
+            return replace(self, towers=replace(self.towers, items=items, bias=bias))
+        items[new], bias[new] = self.towers.reading(vectors)
+        return replace(self, towers=replace(self.towers, items=items, bias=bias), new=new)
 
 
 def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[str], facts: dict[str, Any]) -> None:
@@ -125,7 +134,7 @@ def load(workspace: Workspace) -> tuple[Learned, list[str]] | None:
     arrays = np.load(io.BytesIO(row.towers), allow_pickle=False)
     reading, reader = None, ""
     if _READER in arrays:  # earlier releases did not keep it
-        reading = Reading(*(arrays[_READS + field.name] for field in fields(Reading)))
+        reading = Reading(*(arrays[_READS + one.name] for one in fields(Reading)))
         reader = str(arrays[_READER])
     towers = Towers(arrays["items"].astype(np.float32), arrays["bias"], arrays["layer"], reading)
     return Learned(towers, Fusion.from_json(row.fusion), reader), row.item_ids

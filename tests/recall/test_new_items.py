@@ -108,6 +108,18 @@ def test_a_new_item_is_recalled_by_its_text_at_once(taught: Workspace) -> None:
     assert len(reader.read) == 2
 
 
+def test_a_new_item_has_more_than_an_old_one_of_the_same_text(taught: Workspace) -> None:
+    """Nobody took either: but of the new one that says nothing yet."""
+    Captions(taught).write("unseen", "of ships")
+    taught.execute("UPDATE captions SET created = '2000-01-01'")  # as if it had been there
+    come(taught, f"new,{UNSEEN.partition(',')[2]} of ships")
+    recall = CurrentRecall(taught, Words(), Captions(taught)).now()
+    learned = recall.learned
+    learned.towers.items[-2], learned.towers.bias[-2] = learned.towers.items[-1], learned.towers.bias[-1]  # type: ignore
+    new, old = recall.candidate(["i0", "i1"], "new"), recall.candidate(["i0", "i1"], "unseen")
+    assert new.recall > old.recall
+
+
 def test_a_caption_that_comes_later_is_read_too(taught: Workspace) -> None:
     """That of a new item, and of one that was there and that nobody took; who was taken is as it was learned."""
     reader, captions = Words(), Captions(taught)

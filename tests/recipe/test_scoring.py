@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msr_local.recall.candidates import Candidate
+from msr_local.recipe.descriptions import tokens
 from msr_local.recipe.scoring import Evidence, Part, hint
 from msr_local.store.rows import Item
 
@@ -61,8 +62,11 @@ def test_a_part_in_a_readers_words() -> None:
         assert Part(kind).label(titles)
 
 
-def candidate(together: float) -> Candidate:
-    return Candidate("i1", 0.5, {}, "i0", together)
+def candidate(together: float = 0.0, rank: int | None = None, popular: float | None = 1.0) -> Candidate:
+    return Candidate("i1", 0.5, {}, "i0", together, rank, popular)
+
+
+ALIEN = Item("i0", "Alien")
 
 
 @pytest.mark.parametrize(
@@ -78,14 +82,27 @@ def candidate(together: float) -> Candidate:
         (0.0, None),
     ],
 )
-def test_the_words_of_a_hint(together: float, word: str | None) -> None:
-    expected = f"{word} chosen with Alien." if word else ""
-    assert hint(candidate(together), Item("i0", "Alien")) == expected
+def test_a_hint_says_how_often_it_is_taken_with_another(together: float, word: str | None) -> None:
+    expected = f" {word} with Alien." if word else ""
+    assert hint(candidate(together), ALIEN) == f"Popular: lower half.{expected}"
 
 
-def test_without_a_companion_there_is_no_hint() -> None:
-    assert hint(candidate(1.0), None) == ""
+@pytest.mark.parametrize(
+    ("rank", "told"),
+    [(1, "top 1."), (2, "top 2."), (4, "top 5."), (8, "top 10."), (1000, "top 1000."), (1001, "below 1000.")],
+)
+def test_a_hint_says_the_rank_among_all_items(rank: int, told: str) -> None:
+    assert hint(candidate(rank=rank), None) == f"Similar people: {told} Popular: lower half."
+
+
+@pytest.mark.parametrize(
+    ("popular", "told"),
+    [(None, "New: nobody has chosen it."), (0.001, "Popular: top 1%."), (0.03, "Popular: top 5%."),
+     (0.5, "Popular: top 50%."), (0.51, "Popular: lower half.")],
+)  # fmt: skip
+def test_a_hint_says_how_popular_it_is(popular: float | None, told: str) -> None:
+    assert hint(candidate(popular=popular), None) == told
 
 
 def test_a_long_title_in_a_hint_is_cut() -> None:
-    assert len(hint(candidate(1.0), Item("i0", "very long title " * 300))) < 120
+    assert tokens(hint(candidate(1.0), Item("i0", "very long title " * 300))) < 20
