@@ -21,7 +21,7 @@ WEAK = 0.5  # coverage under which an answer is called weak
 _PICTURE, _THUMBNAIL = 320, 96  # pixels on the longer side: of the item, and of those in the list
 UNCALIBRATED = (
     "The score of this model and recipe was not calibrated, so the list shows no probability: it is in the order of "
-    "the score, and p(yes) is the model's own answer, which knows nothing of recall."
+    "the score, and p(yes) is the model's own answer, before recall is added."
 )
 
 

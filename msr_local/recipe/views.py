@@ -15,7 +15,8 @@ class Recommendation:
     """One ranked item; `shares` says how much each recall source contributed (they sum to 1).
 
     The list is in the order of `score`. `probability` is the score after calibration, None where none was fitted: then
-    nothing here is a probability of being taken. `p_yes` and `log_odds` are the model's own answer, without recall.
+    nothing here is a probability of being taken. `p_yes` and `log_odds` are the model's own answer, before recall is
+    added.
     """
 
     rank: int
