@@ -35,9 +35,9 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
 _READER, _READS = "reader", "reads_"  # in the file
 # Nats for an item whose text is new: it had no time to be taken together with others. Chosen on MovieTweetings, a
-# tenth of the films taken out and brought back after learning. The next of these that somebody takes is among the best
-# hundred of all for 10% of 300 users (6% without; where only the order is known, 6% and 2%), and nothing changes for the
-# next of the other films. A second nat would double that, and lose 2 to 5 of 100 others.
+# tenth of the films taken out and brought back after learning. The next of these that somebody takes is in the best
+# hundred of all for 10% of 300 users (6% without; where only the order is known, 6% and 2%); for the next of the
+# other films, of 150 users, nothing changed. A second nat would double that, and lose 2 to 7 in 100 of the others.
 _NEW = 1.0
 _NOTHING = np.zeros(0, np.int32)
 _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untuned model's fused score is z + log-odds
@@ -58,8 +58,8 @@ class Learned:
 
     def __call__(
         self, history: Items, by_hand: Vector, features: Features, also: Indices
-    ) -> tuple[Vector, dict[str, Vector], Indices]:
-        """Recall of the shortlist and of the items `also`, else -inf; each source's part of it, [I]; and the shortlist.
+    ) -> tuple[Vector, dict[str, Vector]]:
+        """Recall of the shortlist and of the items `also`, else -inf, and each source's part of it, [I] each.
 
         Recall is 1 for the best of the shortlist and a sixteenth less for each nat of log-odds below it, also under 0.
         A source's part is what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
@@ -82,7 +82,7 @@ class Learned:
         lifts = np.where(lifts.sum(axis=0) > 0, lifts, 1.0)
         order, parts = np.full(len(by_hand), -np.inf), np.zeros((len(SOURCES), len(by_hand)))
         order[places], parts[:, places] = recall, np.maximum(recall, 0.0) * lifts / lifts.sum(axis=0)
-        return order, dict(zip(SOURCES, parts, strict=True)), short
+        return order, dict(zip(SOURCES, parts, strict=True))
 
     def _of(self, given: Vector, names: Sequence[str]) -> Vector:
         mine = [place for place, name in enumerate(self.fusion.names) if name in names]
