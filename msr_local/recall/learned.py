@@ -58,8 +58,8 @@ class Learned:
 
     def __call__(
         self, history: Items, by_hand: Vector, features: Features, also: Indices
-    ) -> tuple[Vector, dict[str, Vector]]:
-        """Recall of the shortlist and of the items `also`, else -inf, and each source's part of it, [I] each.
+    ) -> tuple[Vector, dict[str, Vector], Indices]:
+        """Recall of the shortlist and of the items `also`, else -inf; each source's part of it, [I]; and the shortlist.
 
         Recall is 1 for the best of the shortlist and a sixteenth less for each nat of log-odds below it, also under 0.
         A source's part is what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
@@ -82,7 +82,7 @@ class Learned:
         lifts = np.where(lifts.sum(axis=0) > 0, lifts, 1.0)
         order, parts = np.full(len(by_hand), -np.inf), np.zeros((len(SOURCES), len(by_hand)))
         order[places], parts[:, places] = recall, np.maximum(recall, 0.0) * lifts / lifts.sum(axis=0)
-        return order, dict(zip(SOURCES, parts, strict=True))
+        return order, dict(zip(SOURCES, parts, strict=True)), short
 
     def _of(self, given: Vector, names: Sequence[str]) -> Vector:
         mine = [place for place, name in enumerate(self.fusion.names) if name in names]
