@@ -63,6 +63,7 @@ _TASKS = ("rows", "train", "ship")
 _WORLDS = {"drawn": (44, 6), "photos": (30, 5), "invented": (24, 5)}  # for training, and for validation
 _PEOPLE = 12  # who are asked in a world
 _MEASURED = 60  # validation moments of a source that the engine is asked about before shipping
+_EVERY = 100  # steps between evaluations and checkpoints
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0
 )
@@ -199,7 +200,7 @@ def train(arguments: argparse.Namespace) -> None:
     validation = [row for _, some in chosen.values() for row in some[: 12 * (OTHERS + 2)]]
     settings = replace(
         _ASKED, rank=arguments.rank, alpha=2 * arguments.rank, learning_rate=arguments.lr, epochs=arguments.epochs,
-        batch=arguments.batch, accumulation=1, loss=arguments.loss, patience=99,
+        batch=arguments.batch, accumulation=1, loss=arguments.loss, patience=99, eval_every=_EVERY,
     )  # fmt: skip
     base = bases.resolve(None, converter)
     cuda = torch.cuda.is_available()
