@@ -82,7 +82,11 @@ def write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    data = text.getvalue().encode("utf-8")
+    write_whole(path, text.getvalue().encode("utf-8"))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, unless it stands there already."""
     if not path.exists() or path.read_bytes() != data:
         _replace(path, data)
 

@@ -23,10 +23,22 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .catalogue import products
+from .catalogue import Product, products
 from .themes import THEMES, Taste, matches
 
-__all__ = ["FAITHFUL", "Course", "Market", "Shopper", "Taste", "courses", "matches", "popularity", "shop", "shoppers"]
+__all__ = [
+    "FAITHFUL",
+    "Course",
+    "Market",
+    "Shopper",
+    "Taste",
+    "courses",
+    "market",
+    "matches",
+    "popularity",
+    "shop",
+    "shoppers",
+]
 
 FAITHFUL = 0.85
 """The probability that a purchase is from the current taste."""
@@ -74,7 +86,7 @@ class Course(NamedTuple):
     history: tuple[tuple[str, str], ...]
 
 
-def popularity(items: Sequence[str], seed: str = "popularity") -> dict[str, float]:
+def popularity(items: Sequence[str], seed: str) -> dict[str, float]:
     """The weight of each item."""
     order = list(items)
     random.Random(seed).shuffle(order)
@@ -85,8 +97,13 @@ def popularity(items: Sequence[str], seed: str = "popularity") -> dict[str, floa
 @lru_cache(maxsize=1)
 def shop() -> Market:
     """What the shoppers of the demo choose from."""
-    tastes = [frozenset(one.item_id for one in products() if matches(theme, one.look)) for theme in THEMES]
-    return Market(popularity([one.item_id for one in products()]), tastes)
+    return market(products(), THEMES, "popularity")
+
+
+def market(goods: Sequence[Product], themes: Sequence[Taste], seed: str) -> Market:
+    """Drawn products for shoppers with these tastes; the seed makes some more popular than others."""
+    tastes = [frozenset(one.item_id for one in goods if matches(theme, one.look)) for theme in themes]
+    return Market(popularity([one.item_id for one in goods], seed), tastes)
 
 
 @lru_cache(maxsize=1)
