@@ -172,6 +172,10 @@ def _tests(one: Mapping[str, Vector], other: Mapping[str, Vector]) -> dict[str, 
 def asked(bench: Bench, recommender: Recommender) -> Lists:
     """What is recommended, and what recall alone would recommend."""
     lists: Lists = {"recommended": {}, "recall alone": {}}
+    if recommender.recipe.summary:  # side by side, which takes less time than one by one
+        people = ((user, recommender.history(user)) for user in bench.users)
+        for done, _ in enumerate(recommender.preferences.chains(people), 1):
+            recommender.progress("summaries", done, len(bench.users))
     for done, user in enumerate(bench.users):
         recommender.progress("shoppers", done, len(bench.users))
         seen = [step.item.item_id for step in recommender.history(user)]
@@ -337,7 +341,7 @@ def _teller(about: str) -> Progress:
 
     def tell(stage: str, done: int, total: int, detail: str = "") -> None:
         nonlocal last
-        if stage in ("shoppers", "explained", "captions") and time.monotonic() - last > 5:
+        if stage in ("captions", "summaries", "shoppers", "explained") and time.monotonic() - last > 5:
             last = time.monotonic()
             print(
                 f"{time.strftime('%H:%M:%S')} {about.strip()}: {stage} {done} of {total}", file=sys.stderr, flush=True
