@@ -9,7 +9,6 @@ What is trained on it and on other catalogues: `embedded.recommender`.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tempfile
 import time
@@ -33,11 +32,7 @@ HELD_BACK = 2  # purchases of each held-out shopper that are to be predicted, on
 
 def write(folder: Path, purchases: Iterable[tuple[str, str, str]]) -> None:
     """The catalogue, and these purchases (user, item, timestamp) instead of everybody's."""
-    shop.write(folder)
-    with (folder / "interactions.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["user_id", "item_id", "timestamp"])
-        rows.writerows(sorted(purchases, key=lambda one: (one[2], one[0])))
+    shop.write_files(folder, catalogue.products(), purchases)
 
 
 def purchases(people: Iterable[Shopper], held_back: int = 0) -> Iterable[tuple[str, str, str]]:

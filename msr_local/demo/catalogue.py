@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from .drawing import Look, looks
-from .themes import DEPARTMENTS, THEMES, matches
+from .themes import DEPARTMENTS, THEMES, Taste, matches
 
 COUNT = 300
 
@@ -53,36 +54,54 @@ class Product:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a drawn catalogue is made by; `looks` are those that its products may have."""
+
+    seed: str
+    looks: Sequence[Look]
+    departments: Mapping[str, Sequence[str]]  # objects
+    themes: Sequence[Taste]
+    makers: Sequence[str]
+    lines: Mapping[str, Sequence[str]]  # by department, as are
+    prices: Mapping[str, tuple[int, int]]
+
+
 @lru_cache(maxsize=1)
 def products() -> tuple[Product, ...]:
     """All products, the same at every call."""
-    rng = random.Random("products")
-    chosen = _assortment(rng)
+    return planned(Plan("products", looks(), DEPARTMENTS, THEMES, _MAKERS, _LINES, _PRICES))
+
+
+def planned(plan: Plan) -> tuple[Product, ...]:
+    """The `COUNT` products of a plan."""
+    rng = random.Random(plan.seed)
+    chosen = _assortment(plan, rng)
     rng.shuffle(chosen)
     titles: set[str] = set()
     made = []
     for number, look in enumerate(chosen, 1):
-        category = next(name for name, objects in DEPARTMENTS.items() if look.object in objects)
-        title = _title(look.object, category, rng)
+        category = next(name for name, objects in plan.departments.items() if look.object in objects)
+        title = _title(plan, look.object, category, rng)
         while title in titles:
-            title = _title(look.object, category, rng)
+            title = _title(plan, look.object, category, rng)
         titles.add(title)
-        price = f"{rng.randint(*_PRICES[category])}.{rng.choice(('00', '50', '90', '95'))}"
+        price = f"{rng.randint(*plan.prices[category])}.{rng.choice(('00', '50', '90', '95'))}"
         made.append(Product(f"p{number:03}", title, category, price, look, rng.randrange(1_000_000)))
     return tuple(made)
 
 
-def _title(name: str, category: str, rng: random.Random) -> str:
-    return f"{rng.choice(_MAKERS)} {rng.choice(_LINES[category])} {name}"
+def _title(plan: Plan, name: str, category: str, rng: random.Random) -> str:
+    return f"{rng.choice(plan.makers)} {rng.choice(plan.lines[category])} {name}"
 
 
-def _assortment(rng: random.Random) -> list[Look]:
+def _assortment(plan: Plan, rng: random.Random) -> list[Look]:
     """Looks for each theme first, then some that are nobody's theme; fresh food comes again under other names."""
-    themes = {look: [k for k, theme in enumerate(THEMES) if matches(theme, look)] for look in looks()}
-    nobodys = [look for look in looks() if not themes[look]]
+    themes = {look: [k for k, theme in enumerate(plan.themes) if matches(theme, look)] for look in plan.looks}
+    nobodys = [look for look in plan.looks if not themes[look]]
     chosen: list[Look] = []
     taken: set[Look] = set()
-    counts = [0] * len(THEMES)
+    counts = [0] * len(plan.themes)
 
     def add(look: Look) -> None:
         chosen.append(look)
@@ -96,8 +115,8 @@ def _assortment(rng: random.Random) -> list[Look]:
         add(look)
         return True
 
-    for k in range(len(THEMES)):
-        fitting = [look for look in looks() if k in themes[look]]
+    for k in range(len(plan.themes)):
+        fitting = [look for look in plan.looks if k in themes[look]]
         while counts[k] < _FEWEST:
             new = [look for look in fitting if look not in taken] or fitting
             had = Counter(look.object for look in chosen)

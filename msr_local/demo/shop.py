@@ -24,20 +24,29 @@ def write(folder: Path, *, image_size: int = 256) -> None:
 
     Raises OSError where the folder cannot be written.
     """
+    bought = ((one.user_id, item, moment) for one in shoppers() for item, moment in one.history)
+    write_files(folder, products(), bought, image_size=image_size)
+
+
+def write_files(
+    folder: Path, goods: Iterable[Product], purchases: Iterable[tuple[str, str, str]], *, image_size: int = 256
+) -> None:
+    """As `write`, for any drawn products and purchases (user, item, timestamp) of them."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     items = []
-    for product in products():
+    for product in goods:
         image = images / f"{product.item_id}.png"
         _write_image(image, product, image_size)
         items.append((product.item_id, product.title, product.category, product.price, f"images/{image.name}"))
-    bought = sorted((moment, one.user_id, item) for one in shoppers() for item, moment in one.history)
-    _write_csv(folder / "items.csv", ("item_id", "title", "category", "price", "image"), items)
-    _write_csv(
-        folder / "interactions.csv",
-        ("user_id", "item_id", "timestamp"),
-        ((user, item, moment) for moment, user, item in bought),
-    )
+    write_csv(folder / "items.csv", ("item_id", "title", "category", "price", "image"), items)
+    write_purchases(folder, purchases)
+
+
+def write_purchases(folder: Path, purchases: Iterable[tuple[str, str, str]]) -> None:
+    """Write interactions.csv: each (user, item, timestamp), in time order."""
+    rows = sorted(purchases, key=lambda one: (one[2], one[0], one[1]))
+    write_csv(folder / "interactions.csv", ("user_id", "item_id", "timestamp"), rows)
 
 
 def _write_image(path: Path, product: Product, size: int) -> None:
@@ -67,12 +76,17 @@ def _program() -> str:
     return sha256(b"".join([PIL.__version__.encode(), *sources])).hexdigest()
 
 
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Write a table, unless it stands there already."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    data = text.getvalue().encode("utf-8")
+    write_whole(path, text.getvalue().encode("utf-8"))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, unless it stands there already."""
     if not path.exists() or path.read_bytes() != data:
         _replace(path, data)
 

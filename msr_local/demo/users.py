@@ -16,14 +16,29 @@ The process, by which the tests check the histories:
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 from .catalogue import Product, products
 from .themes import THEMES, Taste, matches
 
-__all__ = ["FAITHFUL", "Shopper", "Taste", "matches", "popularity", "shoppers"]
+__all__ = [
+    "FAITHFUL",
+    "Course",
+    "Market",
+    "Shopper",
+    "Taste",
+    "courses",
+    "market",
+    "matches",
+    "popularity",
+    "shop",
+    "shoppers",
+]
 
 FAITHFUL = 0.85
 """The probability that a purchase is from the current taste."""
@@ -52,57 +67,102 @@ class Shopper:
     training: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What shoppers choose from: the weight of each item, and the items that are to each of the shared tastes."""
+
+    weights: Mapping[str, float]  # in the order of the catalogue
+    tastes: Sequence[frozenset[str]]
+    lengths: tuple[int, int] = (6, 10)  # purchases that a taste lasts
+    last: tuple[int, int] = (5, 8)
+    least: int = 14  # purchases of a history
+
+
+class Course(NamedTuple):
+    """A shopper's tastes, by their numbers; where in the history the next one begins; and (item, moment) of each."""
+
+    tastes: tuple[int, ...]
+    changes: tuple[int, ...]
+    history: tuple[tuple[str, str], ...]
+
+
+def popularity(items: Sequence[str], seed: str) -> dict[str, float]:
+    """The weight of each item."""
+    order = list(items)
+    random.Random(seed).shuffle(order)
+    weights = {item: 1 / (rank + 5) for rank, item in enumerate(order)}
+    return {item: weights[item] for item in items}
+
+
 @lru_cache(maxsize=1)
-def popularity() -> dict[str, float]:
-    """The weight of each product, by its id."""
-    ids = [product.item_id for product in products()]
-    random.Random("popularity").shuffle(ids)
-    return {item: 1 / (rank + 5) for rank, item in enumerate(ids)}
+def shop() -> Market:
+    """What the shoppers of the demo choose from."""
+    return market(products(), THEMES, "popularity")
+
+
+def market(goods: Sequence[Product], themes: Sequence[Taste], seed: str) -> Market:
+    """Drawn products for shoppers with these tastes; the seed makes some more popular than others."""
+    tastes = [frozenset(one.item_id for one in goods if matches(theme, one.look)) for theme in themes]
+    return Market(popularity([one.item_id for one in goods], seed), tastes)
 
 
 @lru_cache(maxsize=1)
 def shoppers() -> tuple[Shopper, ...]:
     """All shoppers, the same at every call: 20 that are held out, then 40 for training."""
-    rng = random.Random("shoppers")
+    training = _TRAINING.split()
+    made = courses(shop(), [*training, *_HELD_OUT.split()], "shoppers", {"ada": _ADA})
+    everybody = (
+        Shopper(name, tuple(THEMES[k] for k in one.tastes), one.changes, one.history, name in training)
+        for name, one in made.items()
+    )
+    return tuple(sorted(everybody, key=lambda one: (one.training, one.user_id)))
+
+
+def courses(
+    market: Market, names: Iterable[str], seed: str, given: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> dict[str, Course]:
+    """What became of each of these shoppers; the tastes are dealt but for those that are `given`."""
+    rng = random.Random(seed)
     deck: list[int] = []
-    made = []
-    for name in [*_TRAINING.split(), *_HELD_OUT.split()]:
-        numbers = _ADA if name == "ada" else _deal(deck, rng)
-        made.append(_shopper(name, tuple(THEMES[k] for k in numbers), name in _TRAINING.split(), rng))
-    return tuple(sorted(made, key=lambda one: (one.training, one.user_id)))
+    return {name: _course(market, given.get(name) or _deal(market, deck, rng), rng) for name in names}
 
 
-def _deal(deck: list[int], rng: random.Random) -> tuple[int, ...]:
+def _deal(market: Market, deck: list[int], rng: random.Random) -> tuple[int, ...]:
+    def fits(k: int) -> bool:
+        return k not in dealt and not (dealt and market.tastes[dealt[-1]] & market.tastes[k])
+
     dealt: list[int] = []
     for _ in range(rng.choice((2, 3))):
-        fits = [k for k in deck if k not in dealt and not (dealt and _overlap(dealt[-1], k))]
-        if not fits:
-            new = list(range(len(THEMES)))
+        if not any(map(fits, deck)):
+            new = list(range(len(market.tastes)))
             rng.shuffle(new)
             deck.extend(new)
-            fits = [k for k in deck if k not in dealt and not (dealt and _overlap(dealt[-1], k))]
-        deck.remove(fits[0])
-        dealt.append(fits[0])
+        card = next(filter(fits, deck))
+        deck.remove(card)
+        dealt.append(card)
     return tuple(dealt)
 
 
-def _overlap(one: int, other: int) -> bool:
-    return any(matches(THEMES[one], each.look) and matches(THEMES[other], each.look) for each in products())
-
-
-def _shopper(name: str, tastes: tuple[Taste, ...], training: bool, rng: random.Random) -> Shopper:
+def _course(market: Market, tastes: tuple[int, ...], rng: random.Random) -> Course:
     while True:
-        lengths = [*(rng.randint(6, 10) for _ in tastes[1:]), rng.randint(5, 8)]
-        if sum(lengths) >= 14:
+        lengths = [*(rng.randint(*market.lengths) for _ in tastes[1:]), rng.randint(*market.last)]
+        if sum(lengths) < market.least:
+            continue
+        bought = _purchases(market, tastes, lengths, rng)
+        if bought[-1] in market.tastes[tastes[-1]]:  # else nothing was left of that taste
             break
-    bought: dict[str, None] = {}
-    for taste, length in zip(tastes, lengths, strict=True):
-        for left in range(length, 0, -1):
-            last = left == 1 and taste is tastes[-1]
-            bought[_choice(taste, bought, rng, last=last)] = None
     moments = [_moment(minute) for minute in sorted(rng.sample(range(2 * 365 * _DAY), len(bought)))]
     changes = tuple(sum(lengths[: k + 1]) for k in range(len(tastes) - 1))
-    return Shopper(name, tastes, changes, tuple(zip(bought, moments, strict=True)), training)
+    return Course(tastes, changes, tuple(zip(bought, moments, strict=True)))
+
+
+def _purchases(market: Market, tastes: Sequence[int], lengths: Sequence[int], rng: random.Random) -> list[str]:
+    bought: dict[str, None] = {}
+    for number, length in enumerate(lengths, 1):
+        for left in range(length, 0, -1):
+            last = left == 1 and number == len(lengths)
+            bought[_choice(market, market.tastes[tastes[number - 1]], bought, rng, last=last)] = None
+    return list(bought)
 
 
 def _moment(minute: int) -> str:
@@ -110,15 +170,9 @@ def _moment(minute: int) -> str:
     return (_START + timedelta(days=day, minutes=_OPENS + part * _OPEN // _DAY)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _choice(taste: Taste, bought: dict[str, None], rng: random.Random, *, last: bool) -> str:
-    left = [product for product in products() if product.item_id not in bought]
-    fitting = [product for product in left if matches(taste, product.look)]
+def _choice(market: Market, taste: frozenset[str], bought: dict[str, None], rng: random.Random, *, last: bool) -> str:
+    left = [item for item in market.weights if item not in bought]
+    fitting = [item for item in left if item in taste]
     faithful = rng.random() < FAITHFUL or last
-    if faithful and fitting:
-        return _drawn(fitting, 0.5, rng)
-    return _drawn(left, 1, rng)
-
-
-def _drawn(among: list[Product], power: float, rng: random.Random) -> str:
-    weights = [popularity()[product.item_id] ** power for product in among]
-    return rng.choices(among, weights)[0].item_id
+    among, power = (fitting, 0.5) if faithful and fitting else (left, 1)
+    return rng.choices(among, [market.weights[item] ** power for item in among])[0]

@@ -5,6 +5,7 @@ import random
 import re
 from collections import Counter
 from datetime import datetime
+from hashlib import sha256
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from msr_local.demo.catalogue import _LINES, _MAKERS, products
 from msr_local.demo.drawing import COLOURS, OBJECTS, PATTERNS, held_out, looks
 from msr_local.demo.shop import write
 from msr_local.demo.themes import DEPARTMENTS, THEMES, matches
-from msr_local.demo.users import FAITHFUL, Shopper, popularity, shoppers
+from msr_local.demo.users import FAITHFUL, Shopper, shop, shoppers
 
 LOOKS = {product.item_id: product.look for product in products()}
 SIZE = 24
@@ -31,6 +32,22 @@ def stretches(one: Shopper) -> list[list[str]]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_demo_stays_as_it_is(tmp_path: Path) -> None:
+    """Its pictures depend on the version of Pillow; all else is the same everywhere."""
+    write(tmp_path, image_size=SIZE)
+    made = {
+        "looks": "".join(f"{one.look.name} {one.seed}," for one in products()).encode(),
+        "tastes": "".join(f"{one.tastes} {one.changes} {one.training}," for one in shoppers()).encode(),
+        **{name: (tmp_path / name).read_bytes() for name in ("items.csv", "interactions.csv")},
+    }
+    assert {name: sha256(data).hexdigest() for name, data in made.items()} == {
+        "looks": "f667d8e2816d86256bdb52f17516439bae94128d91bbfc1654bde1d44df768f7",
+        "tastes": "45520cce3662327530022ba6f87f07668dd55d59a08507ba59de7575e8279094",
+        "items.csv": "5bfe538cc83a77f2c296e9f73c7656a2b9052ee5815c12684423927fd92d387a",
+        "interactions.csv": "38eb43e871d5e344c8c92ea8aa7b34eac794e45762aaa0c975b00e0beedb8190",
+    }
 
 
 def test_there_are_300_products_of_all_kinds() -> None:
@@ -136,7 +153,7 @@ def test_tastes_are_shared() -> None:
 
 
 def test_popular_products_are_bought_more() -> None:
-    weights = popularity()
+    weights = shop().weights
     assert weights.keys() == LOOKS.keys()
     bought = Counter(item for one in shoppers() for item, _ in one.history)
     ranked = sorted(weights, key=weights.__getitem__, reverse=True)
