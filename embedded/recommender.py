@@ -67,7 +67,7 @@ _EVERY = 100  # steps between evaluations and checkpoints
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0
 )
-_FILES = {
+FILES = {
     "movielens": ["movielens-small", "--no-captions"],
     "movietweetings": ["movietweetings/movies.csv", "movietweetings/ratings.csv", "--no-captions"],
     "microlens": ["microlens-50k/MicroLens-50k_titles.csv", "microlens-50k/MicroLens-50k_pairs.tsv"],
@@ -90,7 +90,7 @@ def workspace_of(name: str, data: Path, work: Path) -> Path:
     """The home of the workspace of a real catalogue, ingested if it is not there."""
     home = work / name
     if not (home / "msr.db").exists():
-        files = [one if one.startswith("--") else str(data / one) for one in _FILES[name]]
+        files = [one if one.startswith("--") else str(data / one) for one in FILES[name]]
         done = subprocess.run([sys.executable, "-m", "msr_local", "--home", str(home), "ingest", *files], check=False)
         if done.returncode not in (0, 3):  # 3: some rows were rejected, and kept
             raise SystemExit(done.returncode)

@@ -39,10 +39,8 @@ _DRIFT = (
     "new taste named within a block", "new taste named within two blocks", "new taste first after two blocks",
     "faded taste not first after two blocks", "summaries that name what is nowhere", "summaries copied whole",
 )  # fmt: skip
-_CATALOGUES = {"shop": "the drawn shop", "movielens": "MovieLens", "movietweetings": "MovieTweetings",
-               "microlens": "MicroLens"}  # fmt: skip
-_KINDS = {"uniform": "negatives drawn uniformly", "hard": "negatives that recall offers",
-          "summaries": "negatives that recall offers, with summaries"}  # fmt: skip
+_SOURCES = {"drawn": "drawn worlds", "photos": "worlds of fashion photos", "invented": "invented worlds",
+            "movielens": "MovieLens", "movietweetings": "MovieTweetings", "microlens": "MicroLens"}  # fmt: skip
 
 
 def metrics(name: str) -> dict[str, Any]:
@@ -95,33 +93,30 @@ def sources() -> str:
 
 
 def questions() -> str:
-    """AUC over the recommender's validation questions: of its own log-odds, and of recall."""
-    found = metrics("recommender")
-    names = {"after": "shipped", "recall": "recall"}
-    left_out = found["AUC of one trained without them"]
+    """AUC over the recommender's validation questions: of its own log-odds, of recall, and of both."""
     rows = []
-    for place, measured in found["questions"].items():
-        catalogue, kind = place.split()
+    for source, measured in metrics("recommender")["questions"].items():
         aucs = ("{:.3f} [{:.3f}, {:.3f}]".format(one["value"], *one["ci95"])
-                for one in (measured[key]["auc"] for key in names))  # fmt: skip
-        others = ("" if one is None else f"{one:.3f}" for one in (measured["untuned"], left_out.get(place)))
-        rows.append([f"{_CATALOGUES[catalogue]}, {_KINDS[kind]}", str(measured["rows"]), *others, *aucs])
-    head = ["validation questions", "", "untuned", "never seen", *(f"{name} [95%]" for name in names.values())]
-    return _table(head, rows)
+                for one in (measured[key]["auc"] for key in ("after", "recall", "fused")))  # fmt: skip
+        untuned = f"{measured['before']['auc']['value']:.3f}"
+        rows.append([_SOURCES[source], str(measured["rows"]), untuned, *aucs])
+    return _table(["validation questions", "", "untuned", "shipped [95%]", "recall [95%]", "both [95%]"], rows)
 
 
-def shoppers() -> str:
-    """How well the shipped recommender does for the demo's held-out shoppers."""
-    found = metrics("recommender")["shoppers"]
-    rows = [
-        [name, *(_percent(found[f"{name}: {measure}"]) for measure in ("HR@10", "to their taste"))]
-        for name in ("recommended", "recall alone", "popular")
-    ]
-    return _table(["list", "HR@10 [95%]", "of the ten, to their present taste"], rows)
+def objectives() -> str:
+    """The two losses side by side, on the same moments: the share of its negatives that a positive is ranked before."""
+    tried = metrics("recommender")["tried"]
+    rows = []
+    for source in next(iter(tried["after"].values())):
+        shares = (f"{100 * one[source][f'{name}: of its moment']:.1f}%" for one in tried["after"].values()
+                  for name in ("model", "fused"))  # fmt: skip
+        rows.append([_SOURCES[source], *shares])
+    head = [f"{loss}: {name}" for loss in tried["after"] for name in ("model alone", "with recall")]
+    return _table(["validation moments", *head], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    one.__name__: one for one in (captions, confusions, drift, sources, questions, shoppers)
+    one.__name__: one for one in (captions, confusions, drift, sources, questions, objectives)
 }
 
 

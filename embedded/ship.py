@@ -2,7 +2,6 @@
 
 python -m embedded.ship eyes captioner --work work/eyes --metrics work/eyes/measured.json work/eyes/parity.json
 cd work/summariser && python -m embedded.ship summariser --work . --metrics tuned=t.json untuned=u.json rule=r.json
-python -m embedded.ship recommender --metrics shoppers=work/shop-measured.json
 
 What is measured is measured with what is shipped: ship first without --metrics, measure, and ship again with them.
 """
@@ -90,18 +89,9 @@ def ship(name: str, file: Path, metrics: dict[str, Any]) -> None:
     print(f"{ADAPTERS / name}: {sum(one.stat().st_size for one in (ADAPTERS / name).iterdir()):,} bytes")
 
 
-def recommender(metrics: dict[str, Any]) -> None:
-    """Add what was measured with the shipped recommender to its manifest; `embedded.recommender` made the rest."""
-    place = ADAPTERS / "recommender" / FILE_NAME
-    document = json.loads(place.read_text(encoding="utf-8"))
-    document["metrics"] |= metrics
-    with written_whole(place) as part:
-        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["eyes", "captioner", "summariser", "recommender"])
+    parser.add_argument("parts", nargs="+", choices=["eyes", "captioner", "summariser"])
     parser.add_argument("--work", type=Path, default=Path("work/eyes"))
     parser.add_argument(
         "--metrics", nargs="+", default=[], metavar="[NAME=]FILE", help="JSON for the manifest, as it is or as NAME"
@@ -113,9 +103,6 @@ def main() -> None:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         metrics |= {key: found} if key else found
     for part in arguments.parts:
-        if part == "recommender":
-            recommender(metrics)
-            continue
         file = arguments.work / _MADE[part]
         if part == "eyes":
             assemble.projector(arguments.work, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,18 +12,19 @@ from typing import Any
 import pytest
 
 from benchmarks.quality import RUNS
-from embedded import recommender
+from embedded import moments, recommender, worlds
 from msr_local.training.batches import Answers
 from msr_local.training.rows import NO, YES, Row
 
 ANSWERS = Answers(10539, 5230, (10539, 9230), (5230,))
+NOWHERE = Path("there is no data here")
 
 
 def moment(user: str, *, yes: int, count: int = 3) -> list[Row]:
     """Questions about one moment, of which number `yes` was taken."""
     return [
         Row(user, 4, f"i{n}", YES if n == yes else NO, (("text", f"What {user} saw"),), (("text", f"item {n}"),),
-            (1, 50, 60, 70 + len(user), 300 + n), 0.1 * n)
+            (1, 50, 60, 70 + len(user), 300 + n), 0.1 * n, blend=float(n))
         for n in range(count)
     ]  # fmt: skip
 
@@ -30,25 +32,21 @@ def moment(user: str, *, yes: int, count: int = 3) -> list[Row]:
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     sets = {
-        "shop": {"summaries": ([*moment("ada", yes=0), *moment("eve", yes=1)], moment("bob", yes=2))},
-        "movielens": {"hard": (moment("7", yes=2), moment("9", yes=0))},
+        "drawn": ([*moment("ada", yes=0), *moment("eve", yes=1)], moment("bob", yes=2)),
+        "movielens": (moment("7", yes=2), moment("9", yes=0)),
     }
-    recommender.keep(tmp_path / "rows.jsonl.gz", sets, ANSWERS)
+    for source, parts in sets.items():
+        recommender.keep(tmp_path / f"rows-{source}.jsonl.gz", {source: parts}, ANSWERS)
     return tmp_path
 
 
-def test_rows_arrive_as_they_were_without_their_text(work: Path) -> None:
-    sets, answers = recommender.kept(work / "rows.jsonl.gz")
+def test_rows_arrive_as_they_were(work: Path) -> None:
+    sets, answers = recommender.kept(work)
     assert answers == ANSWERS
-    assert {place: [len(part) for part in parts] for place, parts in sets.items()} == {
-        ("shop", "summaries"): [6, 3], ("movielens", "hard"): [3, 3],
+    assert sets["drawn"][0] == [*moment("ada", yes=0), *moment("eve", yes=1)]
+    assert {source: [len(part) for part in parts] for source, parts in sets.items()} == {
+        "drawn": [6, 3], "movielens": [3, 3],
     }  # fmt: skip
-    ada = sets["shop", "summaries"][0][:3]
-    assert [(row.ids, row.answer, row.recall) for row in ada] == [
-        (row.ids, row.answer, row.recall) for row in moment("ada", yes=0)
-    ]
-    assert len({row.prefix for row in ada}) == 1 and "saw" not in str(ada)
-    assert {row.user for row in ada} == {"shop ada"}  # people of two catalogues are not one
 
 
 @pytest.mark.parametrize(
@@ -59,16 +57,54 @@ def test_what_is_evaluated_was_not_trained_on(catalogue: str, run: str) -> None:
     """The splits are those of benchmarks/quality.md."""
     _, files, options = RUNS[run]
     split = {"temporal": "time"}.get(options[1], "") or options[options.index("--split") + 1]
-    made = recommender.CATALOGUES[catalogue]
-    assert made.split == split and list(made.files) == files
-    assert {settings.split for _, settings in made.sets()} == {split}
+    assert moments.REAL[catalogue].split == split
+    assert recommender.FILES[catalogue] == list(files)
+
+
+@pytest.mark.parametrize("kind", ["drawn", "invented"])
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_worlds_questions_are_answered_by_its_themes(kind: str, measured: bool) -> None:
+    rng = random.Random(f"{kind} {measured}")
+    world = worlds.world(kind, rng, NOWHERE, measured=measured)
+    assert world is not None
+    true = {thing.item.item_id: thing for thing in world.true}
+    asked = list(moments.of_world(world, "w", rng, most=6))
+    assert len(asked) >= 6
+    for one in asked:
+        assert sum(one.answers) in (1, 2)
+        assert len(one.answers) == moments.OTHERS + sum(one.answers)
+        person = world.people[int(one.user.split()[1])]
+        theme = person.theme(one.at)
+        for candidate, answer in zip(one.candidates, one.answers, strict=True):
+            assert theme(true[candidate.item_id]) == answer
+            assert candidate.item_id not in {world.true[place].item.item_id for place in person.steps[: one.at]}
+        assert len({question.shared for question in one.questions}) == 1
+    shown = [question.own for one in asked for question in one.questions]
+    assert all(("Picture: " in text) == (kind == "drawn") for text in shown)
+    assert any("Similar people: top" in text for text in shown)
+
+
+def test_a_drawn_title_says_neither_colour_nor_pattern() -> None:
+    world = worlds.world("drawn", random.Random(5), NOWHERE)
+    assert world is not None
+    for thing in world.true:
+        assert not {*thing.item.title.lower().split()} & {*thing.terms[1:3]}
+
+
+def test_worlds_to_measure_with_show_looks_that_training_never_saw() -> None:
+    made = [worlds.world("drawn", random.Random(1), NOWHERE, measured=measured) for measured in (False, True)]
+    looks = [{thing.terms for thing in one.true} for one in made if one is not None]
+    assert len(looks) == 2 and not looks[0] & looks[1]
 
 
 @pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
-def test_a_short_training_and_what_it_tells(work: Path) -> None:
-    asked = {"work": work, "name": "all", "without": ["movielens"], "rank": 2, "lr": 1e-2, "epochs": 1.0, "batch": 16}
+@pytest.mark.parametrize("loss", ["ranking", "residual"])
+def test_a_short_training_and_what_it_tells(work: Path, loss: str) -> None:
+    asked = {"work": work, "name": loss, "without": ["movielens"], "rank": 2, "lr": 1e-2, "epochs": 1.0, "batch": 2,
+             "threads": 1, "loss": loss, "begin": None}  # fmt: skip
     recommender.train(Namespace(**asked))
-    told: dict[str, Any] = json.loads((work / "all" / "trained.json").read_text())
-    assert told["rows"] == 24  # two moments of three questions, which are seen four times in a pass
-    assert told["before"].keys() == told["after"].keys() == {"shop summaries", "movielens hard"}
-    assert told["before"] != told["after"] and (work / "all" / "lora" / "adapter_model.safetensors").exists()
+    told: dict[str, Any] = json.loads((work / loss / "trained.json").read_text())
+    assert told["rows"] == 6
+    assert told["settings"]["loss"] == loss
+    assert told["after"].keys() == {"drawn", "movielens"}
+    assert (work / loss / "lora" / "adapter_model.safetensors").exists()
