@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -41,14 +41,26 @@ class Reader(Protocol):
         ...
 
 
+class Attributes(Protocol):
+    """What is known of the columns of the items."""
+
+    @property
+    def wordless(self) -> Collection[str]:
+        """Names of attributes that nothing should read."""
+        ...
+
+
 class CurrentRecall:
     """Recall over a workspace; the text of an item includes its caption, where `captions` has one.
 
     What was learned reads by `reader` the texts of items that have come since. `unread` says why it cannot, if so.
     """
 
-    def __init__(self, workspace: Workspace, reader: Reader, captions: Described | None = None) -> None:
-        self._workspace, self._reader, self._captions = workspace, reader, captions
+    def __init__(
+        self, workspace: Workspace, reader: Reader, captions: Described | None = None,
+        columns: Callable[[], Attributes] | None = None,
+    ) -> None:  # fmt: skip
+        self._workspace, self._reader, self._captions, self._columns = workspace, reader, captions, columns
         self.unread = ""
         self._made: tuple[tuple[str, str | None], Recall] | None = None
 
@@ -71,11 +83,15 @@ class CurrentRecall:
     def revision(self) -> str:
         """Hash of all that the tables of recall are made of."""
         captions = self._captions.settings if self._captions else ""
-        return fingerprint("recall", kept.FORMAT, histories.revision(self._workspace), captions)
+        return fingerprint("recall", kept.FORMAT, histories.revision(self._workspace), captions, self._wordless())
 
     def texts(self, item_ids: Sequence[str] | None = None) -> list[str]:
         """The text of these items, or of all: title, attributes and, where there is one, the caption of its picture."""
-        return histories.texts(self._workspace, self._captions.known() if self._captions else {}, item_ids)
+        known = self._captions.known() if self._captions else {}
+        return histories.texts(self._workspace, known, item_ids, self._wordless())
+
+    def _wordless(self) -> list[str]:
+        return sorted(self._columns().wordless) if self._columns else []
 
     def _taught(self, recall: Recall) -> Learned | None:
         """What was learned, for the items of `recall`: those that have come since have what their texts make of them.

@@ -21,7 +21,7 @@ import numpy as np
 from ..store import histories
 from ..store.rows import Item, Log
 from ..store.workspace import Workspace
-from .values import values
+from ..values import values
 
 HIDDEN = ("identifier", "link", "empty", "constant", "copy")  # kinds that no description shows
 _ITEMS = 4000  # looked at
@@ -48,9 +48,9 @@ class Columns:
     seen: tuple[int, int] = (0, 0)  # items and interactions when this was learned
 
     @property
-    def hidden(self) -> frozenset[str]:
-        """Columns that no description shows."""
-        return frozenset(self.kinds) - frozenset(self.order)
+    def wordless(self) -> frozenset[str]:
+        """Columns that nothing should read: identifiers, links, embeddings, and what repeats another column."""
+        return frozenset(name for name, kind in self.kinds.items() if kind in HIDDEN)
 
     def to_json(self) -> dict[str, Any]:
         return {"kinds": dict(self.kinds), "order": list(self.order), "seen": list(self.seen)}

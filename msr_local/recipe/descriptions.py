@@ -12,7 +12,7 @@ from ..store.rows import Item
 from ..store.workspace import Workspace
 from ..text import printable
 from . import columns
-from .values import values, words
+from ..values import values, words
 
 TOKENS = 64  # of a description, unless the workspace has another budget
 _LEAST = 4
@@ -37,7 +37,12 @@ class Descriptions:
     @cached_property
     def order(self) -> Sequence[str]:
         """The columns that are shown, the first ones first: those that were chosen, else the most telling."""
-        return self.chosen or columns.current(self._workspace).order
+        return self.chosen or self.columns.order
+
+    @cached_property
+    def columns(self) -> columns.Columns:
+        """What each column is."""
+        return columns.current(self._workspace)
 
     @property
     def line(self) -> int:

@@ -15,7 +15,7 @@ from . import views
 from .blocks import changes
 from .contrast import compared, evidence
 from .recommender import LOOK, Recommender
-from .values import values
+from ..values import values
 
 WEAK = 0.5  # coverage under which an answer is called weak
 _PICTURE, _THUMBNAIL = 320, 96  # pixels on the longer side: of the item, and of those in the list

@@ -74,7 +74,9 @@ class Recommender:
         self.descriptions = Descriptions(workspace)
         self.preferences = Preferences(workspace, cast, self._writer, self.captions, self.descriptions, progress)
         self.vectors = Vectors(workspace, cast.reader, self._writer, progress)
-        self.recall = CurrentRecall(workspace, self.vectors, self.captions if cast.recipe.caption else None)
+        self.recall = CurrentRecall(
+            workspace, self.vectors, self.captions if cast.recipe.caption else None, lambda: self.descriptions.columns
+        )
         self.judge = Judge(workspace, cast, judge, self.captions, self.descriptions, progress)
 
     def _asker(self, role: Role) -> Asker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..values import words
 from .rows import Interaction, Item, Log
 from .workspace import Workspace
 
@@ -138,18 +139,20 @@ def revision(workspace: Workspace) -> tuple[str, int | None]:
 
 
 def texts(
-    workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({}), item_ids: Sequence[str] | None = None
-) -> list[str]:
-    """Title, attribute values and caption ({item id: caption}) of these items, or of all in the order of `log`."""
+    workspace: Workspace, captions: Mapping[str, str] = MappingProxyType({}), item_ids: Sequence[str] | None = None,
+    without: Collection[str] = (),
+) -> list[str]:  # fmt: skip
+    """Title, attribute values and caption ({item id: caption}) of these items, or of all in the order of `log`.
+
+    The attributes `without` are left out, and so is markup.
+    """
     query = "SELECT item_id, title, attributes FROM items"
     if item_ids is None:
         rows = workspace.execute(f"{query} ORDER BY rowid").fetchall()
     else:
         rows = [workspace.execute(f"{query} WHERE item_id = ?", [item_id]).fetchone() for item_id in item_ids]
-    return [
-        " ".join(part for part in [title, *_flat(json.loads(attributes)), captions.get(item_id)] if part)
-        for item_id, title, attributes in rows
-    ]
+    parts = ([title, *_flat(json.loads(told), without), captions.get(item_id)] for item_id, title, told in rows)
+    return [words(" ".join(filter(None, some))) for some in parts]
 
 
 def counts(workspace: Workspace) -> dict[str, int]:
@@ -196,6 +199,7 @@ def _unchanged(path: Path, size: int, mtime_ns: int) -> bool:
     return (stat.st_size, stat.st_mtime_ns) == (size, mtime_ns)
 
 
-def _flat(attributes: dict[str, Any]) -> Iterator[str]:
-    for value in attributes.values():
-        yield from map(str, value) if isinstance(value, list) else (str(value),)
+def _flat(attributes: dict[str, Any], without: Collection[str]) -> Iterator[str]:
+    for name, value in attributes.items():
+        if name not in without:
+            yield from map(str, value) if isinstance(value, list) else (str(value),)

@@ -14,7 +14,7 @@ from recipe.wines import drinkers, wines
 
 from msr_local.recipe.columns import HIDDEN, Columns, learned
 from msr_local.recipe.descriptions import describe, tokens
-from msr_local.recipe.values import values
+from msr_local.values import values
 from msr_local.store.rows import Item, Log
 
 NOBODY = np.zeros(0, np.int32)

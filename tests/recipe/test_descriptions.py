@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msr_local.recipe.descriptions import Descriptions, choose, describe, heading, shorten, tokens
-from msr_local.recipe.values import words
+from msr_local.values import words
 from msr_local.store.rows import Item
 from msr_local.store.workspace import Workspace
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
-from ..text import printable
+from .text import printable
 
 _EMPTY = {"", "\\n", "nan", "none", "null", "n/a", "na", "(no genres listed)"}
 _LITERAL = 20_000  # characters of a list written as text; longer ones are read as prose
