@@ -107,9 +107,8 @@ def every_moment(data: Path, work: Path, only: Sequence[str]) -> Iterator[tuple[
             made = worlds.world(kind, rng, data, measured=measured)
             if made is not None:
                 name = f"{kind}-{number}"
-                yield from (
-                    (measured, one) for one in moments.of_world(made, name, rng, _PEOPLE, _read if measured else None)
-                )
+                reads = _read if measured and number % 2 else None  # of the others, recall has its hand-set weights
+                yield from ((measured, one) for one in moments.of_world(made, name, rng, _PEOPLE, reads))
         print(kind, flush=True)
     for name in REAL:
         if name in only:
@@ -324,7 +323,7 @@ def ship(arguments: argparse.Namespace) -> None:
         },
         parity={"adapter": parity},
         calibration=scaling.to_json() if scaling else None,
-        fusion=fusion(every, after),
+        fusion=_fusion(every, after),
     )  # fmt: skip
     document = made.to_json() | {
         "data": ["moments of drawn, photographed and invented worlds (embedded/worlds.py); the photos' attributes are "
@@ -340,6 +339,16 @@ def ship(arguments: argparse.Namespace) -> None:
         shutil.copyfile(adapter, part_folder / adapter.name)
         (part_folder / FILE_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
+
+
+def _fusion(rows: Sequence[Row], z: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The weight of each kind of recall and its calibration, each from the rows that have it."""
+    there = np.array([row.learned is not None for row in rows])
+    by_hand, learned = (
+        fusion([row for row, kept in zip(rows, some, strict=True) if kept], z[some]) for some in (~there, there)
+    )
+    calibration = {"recall": by_hand["calibration"]["recall"], "learned": learned["calibration"]["learned"]}
+    return {"recall": by_hand["recall"], "learned": learned["learned"], "calibration": calibration}
 
 
 def _some(rows: list[Row]) -> list[Row]:

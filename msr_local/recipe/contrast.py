@@ -14,11 +14,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ..progress import silent
+from ..values import values
 from . import views
 from .judge import Asked
 from .recommender import Recommender
 from .scoring import Part
-from ..values import values
 from .words import content_words
 
 COMPARED = 12  # other candidates, if there are so many: each part costs a question about each

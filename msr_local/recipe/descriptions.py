@@ -11,8 +11,8 @@ from typing import Any
 from ..store.rows import Item
 from ..store.workspace import Workspace
 from ..text import printable
-from . import columns
 from ..values import values, words
+from . import columns
 
 TOKENS = 64  # of a description, unless the workspace has another budget
 _LEAST = 4

@@ -11,11 +11,11 @@ from ..catalogue.images import load_rgb
 from ..errors import InputError, NotFoundError
 from ..store import histories
 from ..store.rows import Interaction, Item, Preference, Score
+from ..values import values
 from . import views
 from .blocks import changes
 from .contrast import compared, evidence
 from .recommender import LOOK, Recommender
-from ..values import values
 
 WEAK = 0.5  # coverage under which an answer is called weak
 _PICTURE, _THUMBNAIL = 320, 96  # pixels on the longer side: of the item, and of those in the list

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from ..recall.candidates import Candidate
 from ..store.rows import Item
-from .descriptions import shorten
 from ..values import words
+from .descriptions import shorten
 
 _TOGETHER = ((0.4, "Very often"), (0.2, "Often"), (0.05, "Sometimes"))  # share of those who chose the other
 _TOPS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000)  # ranks that are told apart

@@ -14,8 +14,8 @@ from recipe.wines import drinkers, wines
 
 from msr_local.recipe.columns import HIDDEN, Columns, learned
 from msr_local.recipe.descriptions import describe, tokens
-from msr_local.values import values
 from msr_local.store.rows import Item, Log
+from msr_local.values import values
 
 NOBODY = np.zeros(0, np.int32)
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msr_local.recipe.descriptions import Descriptions, choose, describe, heading, shorten, tokens
-from msr_local.values import words
 from msr_local.store.rows import Item
 from msr_local.store.workspace import Workspace
+from msr_local.values import words
 
 WILD = st.builds(lambda text, times: text * times, st.text(max_size=60), st.integers(1, 12))
 SCALARS = st.one_of(WILD, st.integers(), st.floats(), st.booleans(), st.none())
