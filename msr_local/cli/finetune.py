@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Names that the library has in modules which are slow to import; a test holds them against it.
 Backend = Literal["auto", "unsloth", "peft"]
 Quantisation = Literal["f16", "q8_0", "q4_0", "q4_k_m"]
-Loss = Literal["answer", "ranking"]
+Loss = Literal["answer", "ranking", "residual"]
 _DEFAULT = Settings()
 
 
@@ -46,7 +46,10 @@ def _settings(
     ] = _DEFAULT.learning_rate,
     loss: Annotated[
         Loss,
-        typer.Option(help="answer: learn the answers; ranking: learn also to rank each positive above its negatives."),
+        typer.Option(
+            help="answer: learn the answers; ranking: learn also to rank each positive above its negatives; residual: "
+            "learn to do so together with recall."
+        ),
     ] = "answer",
     batch: Annotated[int, opt.number("Questions per batch.")] = _DEFAULT.batch,
     accumulation: Annotated[int, opt.number("Batches per step of the optimiser.")] = _DEFAULT.accumulation,

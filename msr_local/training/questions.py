@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..recall.candidates import Candidate, Recall
+from ..recall.candidates import RECALL_WEIGHT, Candidate, Recall
 from ..recall.learning import LEAST, held_back, learned_from
 from ..recall.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.recommender import Recommender
@@ -290,6 +290,7 @@ class _Maker:
             suffix=suffix,
             ids=tuple(engine.token_ids([*read.prefix, *read.suffix])),
             recall=candidate.recall,
+            blend=RECALL_WEIGHT * candidate.recall,
             image_sha256=asked.evidence.image_sha256,
             dropped=cut.dropped,
             cut=cut.room != self.rooms[0],
