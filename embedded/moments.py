@@ -191,8 +191,8 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
         taught = known & (log.users % 2 == 0)
     recall = Recall.of_log(log, texts, taught)
     some = Log(log.item_ids, log.user_ids, log.users[taught], log.items[taught], log.times[taught])
-    taught, facts = learned_from(some, texts, recommender.vectors.of(texts), recommender.progress)
-    recall.learned = taught if facts["used"] else None
+    made, facts = learned_from(some, texts, recommender.vectors.of(texts), recommender.progress)
+    recall.learned = made if facts["used"] else None
     print(name, facts, flush=True)
     items = histories.items(workspace, log.item_ids)
     things = [Thing(item, None, tuple(genres(item))) for item in items]
@@ -202,9 +202,9 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
     for which, eligible, count in (
         (False, known & ~taught, asked.moments), (True, part == VALIDATION, max(40, asked.moments // 8)),
     ):  # fmt: skip
-        made = 0
+        count_made = 0
         for user in rng.sample(range(len(log.user_ids)), k=len(log.user_ids)):
-            if made == count:
+            if count_made == count:
                 break
             rows = np.flatnonzero(log.users == user)
             found = _real_moment(log, rows, eligible, recall, asked, rng)
@@ -215,7 +215,7 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
                 rng.shuffle(pairs)
                 seen = [log.item_ids[i] for i in history]
                 summarised = terms and rng.random() < _SUMMARISED
-                made += 1
+                count_made += 1
                 one = asking.moment(name, f"{name} {user}", seen, pairs, summarised=summarised)
                 yield which, replace(one, learned=facts["used"])
 

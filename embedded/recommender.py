@@ -62,8 +62,10 @@ from .ship import ADAPTERS, VERSIONS
 _TASKS = ("rows", "train", "ship")
 _WORLDS = {"drawn": (44, 6), "photos": (30, 5), "invented": (24, 5)}  # for training, and for validation
 _PEOPLE = 12  # who are asked in a world
+_TIMES = dict.fromkeys(REAL, 2)  # how often moments of a source are seen in a pass: real ones are few
+_TOLD = 24  # validation moments of a source that are measured after training
 _MEASURED = 60  # validation moments of a source that the engine is asked about before shipping
-_EVERY = 100  # steps between evaluations and checkpoints
+_EVERY = 140  # steps between evaluations and checkpoints
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0
 )
@@ -195,7 +197,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     sets, answers = kept(arguments.work)
     chosen = {source: parts for source, parts in sets.items() if source not in arguments.without}
-    rows = [row for some, _ in chosen.values() for row in some]
+    rows = [row for source, (some, _) in chosen.items() for row in some * _TIMES.get(source, 1)]
     validation = [row for _, some in chosen.values() for row in some[: 12 * (OTHERS + 2)]]
     settings = replace(
         _ASKED, rank=arguments.rank, alpha=2 * arguments.rank, learning_rate=arguments.lr, epochs=arguments.epochs,
@@ -212,10 +214,13 @@ def train(arguments: argparse.Namespace) -> None:
         set_peft_model_state_dict(model, load_peft_weights(str(arguments.work / arguments.begin / LORA)))
     if not cuda:
         pool_dropout(model, settings.seed)
+        for weight in model.parameters():  # what is multiplied in bfloat16 need not be made so anew each time
+            if not weight.requires_grad:
+                weight.data = weight.data.bfloat16()
     collator = Collator(answers, None, None, device="cuda" if cuda else "cpu")
 
     def measured() -> dict[str, Any]:
-        found = {source: _quality(model, some, collator) for source, (_, some) in sets.items() if some}
+        found = {source: _quality(model, _some(some, _TOLD), collator) for source, (_, some) in sets.items() if some}
         print(json.dumps(found), flush=True)
         return found
 
@@ -280,7 +285,7 @@ def ship(arguments: argparse.Namespace) -> None:
     convert_adapter(converter(), work / LORA, base.folder, work / ADAPTER_GGUF)
     plain = EngineConfig(base.model, threads=arguments.threads)
     kept_sets, answers = kept(arguments.work)
-    sets = {source: _some(rows) for source, (_, rows) in kept_sets.items() if rows}
+    sets = {source: _some(rows, _MEASURED) for source, (_, rows) in kept_sets.items() if rows}
     every = [row for rows in sets.values() for row in rows]
     before = engine_log_odds(plain, every)[0]
     after = engine_log_odds(replace(plain, adapters={SCORE: work / ADAPTER_GGUF}), every)[0]
@@ -351,11 +356,11 @@ def _fusion(rows: Sequence[Row], z: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {"recall": by_hand["recall"], "learned": learned["learned"], "calibration": calibration}
 
 
-def _some(rows: list[Row]) -> list[Row]:
-    """The questions of at most `_MEASURED` moments, spread over all worlds."""
+def _some(rows: list[Row], most: int) -> list[Row]:
+    """The questions of at most `most` moments, spread over all worlds."""
     groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prefix)]
-    step = max(1, len(groups) // _MEASURED)
-    return [row for group in groups[::step][:_MEASURED] for row in group]
+    step = max(1, len(groups) // most)
+    return [row for group in groups[::step][:most] for row in group]
 
 
 def main() -> None:
