@@ -259,8 +259,8 @@ def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, float]
     odd = np.zeros(len(rows), bool)
     for some in groups[1::2]:
         odd[some] = True
-    fused = np.zeros(len(rows))
-    for half in (odd, ~odd):
+    fused = z + blend
+    for half in (odd, ~odd) if len(groups) > 1 else ():
         *weights, _ = logistic(np.c_[z, blend][half], answers[half])
         fused[~half] = np.c_[z, blend][~half] @ np.array(weights)
     users = [row.group for row in rows]

@@ -22,8 +22,8 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 
 # Imports go to parts of a lower rank only, or stay in their part.
 RANK = {
-    **dict.fromkeys(("errors.py", "text.py", "values.py", "arrays.py", "progress.py", "recipes.py", "demo"), 0),
-    **dict.fromkeys(("files.py", "hardware.py"), 1),
+    **dict.fromkeys(("errors.py", "text.py", "arrays.py", "progress.py", "recipes.py", "demo"), 0),
+    **dict.fromkeys(("files.py", "hardware.py", "values.py"), 1),
     **dict.fromkeys(("engine", "store"), 2),
     **dict.fromkeys(("prompts.py", "catalogue", "recall"), 3),
     "models": 4,

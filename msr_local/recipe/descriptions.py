@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -79,19 +79,20 @@ def describe(
     The title always stays, then the caption, then attributes in the given order (None: that of the file) as far as
     they fit. What is cut ends in an ellipsis.
     """
-    more = caption or item.attributes
+    names = item.attributes if order is None else order
+    more = caption or any(values(item.attributes.get(name)) for name in names)
     title = shorten(words(item.title), max(_LEAST, int(room * _TITLE)) if more else room)
     left = room - tokens(title)
     picture = ""
     if caption:
         most = left * _CAPTION if item.attributes else left
         picture = shorten(f"Picture: {words(caption)}", max(_LEAST, int(most)))
-    parts = [title, *_attributes(item.attributes, left - tokens(picture), order), picture]
+    parts = [title, *_attributes(item.attributes, left - tokens(picture), names), picture]
     return " ".join(part if part.endswith((".", "!", "?", "…")) else part + "." for part in parts if part)
 
 
-def _attributes(attributes: dict[str, Any], room: int, order: Sequence[str] | None) -> Iterator[str]:
-    for name in attributes if order is None else order:
+def _attributes(attributes: dict[str, Any], room: int, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         shown = values(attributes.get(name))
         head = f"{shorten(heading(name), _NAME)}:"
         left = room - tokens(head) - 1

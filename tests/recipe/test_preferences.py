@@ -135,7 +135,7 @@ def test_a_direct_summary_reads_the_whole_window_at_once(shop: Shop) -> None:
     direct = Recipe(caption=False, direct=True)
     (only,), (question,) = chain(shop, direct)
     assert only.items == tuple(FILMS[:7])
-    assert all(f"- Film {film}. " in question for film in FILMS[:7])
+    assert all(f"- Film {film}." in question for film in FILMS[:7])
     shop.take("u", *FILMS[7:9])
     (only,), (question,) = chain(shop, direct)
     assert only.items == tuple(FILMS[:9])
