@@ -65,10 +65,15 @@ class Workspace:
             with self.write():  # takes the lock first: two processes may open a new workspace at once
                 migrations.apply(self.db)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this is inside `write` or `snapshot`."""
+        return bool(self.db.conn.in_transaction)
+
     @contextlib.contextmanager
     def write(self) -> Iterator[None]:
         """One transaction, all or nothing; waits for other writers."""
-        if self.db.conn.in_transaction:
+        if self.in_transaction:
             yield
             return
         self.db.conn.execute("BEGIN IMMEDIATE")
@@ -91,6 +96,9 @@ class Workspace:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Several reads of one state, whatever others write meanwhile."""
+        if self.in_transaction:
+            yield
+            return
         self.db.conn.execute("BEGIN")
         try:
             yield

@@ -260,7 +260,7 @@ def test_a_batch_holds_what_the_model_takes_and_what_the_loss_takes(
     for (model, folder), rows, more in ((llama, text, set()), (vlm, pictures, {"pixel_values"})):
         batch = collator(folder, share=share)(grouped(rows))
         known = {"input_ids", "attention_mask", "position_ids"} | more
-        assert batch.keys() == known | {"where", "answers", "groups"}
+        assert batch.keys() == known | {"where", "answers", "groups", "blend"}
         takes = inspect.signature(model.get_base_model().forward).parameters
         assert known | {"logits_to_keep", "use_cache"} <= takes.keys()
         assert batch["answers"].tolist() == [ANSWERS.yes, ANSWERS.no]
