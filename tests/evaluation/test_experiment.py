@@ -41,7 +41,7 @@ def test_the_document_holds_what_others_rely_on(shop: Shop) -> None:
         low, high = found["metrics"][metric]["ci95"]
         assert 0 <= low <= found["metrics"][metric]["value"] <= high <= 1
     names = {"random", "popularity", "recent popularity", "latest popularity", "item-kNN", "best item-kNN", "Markov",
-             "text", "best text", "EASE"}  # fmt: skip
+             "text", "best text", "words", "EASE"}  # fmt: skip
     assert set(found["baselines"]) == {*names, TOWERS, BLEND, MORE, READING, READ, LEARNED, MODEL}
     assert all(
         set(one) >= {"auc", "hr@5", "mrr@5", "coverage", "mean_popularity"} for one in found["baselines"].values()

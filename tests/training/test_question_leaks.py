@@ -198,7 +198,7 @@ def test_the_words_of_a_question_are_those_of_its_own_past(ask: Ask) -> None:
         assert candidate == row.item_id
         assert {*hint} <= {*history}
         assert (row.answer == "Yes") == (row.item_id == target)
-    assert any("chosen with" in text for text in parts(made.train))
+    assert any(" with Film" in text for text in parts(made.train))
 
 
 def test_no_summary_is_written_of_a_target_or_what_follows(world: World) -> None:
