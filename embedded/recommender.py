@@ -323,6 +323,7 @@ def ship(arguments: argparse.Namespace) -> None:
         metrics={
             **measures(every, before, after, after),
             "questions": found,
+            "moments": trained["after"],
             "tried": arguments.tried and json.loads(arguments.tried.read_text(encoding="utf-8")),
             "training": {key: trained[key] for key in ("machine", "seconds", "rows", "steps", "precision")},
         },

@@ -103,6 +103,17 @@ def questions() -> str:
     return _table(["validation questions", "", "untuned", "shipped [95%]", "recall [95%]", "both [95%]"], rows)
 
 
+def moments() -> str:
+    """The share of its negatives that a positive is ranked before, by the model, by recall, and by both."""
+    found = metrics("recommender")["moments"]
+    names = ("model", "recall", "fused")
+    rows = [
+        [_SOURCES[source], *(f"{100 * one[f'{name}: of its moment']:.1f}%" for name in names)]
+        for source, one in found.items()
+    ]
+    return _table(["within a list of nine", "shipped", "recall", "both"], rows)
+
+
 def objectives() -> str:
     """The two losses side by side, on the same moments: the share of its negatives that a positive is ranked before."""
     tried = metrics("recommender")["tried"]
@@ -116,7 +127,7 @@ def objectives() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    one.__name__: one for one in (captions, confusions, drift, sources, questions, objectives)
+    one.__name__: one for one in (captions, confusions, drift, sources, questions, moments, objectives)
 }
 
 
