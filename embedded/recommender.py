@@ -33,7 +33,7 @@ import numpy as np
 from msr_local.arrays import Floats
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import SCORE, EngineConfig
-from msr_local.evaluation.metrics import auc_estimate, platt
+from msr_local.evaluation.metrics import auc_estimate, mean_estimate, platt
 from msr_local.files import sha256, written_whole
 from msr_local.models import embedded
 from msr_local.models.choice import Asking, cast
@@ -247,7 +247,7 @@ def train(arguments: argparse.Namespace) -> None:
     (folder / "trained.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, float]:
+def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, Any]:
     """AUC over all questions, and the mean share of its own negatives that a positive is ranked before.
 
     Of the model, of recall, and of both: the blend's log-odds and z, whose weight is fitted on every other moment.
@@ -264,16 +264,16 @@ def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, float]
         *weights, _ = logistic(np.c_[z, blend][half], answers[half])
         fused[~half] = np.c_[z, blend][~half] @ np.array(weights)
     users = [row.group for row in rows]
-    found = {}
+    found: dict[str, Any] = {}
     for name, scores in (("model", z), ("recall", blend), ("fused", fused), ("sum", z + blend)):
         own = []
         for some in groups:
             yes, no = ([scores[at] for at in some if answers[at] == said] for said in (1.0, 0.0))
             if yes and no:
                 own.append(float(np.mean([(one > other) + 0.5 * (one == other) for one in yes for other in no])))
-        found[f"{name}: AUC"] = auc_estimate(scores, answers, users).value
-        found[f"{name}: of its moment"] = float(np.mean(own))
-    return {key: round(float(value), 4) for key, value in found.items()}
+        found[f"{name}: AUC"] = auc_estimate(scores, answers, users).to_json()
+        found[f"{name}: of its moment"] = mean_estimate(np.array(own)).to_json()
+    return found
 
 
 def ship(arguments: argparse.Namespace) -> None:

@@ -108,7 +108,7 @@ def moments() -> str:
     found = metrics("recommender")["moments"]
     names = ("model", "recall", "fused")
     rows = [
-        [_SOURCES[source], *(f"{100 * one[f'{name}: of its moment']:.1f}%" for name in names)]
+        [_SOURCES[source], *(_percent(one[f"{name}: of its moment"]) for name in names)]
         for source, one in found.items()
     ]
     return _table(["within a list of nine", "shipped", "recall", "both"], rows)
@@ -119,7 +119,7 @@ def objectives() -> str:
     tried = metrics("recommender")["tried"]
     rows = []
     for source in next(iter(tried["after"].values())):
-        shares = (f"{100 * one[source][f'{name}: of its moment']:.1f}%" for one in tried["after"].values()
+        shares = (_percent(one[source][f"{name}: of its moment"]) for one in tried["after"].values()
                   for name in ("model", "fused"))  # fmt: skip
         rows.append([_SOURCES[source], *shares])
     head = [f"{loss}: {name}" for loss in tried["after"] for name in ("model alone", "with recall")]
