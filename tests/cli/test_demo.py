@@ -19,7 +19,7 @@ def test_the_demo_recommends_and_explains(cli: Cli, tmp_path: Path) -> None:
     home = tmp_path / "demo"
     first = cli("--home", home, "demo")
     assert first.code == 0, first.err
-    for said in ("ada over time", "This person", "Recommended now", "log-odds, measured"):
+    for said in ("ada over time", "This person", "Recommended now", "interval"):
         assert said in first.out, said
     for said in ("More of this shop:", "Your own data:", "A larger model"):
         assert said in first.err, said
