@@ -319,7 +319,7 @@ def ship(arguments: argparse.Namespace) -> None:
         recipe=RECIPES["full"].to_json(),
         settings=trained["settings"],
         versions={package: importlib.metadata.version(package) for package in VERSIONS},
-        split={name: one.split for name, one in REAL.items()},
+        split={name: one.split for name, one in REAL.items() if name in sets},
         metrics={
             **measures(every, before, after, after),
             "questions": found,
@@ -334,8 +334,7 @@ def ship(arguments: argparse.Namespace) -> None:
     document = made.to_json() | {
         "data": ["moments of drawn, photographed and invented worlds (embedded/worlds.py); the photos' attributes are "
                  "those of Fashion Product Images (small), MIT: training split",
-                 "next-item questions on training interactions of MovieLens latest-small, MovieTweetings and "
-                 "MicroLens-50k"],
+                 f"next-item questions on training interactions of: {', '.join(one for one in REAL if one in sets)}"],
         "commands": [f"python -m embedded.recommender {one}" for one in _TASKS],
         "licence": "apache-2.0",
     }  # fmt: skip
