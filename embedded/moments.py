@@ -202,9 +202,9 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
     for which, eligible, count in (
         (False, known & ~taught, asked.moments), (True, part == VALIDATION, max(40, asked.moments // 8)),
     ):  # fmt: skip
-        count_made = 0
+        asked_about = 0
         for user in rng.sample(range(len(log.user_ids)), k=len(log.user_ids)):
-            if count_made == count:
+            if asked_about == count:
                 break
             rows = np.flatnonzero(log.users == user)
             found = _real_moment(log, rows, eligible, recall, asked, rng)
@@ -215,7 +215,7 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
                 rng.shuffle(pairs)
                 seen = [log.item_ids[i] for i in history]
                 summarised = terms and rng.random() < _SUMMARISED
-                count_made += 1
+                asked_about += 1
                 one = asking.moment(name, f"{name} {user}", seen, pairs, summarised=summarised)
                 yield which, replace(one, learned=facts["used"])
 

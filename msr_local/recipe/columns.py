@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -200,8 +199,3 @@ def _share(sets: Sequence[frozenset[str]], pairs: list[tuple[int, int]]) -> floa
 def _divergence(p: float, q: float) -> float:
     q = min(max(q, 1e-4), 1 - 1e-4)
     return sum(a * math.log(a / b) for a, b in ((p, q), (1 - p, 1 - q)) if a > 0)
-
-
-def counted(columns: Columns) -> dict[str, int]:
-    """How many columns of each kind there are."""
-    return dict(Counter(columns.kinds.values()))
