@@ -27,6 +27,8 @@ def explain(
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
     look: opt.Look = 20,
+    ask: opt.Ask = "enough",
+    miss: opt.Miss = 0.01,
     *,
     asking: Asking,
     as_json: opt.Json = False,
@@ -44,7 +46,7 @@ def explain(
     if html is not None and not html.parent.is_dir():
         raise typer.BadParameter(f"--html {html}: there is no folder {html.parent}.")
     with session.answering(asking) as recommender:
-        found = explain_item(recommender, user, item, k, candidates, look)
+        found = explain_item(recommender, user, item, k, candidates, look, 0.0 if ask == "all" else miss)
     if html is not None:
         html.write_text(html_report(found), encoding="utf-8")
         session.output.note(f"Wrote {html}.")

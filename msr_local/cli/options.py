@@ -66,10 +66,21 @@ RecipeOption = Annotated[
 BlockSize = Annotated[int | None, number(BLOCK_SIZE_HELP, default="the adapter's, else 3")]
 Window = Annotated[int | None, number(WINDOW_HELP, "--history", default="the adapter's, else 30")]
 Top = Annotated[int, number("Recommend N items.", "-k", "--top")]
-Candidates = Annotated[int, number("The model scores the N best candidates of recall.")]
+Candidates = Annotated[int, number("The model scores the N best candidates of recall at most.")]
 Look = Annotated[
     int, number("Re-ask the N best candidates (at least k) with their pictures, if the recipe has any.", least=0)
 ]
+Ask = Annotated[
+    Literal["enough", "all"],
+    typer.Option(help="About how many candidates the model is asked. enough: until the list can hardly change."),
+]
+Miss = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, metavar="P",
+        help="It is enough when each other candidate belongs to the list with probability P at most.",
+    ),
+]  # fmt: skip
 NegativesOption = Annotated[
     Negatives,
     typer.Option(

@@ -17,6 +17,8 @@ def recommend(
     k: opt.Top = 10,
     candidates: opt.Candidates = 100,
     look: opt.Look = 20,
+    ask: opt.Ask = "enough",
+    miss: opt.Miss = 0.01,
     *,
     asking: Asking,
     as_json: opt.Json = False,
@@ -24,15 +26,15 @@ def recommend(
     """Recommend items to a user.
 
     Recall finds candidates among the items that the user has no interaction with. The language model is asked
-    whether the user will take each, and gives the log-odds of yes. The score combines both; its probability is shown
-    where the model was calibrated.
+    whether the user will take each, and gives the log-odds of yes, until no other candidate is likely to reach the
+    list. The score combines both; its probability is shown where the model was calibrated.
     """
     from ..recipe.explanations import UNCALIBRATED, WEAK, weak_answer
     from ..viewer.recommendations import recommendations_view
 
     session: opt.Session = ctx.obj
     with session.answering(asking) as recommender:
-        found = recommender.recommend(user, k, candidates, look)
+        found = recommender.recommend(user, k, candidates, look, 0.0 if ask == "all" else miss)
     if recommender.recall.unread:
         session.output.note(recommender.recall.unread)
     coverage = found.model["coverage"]
@@ -40,7 +42,7 @@ def recommend(
         session.output.note(weak_answer(coverage))
     if found.items and found.items[0].probability is None:
         session.output.note(UNCALIBRATED)
-    if skipped := found.pictures["skipped"]:
+    if (skipped := found.pictures["skipped"]) and found.pictures["looked_at"] >= max(k, look):
         session.output.note(
             f"The best {found.pictures['looked_at']:,} candidates were asked about with their pictures. {skipped:,} "
             "others that have pictures are left out of the ranking. Next: a larger --look."

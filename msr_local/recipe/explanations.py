@@ -15,6 +15,7 @@ from ..values import values
 from . import views
 from .blocks import changes
 from .contrast import compared, evidence
+from .enough import MISS
 from .recommender import LOOK, Recommender
 
 WEAK = 0.5  # coverage under which an answer is called weak
@@ -32,6 +33,7 @@ def explain(
     k: int = 10,
     candidates: int = 100,
     look: int = LOOK,
+    miss: float = MISS,
 ) -> views.Explanation:
     """Why `item_id` (by default the first recommendation) for this user.
 
@@ -40,7 +42,7 @@ def explain(
     workspace = recommender.workspace
     if item_id is not None and histories.item(workspace, item_id) is None:
         raise NotFoundError(f"there is no item {item_id!r}. Next: msr-local items WORDS.")
-    ranking = recommender.rank(user_id, k, candidates, look)
+    ranking = recommender.rank(user_id, k, candidates, look, miss)
     listed = recommender.listed(ranking, k)
     if item_id is None:
         if not listed.items:

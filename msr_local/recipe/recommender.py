@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
+from ..arrays import Vector
 from ..engine.types import Engine, EngineConfig, TokenEngine
 from ..errors import NotFoundError
 from ..models import choice
@@ -22,6 +26,7 @@ from . import views
 from .asking import Asker
 from .captions import Captions
 from .descriptions import Descriptions
+from .enough import GROUP, MISS, in_order, until_settled
 from .judge import Asked, Judge
 from .preferences import Preferences
 from .vectors import Vectors
@@ -36,6 +41,7 @@ class Ranked:
 
     items: list[tuple[float, Asked]]  # the fused score and the question, best first
     scores: dict[str, Score]  # of these items
+    asked: int  # how many candidates it was asked about before the list could not change any more
     fused: Fused
     pictures: dict[str, int]  # how many were looked at, and how many were skipped
 
@@ -106,15 +112,18 @@ class Recommender:
         """Learn from the histories how to recall; see `CurrentRecall.learn`."""
         return self.recall.learn(self.progress)
 
-    def recommend(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> views.RecommendationList:
+    def recommend(
+        self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS
+    ) -> views.RecommendationList:
         """The best `k` of `candidates` recalled items that the user has not taken.
 
-        If questions contain pictures, the model is first asked about all candidates without pictures, then about the
-        `look` best (at least `k`) with theirs; only these are ranked. Raises `NotFoundError` for an unknown user.
+        The model is asked about them in the order of recall, until no other is likelier than `miss` to belong to the
+        best `k`; with `miss` 0, about all. If questions contain pictures, first without them, then about the best with
+        theirs, at most `look` (at least `k`). Raises `NotFoundError` for an unknown user.
         """
-        return self.listed(self.rank(user_id, k, candidates, look), k)
+        return self.listed(self.rank(user_id, k, candidates, look, miss), k)
 
-    def rank(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK) -> Ranking:
+    def rank(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS) -> Ranking:
         """All candidates that were asked about, as `recommend` orders them."""
         clock = [time.perf_counter()]
         history = self.history(user_id)
@@ -126,16 +135,24 @@ class Recommender:
         clock.append(time.perf_counter())
         asked = [self.judge.ask(candidate, summary, history) for candidate in recalled]
 
-        def ask(some: Sequence[Asked], without: str) -> dict[str, Score]:
-            return self.judge.scores(user_id, some, without=without)
+        told = 0
 
-        ranked = self.ranked(asked, recall, ask, max(k, look))
+        def ask(some: Sequence[Asked], without: str) -> dict[str, Score]:
+            nonlocal told
+            before, told = told, told + len(some)
+
+            def tell(stage: str, done: int, total: int, detail: str = "") -> None:
+                self.progress(stage, before + len(some) - total + done, max(len(asked), told), detail)
+
+            return self.judge.scores(user_id, some, without=without, progress=tell)
+
+        ranked = self.ranked(asked, recall, ask, k, look, miss)
         clock.append(time.perf_counter())
         kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
         results.save_ranking(self.workspace, user_id, self.judge.settings, kept)
         names = ("recall_s", "summary_s", "score_s")
         spans = {name: round(end - start, 3) for name, start, end in zip(names, clock, clock[1:], strict=False)}
-        timing = {"candidates": len(asked), **spans, "total_s": round(clock[-1] - clock[0], 3)}
+        timing = {"candidates": len(asked), "asked": ranked.asked, **spans, "total_s": round(clock[-1] - clock[0], 3)}
         return Ranking(user_id, summary, ranked, timing)
 
     def listed(self, ranking: Ranking, k: int) -> views.RecommendationList:
@@ -152,23 +169,36 @@ class Recommender:
             pictures=ranking.ranked.pictures,
         )
 
-    def ranked(self, asked: Sequence[Asked], recall: Recall, ask: Ask, look: int = LOOK) -> Ranked:
+    def ranked(
+        self, asked: Sequence[Asked], recall: Recall, ask: Ask, k: int = 10, look: int = LOOK, miss: float = MISS
+    ) -> Ranked:
         """The questions in the order of a recommendation, now or at a point of the past; `recall` found them.
 
-        If more than `look` of them have pictures, the `look` best without pictures are asked again; only these stay.
+        It is asked until no other is likelier than `miss` to belong to the best `k`; with `miss` 0, about all. If more
+        than `look` (at least k) of them have pictures, first without pictures; then about the best with theirs, at
+        most `look`, in the same way. Who was not asked about is left out.
         """
         fused = self.fused(recall)
-        pictured = [one for one in asked if one.evidence.image_sha256]
-        if len(pictured) <= look:
-            scores = ask(asked, "")
-            return Ranked(_ranked(asked, scores, fused), scores, fused, {"looked_at": len(pictured), "skipped": 0})
-        blind = ask([one for one in asked if not one.evidence.image_sha256], "")
-        blind |= ask([one.blind for one in pictured], "image")
-        best = [one for _, one in _ranked(asked, blind, fused)[:look]]
-        seen = sum(bool(one.evidence.image_sha256) for one in best)
-        scores = ask(best, "")
-        pictures = {"looked_at": seen, "skipped": len(pictured) - seen}
-        return Ranked(_ranked(best, scores, fused), scores, fused, pictures)
+        look, pictured = max(k, look), sum(bool(one.evidence.image_sha256) for one in asked)
+        recalled = [fused.score(0.0, one.candidate.recall) for one in asked]
+        if pictured <= look:
+            scores = _enough(asked, recalled, fused, ask, k, miss)
+            ranked = _ranked(asked, scores, fused)
+            looked_at = sum(bool(one.evidence.image_sha256) for _, one in ranked)
+            pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
+            return Ranked(ranked, scores, len(scores), fused, pictures)
+
+        def blindly(some: Sequence[Asked], _: str) -> dict[str, Score]:
+            found = ask([one for one in some if not one.evidence.image_sha256], "")
+            return found | ask([one.blind for one in some if one.evidence.image_sha256], "image")
+
+        blind = _enough(asked, recalled, fused, blindly, look, miss)
+        best = _ranked(asked, blind, fused)[:look]
+        scores = _enough([one for _, one in best], [score for score, _ in best], fused, ask, k, miss, blind, group=4)
+        seen = [one for _, one in best if one.item.item_id in scores]
+        looked_at = sum(bool(one.evidence.image_sha256) for one in seen)
+        pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
+        return Ranked(_ranked(seen, scores, fused), scores, len(blind), fused, pictures)
 
     def fused(self, recall: Recall) -> Fused:
         """How answer and recall make the score: what was fitted for the model and this recall, if anything."""
@@ -199,9 +229,28 @@ class Recommender:
         self.close()
 
 
+def _enough(
+    asked: Sequence[Asked], known: Sequence[float], fused: Fused, ask: Ask, k: int, miss: float,
+    before: Mapping[str, Score] = MappingProxyType({}), group: int = GROUP,
+) -> dict[str, Score]:  # fmt: skip
+    """The answers to as many of the questions as it takes; the log-odds of `before` are in what is `known` already."""
+    order = in_order(known)
+    scores: dict[str, Score] = {}
+
+    def added(part: slice) -> Vector:
+        some = [asked[place] for place in order[part]]
+        scores.update(ask(some, ""))
+        ids = [one.item.item_id for one in some]
+        return np.array([scores[one].log_odds - (before[one].log_odds if one in before else 0.0) for one in ids])
+
+    until_settled(np.array(known)[order], added, k, miss, group)
+    return scores
+
+
 def _ranked(asked: Sequence[Asked], scores: Mapping[str, Score], fused: Fused) -> list[tuple[float, Asked]]:
-    """(score, question), best first."""
-    scored = ((fused.score(scores[one.item.item_id].log_odds, one.candidate.recall), one) for one in asked)
+    """(score, question) of what was asked about, best first."""
+    found = ((scores.get(one.item.item_id), one) for one in asked)
+    scored = ((fused.score(score.log_odds, one.candidate.recall), one) for score, one in found if score)
     return sorted(scored, key=lambda pair: (-pair[0], pair[1].item.item_id))
 
 

@@ -77,7 +77,7 @@ def test_what_is_not_looked_at_stands_below(shop: Shop, monkeypatch: pytest.Monk
         shop.paint(name, 7 * place)
     with shop.recommender(Recipe(summary=False, caption=False)) as recommender:
         ranked = recommender.ranked
-        monkeypatch.setattr(recommender, "ranked", lambda asked, recall, ask: ranked(asked, recall, ask, 3))
+        monkeypatch.setattr(recommender, "ranked", lambda asked, recall, ask: ranked(asked, recall, ask, 3, 3))
         experiment = Experiment(recommender, QUICK)
         scores = experiment.recommended(recommender)[0][RECOMMENDED].scores
         recall = experiment.test.recall
