@@ -64,7 +64,7 @@ _WORLDS = {"drawn": (44, 6), "photos": (30, 5), "invented": (24, 5)}  # for trai
 _PEOPLE = 12  # who are asked in a world
 _TIMES = dict.fromkeys(REAL, 2)  # how often moments of a source are seen in a pass: real ones are few
 _TOLD = 24  # validation moments of a source that are measured after training
-_MEASURED = 60  # validation moments of a source that the engine is asked about before shipping
+_MEASURED = 40  # validation moments of a source that the engine is asked about before shipping
 _EVERY = 140  # steps between evaluations and checkpoints
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from ..arrays import Mask, Vector
+from ..arrays import Indices, Mask, Vector
 from ..engine.llama.process import EngineProcess
 from ..engine.types import SCORE, EngineConfig
 from ..evaluation.metrics import Platt, auc_estimate, calibration_error, platt
 from ..recall.candidates import RECALL_WEIGHT
-from ..recall.logistic import logistic
+from ..recall.logistic import logistic, softmax
 from .rows import YES, Row
 
 GATE_ROWS = 32  # validation questions on which the engine is compared with transformers
 _MOST_RECALL = 64.0
+_LISTS = 20  # from which on weights are fitted within them
 
 
 def engine_log_odds(config: EngineConfig, rows: Sequence[Row]) -> tuple[Vector, float]:
@@ -70,14 +71,14 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
     """
     answers = np.array([float(row.answer == YES) for row in rows])
     recall = recalled(rows)
-    groups = [row.group for row in rows]
+    groups, moments = [row.group for row in rows], moments_of(rows)
     halves = _halves(groups)
     p_plain = Platt(1.0, 0.0)(after)
     p_fitted, p_fused = p_plain.copy(), np.zeros(len(rows))
     for half in (halves, ~halves):
         scaling = platt(after[half], answers[half])
         p_fitted[~half] = scaling(after[~half]) if scaling else p_plain[~half]
-        both = after + recall_weight(after[half], recall[half], answers[half]) * recall
+        both = after + recall_weight(after[half], recall[half], answers[half], moments[half]) * recall
         scaling = platt(both[half], answers[half])  # the halves have weights of their own: made comparable
         p_fused[~half] = (scaling or Platt(1.0, 0.0))(both[~half])
     scores = {"before": before, "after": after, "merged": merged, "recall": recall, "fused": p_fused}
@@ -91,10 +92,38 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
     }
 
 
-def recall_weight(z: Vector, recall: Vector, answers: Vector) -> float:
-    """The weight of recall beside z that predicts the answers best; `RECALL_WEIGHT` where z predicts nothing."""
-    on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
+def recall_weight(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> float:
+    """The weight of recall beside z that tells best what was taken from what was asked beside it, all of shape [N].
+
+    Rows of one of the `moments` are a list (conditional logit, McFadden 1974): what makes all answers about somebody
+    likelier changes no list. With fewer than `_LISTS` lists, that of a logistic regression over all rows instead.
+    `RECALL_WEIGHT` where z tells nothing.
+    """
+    lists = _lists(np.c_[z, recall], answers, moments)
+    if len(lists) < _LISTS:
+        on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
+    else:
+        on_z, on_recall = softmax(lists, np.zeros(lists.shape[:2]))
     return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL)) if on_z > 1e-6 else RECALL_WEIGHT
+
+
+def _lists(scores: Vector, answers: Vector, moments: Indices) -> Vector:
+    """Each positive and the negatives of its moment, [L, C, F], padded with NaN."""
+    found = []
+    for moment in np.unique(moments):
+        there = moments == moment
+        negatives = scores[there & (answers == 0.0)]
+        found += [np.vstack([one, negatives]) for one in scores[there & (answers == 1.0)] if len(negatives)]
+    lists = np.full((len(found), max(map(len, found), default=0), scores.shape[1]), np.nan)
+    for place, one in enumerate(found):
+        lists[place, : len(one)] = one
+    return lists
+
+
+def moments_of(rows: Sequence[Row]) -> Indices:
+    """The number of the moment of each row, shape [N]: of the user and how much was known."""
+    numbers: dict[tuple[str, int], int] = {}
+    return np.array([numbers.setdefault((row.user, row.at), len(numbers)) for row in rows], np.int32)
 
 
 def recalled(rows: Sequence[Row]) -> Vector:
@@ -110,16 +139,17 @@ def fusion(rows: Sequence[Row], z: Vector) -> dict[str, Any]:
     """
     answers = np.array([float(row.answer == YES) for row in rows])
     there = np.array([row.learned is not None for row in rows], bool)
-    weight, scaling = _fused(z, np.array([row.recall for row in rows]), answers)
+    moments = moments_of(rows)
+    weight, scaling = _fused(z, np.array([row.recall for row in rows]), answers, moments)
     learned, learned_scaling = None, None
     if there.any():
-        learned, learned_scaling = _fused(z[there], recalled(rows)[there], answers[there])
+        learned, learned_scaling = _fused(z[there], recalled(rows)[there], answers[there], moments[there])
     return {"recall": weight, "learned": learned, "calibration": {"recall": scaling, "learned": learned_scaling}}
 
 
-def _fused(z: Vector, recall: Vector, answers: Vector) -> tuple[float, dict[str, float] | None]:
+def _fused(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> tuple[float, dict[str, float] | None]:
     """The weight of recall, and the scaling of the score; all of shape [N]."""
-    weight = recall_weight(z, recall, answers)
+    weight = recall_weight(z, recall, answers, moments)
     scaling = platt(z + weight * recall, answers)
     return weight, scaling.to_json() if scaling else None
 

@@ -59,9 +59,23 @@ def test_recall_gets_the_weight_that_predicts_best() -> None:
     rng = np.random.default_rng(1)
     z, recall = rng.normal(size=20_000), rng.random(20_000)
     answers = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * z + 3.0 * recall - 1.5)))).astype(float)
-    assert recall_weight(z, recall, answers) == pytest.approx(6.0, rel=0.15)
-    assert recall_weight(-z, recall, answers) == RECALL_WEIGHT  # a model that tells the opposite
-    assert recall_weight(z, -recall, answers) == 0.0
+    each = np.arange(len(z), dtype=np.int32)
+    assert recall_weight(z, recall, answers, each) == pytest.approx(6.0, rel=0.15)
+    assert recall_weight(-z, recall, answers, each) == RECALL_WEIGHT  # a model that tells the opposite
+    assert recall_weight(z, -recall, answers, each) == 0.0
+
+
+def test_the_weight_of_recall_is_that_within_lists() -> None:
+    """Some people take more of what they are asked about, and recall is higher for them: no list changes by it."""
+    rng = np.random.default_rng(5)
+    moments = np.repeat(np.arange(800, dtype=np.int32), 9)
+    eager = rng.normal(0, 2, 800)[moments]
+    z, recall = rng.normal(size=len(moments)), rng.random(len(moments))
+    likely = 0.5 * z + 3.0 * recall - 1.5 - 2.0
+    answers = (rng.random(len(moments)) < 1 / (1 + np.exp(-likely - eager))).astype(float)
+    misled = recall_weight(z, recall + eager, answers, np.arange(len(z), dtype=np.int32))
+    assert recall_weight(z, recall + eager, answers, moments) == pytest.approx(6.0, rel=0.2)
+    assert misled < 4.0
 
 
 def test_a_learned_recall_has_a_weight_of_its_own() -> None:
