@@ -1,0 +1,289 @@
+"""A model behind a server: a scripted one for faults, and a real llama.cpp server for numbers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pictures
+
+from msr_local.engine.llama.process import EngineProcess
+from msr_local.engine.remote import KEY, RemoteEngine, ServerConfig, plain
+from msr_local.engine.types import IMAGE_MARK, EngineConfig, Image, Question
+from msr_local.errors import AnswerTokensError, ContextOverflow, ModelError
+from msr_local.models import embedded
+
+openai = pytest.importorskip("openai")
+SECRET = "sk-very-secret"
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers as its server's `answer` says: (status, document), after `pause` seconds."""
+
+    def do_GET(self) -> None:
+        self._send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.names]})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(asked)
+            self.server.keys.append(self.headers["Authorization"])
+            number = len(self.server.asked)
+        time.sleep(self.server.pause)
+        self._send(*self.server.answer(number, asked))
+
+    def _send(self, status: int, document: Any) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Scripted)
+        self.names, self.asked, self.keys, self.pause, self.lock = ["tiny"], [], [], 0.0, threading.Lock()
+        self.answer = lambda number, asked: (200, said("Yes", yes=0.7, no=0.2))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def engine(server: Server) -> Iterator[RemoteEngine]:
+    made = RemoteEngine(ServerConfig(server.url, sees=True, timeout=5.0, retries=3))
+    yield made
+    made.close()
+
+
+def said(text: str, *, finish: str = "stop", **shares: float) -> dict[str, Any]:
+    """A server's answer, with the probabilities of some tokens if there are any."""
+    top = [{"token": token, "logprob": math.log(share), "bytes": None} for token, share in shares.items()]
+    logprobs = {"content": [{**top[0], "top_logprobs": top}]} if top else None
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}
+    return {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice]}
+
+
+def ask(own: str = "Tea?", **more: Any) -> Question:
+    return Question("Answer Yes or No.", "Likes tea.", own, **more)
+
+
+def test_log_odds_are_read_from_all_spellings(server: Server, engine: RemoteEngine) -> None:
+    shares = {"Yes": 0.5, " yes": 0.1, "YES": 0.05, "No": 0.2, " no": 0.05, "Perhaps": 0.05}
+    server.answer = lambda number, asked: (200, said("Yes", **shares))
+    (found,) = engine.answers([ask()])
+    assert found.z == pytest.approx(math.log(0.65 / 0.25)) and found.coverage == pytest.approx(0.9)
+    assert found.top == "Yes" and engine.can.log_odds == "top"
+    assert server.asked[-1]["top_logprobs"] == 20 and server.asked[-1]["temperature"] == 0.0
+
+
+def test_what_is_not_among_the_most_probable_is_bounded_and_told(server: Server, engine: RemoteEngine) -> None:
+    server.answer = lambda number, asked: (200, said("Yes", Yes=0.6, Perhaps=0.3, Sure=0.01))
+    (found,) = engine.answers([ask()])
+    assert found.z == pytest.approx(math.log(0.6 / 0.01)) and found.coverage == pytest.approx(0.6)
+    server.answer = lambda number, asked: (200, said("Well", Well=0.6, Perhaps=0.3))
+    (found,) = engine.answers([ask()])
+    assert (found.z, found.coverage, found.top) == (0.0, 0.0, "Well")
+
+
+def test_a_server_without_probabilities_writes_and_says_that_it_cannot_score(
+    server: Server, engine: RemoteEngine
+) -> None:
+    server.answer = lambda number, asked: (200, said("A red mug."))
+    assert engine.can.log_odds == "none"
+    with pytest.raises(AnswerTokensError, match=r"reports no probabilities.*Captions and summaries work.*Next"):
+        list(engine.answers([ask()]))
+    assert [made.text for _, made in engine.write([ask()])] == ["A red mug."]
+
+
+def test_answers_come_in_order_and_side_by_side(server: Server, engine: RemoteEngine) -> None:
+    server.pause = 0.1
+
+    def answer(number: int, asked: Any) -> tuple[int, Any]:
+        place = int(asked["messages"][1]["content"].rsplit(" ", 1)[-1])
+        return 200, said("Yes", Yes=(1 + place) / 40, No=0.1)
+
+    _ = engine.can
+    server.answer = answer
+    began = time.monotonic()
+    found = [one.z for one in engine.answers([ask(f"Number {n}") for n in range(12)])]
+    assert found == pytest.approx([math.log((1 + n) / 4) for n in range(12)])
+    assert time.monotonic() - began < 0.1 * 12  # one after the other
+
+
+def test_a_picture_goes_as_a_data_url_where_its_mark_stands(server: Server, engine: RemoteEngine) -> None:
+    pixels = bytes(range(36))
+    list(engine.answers([ask(f"Seen: {IMAGE_MARK} Will they?", image=Image(4, 3, pixels, "x"))]))
+    parts = server.asked[-1]["messages"][1]["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url", "text"]
+    head, data = parts[1]["image_url"]["url"].split(",")
+    picture = Pictures.open(io.BytesIO(base64.b64decode(data)))
+    assert head == "data:image/png;base64" and (picture.size, picture.tobytes()) == ((4, 3), pixels)
+
+
+def test_the_opening_is_asked_for_and_taken_off(server: Server, engine: RemoteEngine) -> None:
+    texts = iter(["This person likes tea.", "tea and mugs.", "this person likes"])
+    server.answer = lambda number, asked: (200, said(next(texts), finish="length"))
+    questions = [ask(opening="This person likes")]
+    found = [next(engine.write(questions))[1] for _ in range(3)]
+    assert [one.text for one in found] == [" tea.", " tea and mugs.", ""]
+    assert not found[0].ended and 'Begin with "This person likes".' in server.asked[0]["messages"][1]["content"]
+
+
+@given(st.text() | st.sampled_from(["<|im_end|>", "</s>", "<start_of_turn>", "[INST]", "[/INST]", "[TOOL_CALLS]"]))
+def test_nothing_that_is_sent_looks_like_chat_markup(text: str) -> None:
+    sent = plain(f"before {text} after")
+    assert not set("<>") & set(sent)
+    assert "[INST]" not in sent and "[/INST]" not in sent and "[TOOL_CALLS]" not in sent
+
+
+# ---- faults
+
+
+def test_a_busy_server_is_asked_again(server: Server, engine: RemoteEngine) -> None:
+    _ = engine.can
+    before = len(server.asked)
+
+    def answer(number: int, asked: Any) -> tuple[int, Any]:
+        busy = number - before <= 2
+        return (503, {"error": {"message": "loading"}}) if busy else (200, said("Yes", Yes=0.5, No=0.5))
+
+    server.answer = answer
+    assert [one.z for one in engine.answers([ask()])] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind", "words"),
+    [
+        (401, "bad key", ModelError, f"refuses the key.*{KEY}"),
+        (404, "no such thing", ModelError, "status 404"),
+        (400, "the request exceeds the available context size", ContextOverflow, "longer than"),
+        (400, "bad field", ModelError, "status 400"),
+    ],
+)
+def test_what_a_server_refuses_is_told_without_the_key(
+    server: Server, monkeypatch: pytest.MonkeyPatch, status: int, message: str, kind: type[Exception], words: str
+) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    engine = RemoteEngine(ServerConfig(server.url, retries=0))
+    server.answer = lambda number, asked: (status, {"error": {"message": f"{message} {SECRET}"}})
+    with pytest.raises(kind, match=words) as caught:
+        list(engine.write([ask()]))
+    assert server.keys == [f"Bearer {SECRET}"]
+    assert SECRET not in str(caught.value) + repr(engine.config) and caught.value.__cause__ is None
+    engine.close()
+
+
+def test_nobody_there(server: Server) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        engine = RemoteEngine(ServerConfig(f"http://127.0.0.1:{free.getsockname()[1]}/v1", retries=0))
+        with pytest.raises(ModelError, match=r"the server 127.0.0.1:\d+ cannot be reached.*Next: start it"):
+            _ = engine.can
+    slow = RemoteEngine(ServerConfig(server.url, timeout=0.2, retries=0))
+    server.pause = 1.0
+    with pytest.raises(ModelError, match="did not answer in time"):
+        _ = slow.can
+
+
+def test_a_wrong_name_is_told_with_the_right_ones(server: Server) -> None:
+    server.names = ["qwen", "gemma"]
+    with pytest.raises(ModelError, match=r"no model 'tiny'\. It has: qwen, gemma"):
+        _ = RemoteEngine(ServerConfig(server.url, "tiny")).model
+    assert RemoteEngine(ServerConfig(server.url)).model == "qwen"
+    server.names = []
+    with pytest.raises(ModelError, match="names no model"):
+        _ = RemoteEngine(ServerConfig(server.url)).model
+
+
+def test_who_stops_reading_stops_the_asking(server: Server) -> None:
+    engine = RemoteEngine(ServerConfig(server.url, together=1))
+    _ = engine.can
+    server.pause = 0.05
+    asked = len(server.asked)
+    answers = engine.answers([ask(str(n)) for n in range(40)])
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    engine.close()
+    assert len(server.asked) - asked <= 4
+
+
+def test_what_fits_is_a_bound(engine: RemoteEngine) -> None:
+    assert engine.fits(ask("short"), 200) and not engine.fits(ask("word " * 2000), 2000)
+    assert not engine.fits(ask(image=Image(1, 1, b"\0\0\0", "x")), 500)
+    with pytest.raises(ModelError, match="no vectors"):
+        engine.vectors(["tea"])
+
+
+# ---- a real server
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[str]:
+    """llama-cpp-python's server with the embedded model: a random one does not even think of yes or no."""
+    pytest.importorskip("fastapi", reason="llama-cpp-python[server] is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "llama_cpp.server", "--model", str(embedded.prepare()), "--logits_all", "true",
+        "--n_ctx", "1024", "--port", str(port), "--n_threads", "1",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        url = f"http://127.0.0.1:{port}/v1"
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/models", timeout=1).close()
+                break
+            except OSError:
+                assert running.poll() is None, "the server ended"
+                time.sleep(0.1)
+        yield url
+        running.terminate()
+
+
+def test_a_real_server_answers_as_the_engine_does(real: str) -> None:
+    """A server makes tokens of the whole question; the engine begins a new one where the shared part ends: so, none."""
+    questions = [
+        Question("Answer Yes or No.", "", f"A person likes {taste}. Will they choose item {n}, a {word} one?")
+        for n in range(10)
+        for word in ("red", "blue")
+        for taste in ("tea", "old films")
+    ]
+    with EngineProcess(EngineConfig(embedded.prepare(), context=1024)) as local:
+        wanted = list(local.answers(questions))
+    engine = RemoteEngine(ServerConfig(real, together=1))
+    found = list(engine.answers(questions))
+    engine.close()
+    assert engine.can.log_odds == "top"
+    assert [one.z for one in found] == pytest.approx([one.z for one in wanted], abs=0.02)
