@@ -29,13 +29,13 @@ RANK = {
     "models": 4,
     "recipe": 5,
     **dict.fromkeys(("evaluation", "viewer"), 6),
-    "training": 7,
+    **dict.fromkeys(("training", "serve"), 7),
     "cli": 8,
     **dict.fromkeys(("__init__.py", "__main__.py"), 9),
 }
 # The parts that answer, and what none of their modules may load, not even by way of others.
 ANSWERING = ("engine", "store", "catalogue", "recall", "models", "recipe", "prompts.py")
-NEVER_LOADED = {"training", "evaluation", "viewer", "cli", "torch", "transformers", "rich", "typer"}
+NEVER_LOADED = {"training", "serve", "evaluation", "viewer", "cli", "torch", "transformers", "rich", "typer"}
 # Which of `recipe`'s modules the viewer may know: plain results.
 PLAIN = {"msr_local.recipe.views"}
 # Outside modules that only these files may import; a folder stands for all files in it.

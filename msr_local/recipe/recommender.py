@@ -218,6 +218,11 @@ class Recommender:
         chain = self.preferences.chain(user_id, history) if self.recipe.summary else []
         return chain[-1].summary if chain else ""
 
+    def start(self) -> None:
+        """Load the models, which otherwise waits for the first question. Raises `ModelError` for what is no model."""
+        for asker in self._askers:
+            _ = asker.engine.can
+
     def close(self) -> None:
         for asker in self._askers:
             asker.close()

@@ -1,12 +1,13 @@
-"""The explanation as one HTML page that stands alone: no script, nothing fetched, everything escaped."""
+"""HTML pages without a script, everything escaped: an explanation that stands alone, and the page to browse."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..recipe.views import Explanation
+from ..recipe.views import Explanation, RecommendationList
 from ..text import printable, storable
 from .bars import Span, effect, signed
 from .pixels import data_uri
@@ -23,6 +24,18 @@ def html_report(explanation: Explanation) -> str:
         thumbnails={item_id: data_uri(one) for item_id, one in explanation.thumbnails.items()},
         calibrated=all(item.probability is not None for item in explanation.recommendations),
     )
+
+
+def browse_page(
+    people: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], words: str, user: str,
+    listed: RecommendationList | None, wrong: str = "",
+) -> str:  # fmt: skip
+    """The page of a site: users, items (rows as `msr-local users` and `items` list them), and what is recommended.
+
+    Its links and pictures are paths of `msr_local.serve`. `wrong` is told above all.
+    """
+    template = _ENVIRONMENT.get_template("browse.html.j2")
+    return template.render(people=people, found=items, words=words, user=user, listed=listed, wrong=wrong)
 
 
 def _clean(value: Any) -> Any:

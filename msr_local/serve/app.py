@@ -1,0 +1,241 @@
+"""The documents of the command line over HTTP, and pages for people."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from ..catalogue.images import load_rgb
+from ..catalogue.readers import read_interactions
+from ..errors import InputError, MsrError, NotFoundError
+from ..recipe.explanations import explain
+from ..recipe.recommender import Recommender
+from ..store import catalogue, histories
+from ..store.workspace import Workspace, now
+from ..text import printable_json, storable
+from ..viewer.report import browse_page, html_report
+from .desk import Busy, Desk, Left
+from .guard import Guard, TooLarge
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_MOST = 1000  # of a list
+_THUMBNAIL = 320  # pixels
+_TYPES = {"text/csv": ".csv", "application/x-ndjson": ".jsonl", "application/json": ".json"}
+_USER, _ITEM, _LIMIT = ("user", "an id"), ("item", "an id"), ("limit", "entries at most")
+_HOW = [("k", "items to recommend"), ("candidates", "of recall that the model is asked about at most")]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path of the site, what it is for, and its parameters in the query."""
+
+    path: str
+    handler: Callable[[Request], Awaitable[Response]]
+    summary: str
+    parameters: Sequence[tuple[str, str]] = ()
+    method: str = "GET"
+
+
+class Site:
+    """What is answered at each path; `desk` answers what needs the recommender."""
+
+    def __init__(self, home: Path, desk: Desk) -> None:
+        self._home, self._desk = home, desk
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All paths."""
+        return [
+            Endpoint("/", self.page, "A page to browse", [_USER, ("words", "of items")]),
+            Endpoint("/health", self.health, "Whether it answers, and how many requests wait"),
+            Endpoint("/openapi.json", self.described, "This description"),
+            Endpoint("/users", self.users, "Users, the most active first", [_LIMIT]),
+            Endpoint("/items", self.items, "Items, by words if there are any", [("words", "to search for"), _LIMIT]),
+            Endpoint("/recommend/{user}", self.recommend, "What msr-local recommend USER --json prints", _HOW),
+            Endpoint("/recommend", self.recommend, "The same, for ids with a slash", [_USER, *_HOW]),
+            Endpoint("/explain/{user}/{item}", self.explain, "What msr-local explain USER ITEM --json prints, or, to "
+                     "browsers, its page", _HOW),
+            Endpoint("/explain/{user}", self.explain, "The same, of the first item that is recommended", _HOW),
+            Endpoint("/explain", self.explain, "The same, for ids with a slash", [_USER, _ITEM, *_HOW]),
+            Endpoint("/picture", self.picture, "The picture of an item, as a PNG", [_ITEM]),
+            Endpoint("/interactions", self.interactions, "New interactions, as CSV, JSON or JSONL; answers with counts "
+                     "and with the rows that cannot be used", method="POST"),
+        ]  # fmt: skip
+
+    async def health(self, request: Request) -> Response:
+        return _json({"status": "ok", "waiting": self._desk.waiting})
+
+    async def described(self, request: Request) -> Response:
+        return _json(openapi(self.endpoints))
+
+    async def users(self, request: Request) -> Response:
+        count = _number(request, "limit", 20)
+        return _json(await self._read(lambda workspace: histories.users(workspace, count)))
+
+    async def items(self, request: Request) -> Response:
+        count, words = _number(request, "limit", 20), _text(request, "words")
+        return _json(await self._read(lambda workspace: histories.search_items(workspace, words, count)))
+
+    async def recommend(self, request: Request) -> Response:
+        user, how = _needed(request, "user"), _how(request)
+        found = await self._ask(request, lambda one: one.recommend(user, **how))
+        return _json(found.to_json())
+
+    async def explain(self, request: Request) -> Response:
+        user, item, how = _needed(request, "user"), _text(request, "item"), _how(request)
+        made = await self._ask(request, lambda one: explain(one, user, item, **how))
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(html_report(made))
+        return _json(made.to_json())
+
+    async def page(self, request: Request) -> Response:
+        user, words = _text(request, "user"), _text(request, "words")
+        people = await self._read(lambda workspace: histories.users(workspace, 100))
+        items = await self._read(lambda workspace: histories.search_items(workspace, words, 24))
+        listed, wrong = None, ""
+        if user:
+            try:
+                listed = await self._ask(request, lambda one: one.recommend(user, 12))
+            except NotFoundError as error:
+                wrong = str(error)
+        return HTMLResponse(browse_page(people, items, words or "", user or "", listed, wrong))
+
+    async def picture(self, request: Request) -> Response:
+        item_id = _needed(request, "item")
+        item = await self._read(lambda workspace: histories.item(workspace, item_id))
+        if item is None or item.image is None:
+            raise NotFoundError(f"there is no picture of {item_id!r}.")
+        picture = await run_in_threadpool(_png, item.image)
+        return Response(picture, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    async def interactions(self, request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in _TYPES:
+            raise InputError(f"the content type {kind!r} is none of {', '.join(_TYPES)}.")
+        body = await request.body()
+        return _json(await self._ask(request, lambda one: _added(one.workspace, body, _TYPES[kind])))
+
+    async def _read(self, read: Callable[[Workspace], Any]) -> Any:
+        """What needs no recommender is read beside it, by a connection of its own."""
+
+        def work() -> Any:
+            with Workspace(self._home) as workspace:
+                return read(workspace)
+
+        return await run_in_threadpool(work)
+
+    async def _ask(self, request: Request, work: Callable[[Recommender], Any]) -> Any:
+        return await self._desk.ask(work, request.is_disconnected)
+
+
+def application(home: Path, desk: Desk, *, token: str | None = None, hosts: Sequence[str] = LOOPBACK) -> Starlette:
+    """The site of the workspace at `home`. With `token`, every request must carry it. `desk` is closed at the end.
+
+    Only requests to one of `hosts` are answered, if any are named: no page from elsewhere reaches it by another name.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(desk.close)
+
+    middleware = [Middleware(Guard, token=token)]
+    if hosts:
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)))
+    refusals: Mapping[Any, Any] = dict.fromkeys((MsrError, Busy, Left, TooLarge, ClientDisconnect), _refused)
+    routes = [Route(one.path, one.handler, methods=[one.method]) for one in Site(home, desk).endpoints]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=refusals, lifespan=lifespan)
+
+
+def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The description of the site in the OpenAPI format."""
+    paths: dict[str, Any] = {}
+    for one in endpoints:
+        inside = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
+        parameters = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in inside
+        ] + [{"name": name, "in": "query", "description": says, "schema": {"type": "string"}}
+             for name, says in one.parameters]  # fmt: skip
+        paths.setdefault(one.path, {})[one.method.lower()] = {
+            "summary": one.summary,
+            "parameters": parameters,
+            "responses": {"200": {"description": "the document"}},
+        }
+    return {"openapi": "3.1.0", "info": {"title": "msr-local", "version": "1"}, "paths": paths}
+
+
+def _added(workspace: Workspace, body: bytes, suffix: str) -> dict[str, Any]:
+    """Interactions as the reader of files takes them: the counts, and the rejects with their reasons."""
+    name = Path(f"POST of {now()}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"interactions{suffix}"
+        file.write_bytes(body)
+        added = catalogue.add_interactions(workspace, name, read_interactions(file, {}))
+    rejects = [
+        {key: one[key] for key in ("line", "reason", "raw")} for one in histories.rejects(workspace, None, [name])
+    ]
+    return {"new": added.new, "duplicate": added.duplicate, "rejected": added.rejected, "rejects": rejects}
+
+
+def _png(path: Path) -> bytes:
+    from PIL import Image
+
+    small = load_rgb(path, longest_edge=_THUMBNAIL)
+    file = io.BytesIO()
+    Image.frombytes("RGB", (small.width, small.height), small.pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _text(request: Request, name: str) -> str | None:
+    value = request.path_params.get(name) or request.query_params.get(name)
+    return storable(value) if value else None
+
+
+def _needed(request: Request, name: str) -> str:
+    value = _text(request, name)
+    if value is None:
+        raise InputError(f"the parameter {name} is missing.")
+    return value
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    value = request.query_params.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) < 9 and 1 <= int(value) <= _MOST):
+        raise InputError(f"{name}={value[:40]}: a number from 1 to {_MOST:,} is needed.")
+    return int(value)
+
+
+def _how(request: Request) -> dict[str, int]:
+    return {"k": _number(request, "k", 10), "candidates": _number(request, "candidates", 100)}
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    return Response(printable_json(text).encode("utf-8", "replace"), status, media_type="application/json")
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, Busy):
+        response = _json({"error": "too many requests are waiting. Next: try again in a moment."}, 503)
+        response.headers["Retry-After"] = "2"
+        return response
+    if isinstance(error, (Left, ClientDisconnect)):
+        return Response(status_code=499)
+    for kind, status in ((TooLarge, 413), (NotFoundError, 404), (InputError, 400)):
+        if isinstance(error, kind):
+            return _json({"error": str(error)}, status)
+    return _json({"error": str(error)}, 500)
