@@ -34,10 +34,11 @@ class Recommendation:
 class RecommendationList:
     """All that `recommend` answers: the user's preference summary, and the items in rank order.
 
-    `pictures` says at how many candidates' pictures the model looked, and how many it skipped.
+    `user` is None for somebody who is in no file. `pictures` says at how many candidates' pictures the model looked,
+    and how many it skipped.
     """
 
-    user: str
+    user: str | None
     summary: str
     items: Sequence[Recommendation]
     model: Mapping[str, Any] = field(default_factory=dict)
