@@ -159,6 +159,12 @@ class Recall:
         (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
 
+    def alike(self, item_id: str) -> dict[str, Vector]:
+        """How alike each item is to this one, [I] by source: the cosines of texts, and of takers. Raises `KeyError`."""
+        item = self.index[item_id]
+        text = (self._text @ self._text[item].T).toarray().ravel()
+        return {"text": text, "item_knn": self._co_occurrence([item]).toarray().ravel()}
+
     def features(self, history: Items, items: Items) -> dict[str, Vector]:
         """What each source says of `items` [C] alone, unscaled, after a history of item indices, oldest first.
 

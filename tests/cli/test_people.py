@@ -58,7 +58,7 @@ def test_an_id_may_hold_a_comma(cli: Cli, tmp_path: Path, models: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--history", "i1,i99"), "there is no item 'i99'. Did you mean i10 (Film 10, the worst), i11"),
+        (("--history", "i1,i99"), "there is no item 'i99'. Did you mean i9 (Film 9, the best)?"),
         (("--history", "Film 7"), "Did you mean i7 (Film 7, the best)"),
         (("nobody",), "msr-local recommend --history ITEM,ITEM"),
         (("u1", "--where", "genre=Comedy"), "There are: title, genres. Next:"),
