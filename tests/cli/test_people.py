@@ -115,3 +115,15 @@ def test_items_under_a_condition(cli: Cli, films: Path) -> None:
     assert len(found) == 4 and all("Drama" in one["attributes"]["genres"] for one in found)
     assert [one["item_id"] for one in cli("items", "10", "--where", "genres=Horror", "--json").json] == ["i10"]
     assert cli("items", "--where", "genres<3").code == 1
+
+
+def test_items_like_an_item(cli: Cli, films: Path) -> None:
+    ran = cli("similar", "i3", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["title"], ran.json["users"]) == ("Film 3, the best", 4) and len(ran.json["items"]) == 10
+    assert all(sum(one["shares"].values()) == pytest.approx(1) for one in ran.json["items"])
+    some = cli("similar", "i3", "-k", "2", "--where", "genres=Horror", "--json").json["items"]
+    assert len(some) == 2 and all(int(one["item_id"][1:]) % 2 == 0 for one in some)
+    shown = cli("similar", "i3").out
+    assert "4 users took it." in shown and "by text" in shown and "Film 5, the best" in shown
+    assert "Did you mean i9 (Film 9, the best)?" in cli("similar", "i99").err
