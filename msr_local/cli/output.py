@@ -24,6 +24,7 @@ _STAGES = {
     "users": "Summarising histories",
     "summary": "Summarising the history",
     "scores": "Scoring candidates",
+    "recommendations": "Recommending to users",
     "evidence": "Measuring the evidence",
     "summaries for questions": "Summarising histories",
     "train questions": "Making training questions",

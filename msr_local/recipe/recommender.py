@@ -53,6 +53,7 @@ class Person:
     user_id: str | None
     history: Sequence[Interaction]  # in time order
     disliked: Collection[str] = ()  # item ids
+    summary: str | None = None  # the latest preference summary, where it is known already
 
     @property
     def seen(self) -> list[str]:
@@ -248,6 +249,8 @@ class Recommender:
 
     def summary(self, person: Person) -> str:
         """The person's latest preference summary; '' where the recipe has no summary or there is no history."""
+        if person.summary is not None:
+            return person.summary
         chain = self.preferences.chain(person.user_id, person.history) if self.recipe.summary else []
         return chain[-1].summary if chain else ""
 

@@ -199,6 +199,11 @@ def attributes(workspace: Workspace) -> Iterator[tuple[str, str, dict[str, Any]]
     return ((item_id, title, json.loads(told)) for item_id, title, told in rows)
 
 
+def pictures(workspace: Workspace) -> list[tuple[str, str]]:
+    """(path, SHA-256) of all usable pictures."""
+    return workspace.execute("SELECT path, sha256 FROM images WHERE sha256 IS NOT NULL ORDER BY path").fetchall()
+
+
 def counts(workspace: Workspace) -> dict[str, int]:
     """How many rows of each kind the workspace holds."""
     queries = {

@@ -101,7 +101,7 @@ def test_no_data_becomes_a_control_token(tmp_path: Path, cli: Cli, models: Path)
     [
         (("recommend", "nobody"), 1, "no user 'nobody'"),
         (("ingest", "/no/such/file", "/no/such/other"), 2, "does not exist"),
-        (("recommend",), 2, "needed is either USER or --history"),
+        (("recommend",), 2, "needed is one of USER"),
         (("recommend", "x", "-k", "0"), 2, "-k"),
         (("nonsense",), 2, "nonsense"),
         (("models", "use"), 2, "--model"),

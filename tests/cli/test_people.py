@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +128,29 @@ def test_items_like_an_item(cli: Cli, films: Path) -> None:
     shown = cli("similar", "i3").out
     assert "4 users took it." in shown and "by text" in shown and "Film 5, the best" in shown
     assert "Did you mean i9 (Film 9, the best)?" in cli("similar", "i99").err
+
+
+def test_lists_of_many_users_in_a_file(cli: Cli, films: Path) -> None:
+    out = films / "recs.jsonl"
+    (films / "users.txt").write_text("u1\nnobody \x1b[2J\nu4\n")
+    ran = cli("recommend", "--users", films / "users.txt", "--out", out, "-k", "2", "--json")
+    assert ran.code == 3, ran.err
+    told = ran.json
+    assert (told["rows"], told["users"], told["made"], told["up_to_date"]) == (4, 3, 2, 0)
+    assert told["failed"][0]["user"].startswith("nobody") and "No list for 1 users" in ran.err
+    assert not {"\x1b"} & set(ran.out + ran.err)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(one["user"], one["rank"]) for one in rows] == [("u1", 1), ("u1", 2), ("u4", 1), ("u4", 2)]
+    assert set(rows[0]) == {"user", "rank", "item_id", "title", "probability", "score", "p_yes"}
+    alone = cli("recommend", "u4", "-k", "2", "--json").json["items"]
+    assert [one["item_id"] for one in rows[2:]] == [one["item_id"] for one in alone]
+    everybody = cli("recommend", "--all", "--out", films / "recs.csv", "-k", "2")
+    assert everybody.code == 0 and "up to date" in everybody.out
+    assert len((films / "recs.csv").read_text().splitlines()) == 13
+
+
+def test_a_file_goes_with_many_users_and_they_with_it(cli: Cli, films: Path) -> None:
+    for arguments in (("--all",), ("u1", "--out", films / "recs.csv"), ("u1", "--all", "--out", films / "recs.csv")):
+        assert cli("recommend", *arguments).code == 2
+    ran = cli("recommend", "--all", "--out", films / "recs.xlsx")
+    assert ran.code == 1 and ".parquet, .csv or .jsonl" in ran.err
