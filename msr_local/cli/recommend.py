@@ -120,7 +120,7 @@ def _to_many(
     from ..catalogue.writers import check_format
     from ..progress import silent
     from ..recipe.everybody import recommend_to
-    from ..recipe.explanations import UNCALIBRATED
+    from ..recipe.explanations import UNCALIBRATED, WEAK, weak_answer
     from ..store import histories
     from ..viewer.tables import facts_table
 
@@ -136,6 +136,8 @@ def _to_many(
         made = recommend_to(recommender, ids, out, *how, only=only, progress=progress)
         if recommender.recall.unread:
             session.output.note(recommender.recall.unread)
+        if made.coverages and (coverage := sorted(made.coverages)[len(made.coverages) // 2]) < WEAK:
+            session.output.note(weak_answer(coverage))
         if made.rows and recommender.fused(recommender.recall.now()).calibration is None:
             session.output.note(UNCALIBRATED)
     _tell_failed(session, made)

@@ -30,6 +30,7 @@ class Made:
     present: list[str] = field(default_factory=list)  # whose lists were up to date
     failed: list[tuple[str, str]] = field(default_factory=list)  # (user, why)
     rows: int = 0
+    coverages: list[float] = field(default_factory=list)  # of the answers to those made, as in `RecommendationList`
 
 
 def recommend_to(
@@ -89,8 +90,14 @@ class _Run:
         progress("recommendations", 0, len(missing))
         for user_id, key, person in self._people(missing, made.failed):
             try:
-                results.save_list(self._workspace, user_id, self.settings, key, self._items(person))
+                found = self._recommender.recommend(person, *self._how, only=self._only)
+                items = [
+                    ListedItem(one.item_id, one.title, one.probability, one.score, one.p_yes) for one in found.items
+                ]
+                results.save_list(self._workspace, user_id, self.settings, key, items)
                 made.made.append(user_id)
+                if found.model["coverage"] is not None:
+                    made.coverages.append(found.model["coverage"])
             except (InputError, ContextOverflow) as error:
                 made.failed.append((user_id, str(error)))
             progress("recommendations", len(made.made) + len(made.failed), len(missing))
@@ -124,14 +131,6 @@ class _Run:
         else:
             for place, _ in enumerate(begun()):
                 yield waiting.pop(place)
-
-    def _items(self, person: Person) -> list[ListedItem]:
-        k, candidates, look, miss = self._how
-        ranking = self._recommender.rank(person, k, candidates, look, miss, only=self._only)
-        return [
-            ListedItem(one.item_id, one.title, one.probability, one.score, one.p_yes)
-            for one in self._recommender.listed(ranking, k).items
-        ]
 
     def rows(self, user_ids: Iterable[str], without: Set[str]) -> Iterator[tuple[object, ...]]:
         """The rows of the file: all lists but those of the users `without`, in the order of the users."""

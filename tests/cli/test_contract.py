@@ -64,6 +64,13 @@ def test_hostile_text_is_only_text(cli: Cli, tmp_path: Path, models: Path) -> No
         ("users",),
         ("items", "DROP"),
         ("recommend", "nobody\x1b[2J[red]"),
+        ("recommend", "--history", f"6 {HOSTILE[6]}", *model),
+        ("recommend", "--history", "no such [red] item\x1b[2J"),
+        ("similar", "plain0"),
+        ("similar", f"2 {HOSTILE[2]}"),
+        ("items", "--where", f"kind='{HOSTILE[1]}'"),
+        ("items", "--where", "kind='\x1b[2J[red]'"),
+        ("items", "--where", "\x1b[2J'; DROP TABLE items"),
         ("explain", user, "no such [red] item\x1b[2J", *model),
     ):
         ran = cli(*command)
