@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["RECIPES", "Asking", "Cast", "MsrError", "Recipe", "Recommender", "Workspace", "cast", "explain", "ingest"]
+__all__ = [
+    "RECIPES",
+    "Asking",
+    "Cast",
+    "MsrError",
+    "Recipe",
+    "Recommender",
+    "Workspace",
+    "cast",
+    "explain",
+    "ingest",
+    "similar",
+]
 
 if TYPE_CHECKING:
     from .catalogue.ingest import ingest
@@ -14,6 +26,7 @@ if TYPE_CHECKING:
     from .models.spec import Cast
     from .recipe.explanations import explain
     from .recipe.recommender import Recommender
+    from .recipe.similar import similar
     from .recipes import RECIPES, Recipe
     from .store.workspace import Workspace
 
@@ -28,6 +41,7 @@ _HOMES = {
     "cast": "models.choice",
     "explain": "recipe.explanations",
     "ingest": "catalogue.ingest",
+    "similar": "recipe.similar",
 }
 
 

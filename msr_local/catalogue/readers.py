@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TextIO, TypeAlias
 
 from ..errors import InputError
 from ..store.rows import InteractionRow, ItemRow, Rejected
-from ..text import storable
+from ..text import printable, storable
 from .delimited import Line, Record, first_line, numbered, open_text, read_records, split_header
 from .fields import (
     INTERACTION_FIELDS,
@@ -44,6 +44,7 @@ _FOLDERS = (
     ("*_titles.csv", "*_pairs.tsv"),  # MicroLens
     ("items.*", "interactions.*"),
 )
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 _MOVIES_DAT = ("item_id", "title", "genres")
 _RATINGS_DAT = ("user_id", "item_id", "rating", "timestamp")
 _PAIRS_LINE = re.compile(r"\d+\t *\d[^\t]*", re.ASCII)
@@ -138,6 +139,35 @@ def read_interactions(path: Path, mapping: Mapping[str, str]) -> Iterator[Intera
                 yield row
 
 
+def read_ids(path: Path, field: str) -> list[str]:
+    """The ids in `path`, each once, in order: one a line, or in a table the column that is "item_id" or "user_id".
+
+    Its suffix says whether it is a table. Raises InputError if the file, its column or a row cannot be used.
+    """
+    found: dict[str, None] = {}
+    if _format(path) not in _TABLES:
+        with _named(path), open_text(path) as text:
+            return list(dict.fromkeys(line.strip() for _, line in numbered(text) if not line.isspace()))
+    names = {**INTERACTION_FIELDS, **ITEM_FIELDS}[field]
+    with _open_table(path, ()) as table:
+        for record in table.records:
+            if isinstance(record, Rejected):
+                raise InputError(f"line {record.line}: {record.reason}")
+            line, columns, cells, _ = record
+            at = lay_out(columns, {field: names}, {}).fields.get(field)
+            if at is None:
+                listed = ", ".join(printable(name)[:40] for name in columns[:40])
+                raise InputError(
+                    f"line {line}: found no column for {field} among {listed}. Next: name it {field}, or write one id "
+                    "a line into a .txt file."
+                )
+            try:
+                found[to_text(field, cells[at])] = None
+            except ValueError as error:
+                raise InputError(f"line {line}: {error}") from error
+    return list(found)
+
+
 def _item(record: Record, layout: Layout, parsers: Mapping[str, _Parser]) -> ItemRow | Rejected:
     line, _, cells, _ = record
     values = {name: cells[index] for name, index in layout.fields.items()}
@@ -192,7 +222,7 @@ def _format(path: Path) -> str:
 
 @contextmanager
 def _open_table(path: Path, dat_columns: tuple[str, ...]) -> Iterator[_Table]:
-    try:
+    with _named(path):
         if _format(path) not in FORMATS:
             raise InputError(f"unknown file format. Known formats: {', '.join(FORMATS)}")
         if _format(path) == ".parquet":
@@ -201,6 +231,13 @@ def _open_table(path: Path, dat_columns: tuple[str, ...]) -> Iterator[_Table]:
         else:
             with open_text(path) as text:
                 yield _text_table(_format(path), text, dat_columns)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What is wrong with the file is told with its name."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error.__cause__
     except (OSError, EOFError, zlib.error) as error:

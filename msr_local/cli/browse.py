@@ -31,18 +31,21 @@ def items(
         list[str] | None, typer.Argument(metavar="WORDS", help="Words of title, attributes or caption.")
     ] = None,
     limit: Limit = 20,
+    where: opt.Where = None,
     as_json: opt.Json = False,
 ) -> None:
     """List items, or search them by words.
 
     Those with most interactions come first.
     """
+    from ..catalogue.where import chosen
     from ..store import histories
     from ..viewer.workspace import items_view
 
     session: opt.Session = ctx.obj
     with session.workspace() as workspace:
-        found = histories.search_items(workspace, " ".join(words) if words else None, limit)
+        only = chosen(workspace, where, note=session.output.note)
+        found = histories.search_items(workspace, " ".join(words) if words else None, limit, only)
     session.output.result(found, lambda: items_view(found), as_json=as_json)
 
 

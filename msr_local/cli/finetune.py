@@ -29,7 +29,7 @@ def _settings(
     backend: Annotated[Backend, typer.Option(help="What trains: PEFT or Unsloth.")] = "auto",
     recipe: Annotated[opt.RecipeName, typer.Option(help=opt.RECIPE_HELP)] = _DEFAULT.recipe,
     block_size: Annotated[int, opt.number(opt.BLOCK_SIZE_HELP)] = _DEFAULT.block_size,
-    window: Annotated[int, opt.number(opt.WINDOW_HELP, "--history")] = _DEFAULT.window,
+    window: Annotated[int, opt.number(opt.WINDOW_HELP, "--window")] = _DEFAULT.window,
     rows: Annotated[int, opt.number("Train on N questions, positives and negatives.", least=8)] = _DEFAULT.rows,
     negatives: opt.NegativesOption = "uniform",
     ratio: opt.Ratio = _DEFAULT.ratio,

@@ -64,7 +64,7 @@ RecipeOption = Annotated[
     RecipeName | None, typer.Option("--recipe", help=RECIPE_HELP, show_default="the adapter's, else full")
 ]
 BlockSize = Annotated[int | None, number(BLOCK_SIZE_HELP, default="the adapter's, else 3")]
-Window = Annotated[int | None, number(WINDOW_HELP, "--history", default="the adapter's, else 30")]
+Window = Annotated[int | None, number(WINDOW_HELP, "--window", default="the adapter's, else 30")]
 Top = Annotated[int, number("Recommend N items.", "-k", "--top")]
 Candidates = Annotated[int, number("The model scores the N best candidates of recall at most.")]
 Look = Annotated[
@@ -98,6 +98,17 @@ SplitOption = Annotated[
     ),
 ]
 Seed = Annotated[int, number("Seed of all random choices.", least=0)]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION", show_default=False,
+        help="Only items that meet it: category=shoes and (price<100 or \"on sale\"=yes). Comparisons: = != < <= > >=.",
+    ),
+]  # fmt: skip
+Only = Annotated[
+    Path | None, file("Only items of this list: an id a line, or a table with a column item_id.", "--only")
+]
+Exclude = Annotated[Path | None, file("No items of this list, which is like that of --only.", "--exclude")]
 MaxCaptions = Annotated[int | None, number("Caption N pictures at most now.", least=0, default="all")]
 
 Command = Callable[..., None]

@@ -24,6 +24,7 @@ _STAGES = {
     "users": "Summarising histories",
     "summary": "Summarising the history",
     "scores": "Scoring candidates",
+    "recommendations": "Recommending to users",
     "evidence": "Measuring the evidence",
     "summaries for questions": "Summarising histories",
     "train questions": "Making training questions",
@@ -106,7 +107,7 @@ class _Bars:
         task = self._tasks[stage]
         speed = self.rich.tasks[task].speed
         self.rich.update(
-            task, completed=done, total=total or None, rate=detail or (f"{speed:.1f}/s" if speed else ""),
+            task, completed=done, total=total or None, rate=detail or (_speed(speed) if speed else ""),
             visible=not total or done < total,
         )  # fmt: skip
 
@@ -128,9 +129,14 @@ class _Lines:
             return
         self._last = now
         rate = (done - first) / max(now - since, 1e-9)
-        speed = detail or f"{rate:.1f}/s"
+        speed = detail or _speed(rate)
         left = f", {speed}, {(total - done) / rate:.0f} s left" if rate else ""
         self._output.note(f"{_STAGES.get(stage, stage)}: {done:,} of {total:,}{left}")
+
+
+def _speed(rate: float) -> str:
+    """So many a second as words; of slow work, so many a minute."""
+    return f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
 
 
 def console(stream: Any) -> Console:

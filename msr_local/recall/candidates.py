@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,8 +84,9 @@ class Ranker(Protocol):
     """A ranking learned from histories, used instead of the hand-set weights: see `recall.learned`."""
 
     def __call__(
-        self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices
-    ) -> tuple[Vector, dict[str, Vector], Indices]: ...
+        self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices,
+        among: Indices,
+    ) -> tuple[Vector, dict[str, Vector], Indices]: ...  # fmt: skip
 
 
 class Recall:
@@ -130,14 +131,24 @@ class Recall:
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
         self._counts = np.sort(self.count)
 
-    def candidates(self, history: Sequence[str], count: int, *, exclude: Collection[str] = ()) -> list[Candidate]:
-        """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`."""
-        # A learned recall ranks a shortlist, or everything where that might not be enough.
-        enough = count + len(exclude) <= WEIGHED
-        scores = self._score(history, _NO_ITEMS if enough else np.arange(len(self.item_ids)))
-        free = np.ones(len(self.item_ids), bool)
+    def candidates(
+        self, history: Sequence[str], count: int, *, exclude: Collection[str] = (), only: Set[str] | None = None
+    ) -> list[Candidate]:
+        """The `count` best items that are in neither `history` (item ids in time order) nor `exclude`, but in `only`.
+
+        What recall says of each does not depend on who else may be among them.
+        """
+        size = len(self.item_ids)
+        free = np.ones(size, bool) if only is None else np.fromiter((i in only for i in self.item_ids), bool, size)
         free[[self.index[i] for i in {*history, *exclude} if i in self.index]] = False
-        return self._describe(scores, best(scores.recall, np.flatnonzero(free), count))
+        among: Indices = np.flatnonzero(free)
+        # A learned recall ranks a shortlist, or everything where that might not be enough.
+        if only is None:
+            enough = count + len(exclude) <= WEIGHED
+            scores = self._score(history, _NO_ITEMS if enough else np.arange(size))
+        else:
+            scores = self._score(history, _NO_ITEMS if count <= WEIGHED else among, among)
+        return self._describe(scores, best(scores.recall, among, count))
 
     def described(self, history: Sequence[str], items: Items) -> list[Candidate]:
         """What recall says of the items with these indices, whether they would be recalled or not."""
@@ -147,6 +158,12 @@ class Recall:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
         (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
+
+    def alike(self, item_id: str) -> dict[str, Vector]:
+        """How alike each item is to this one, [I] by source: the cosines of texts, and of takers. Raises `KeyError`."""
+        item = self.index[item_id]
+        text = (self._text @ self._text[item].T).toarray().ravel()
+        return {"text": text, "item_knn": self._co_occurrence([item]).toarray().ravel()}
 
     def features(self, history: Items, items: Items) -> dict[str, Vector]:
         """What each source says of `items` [C] alone, unscaled, after a history of item indices, oldest first.
@@ -192,8 +209,8 @@ class Recall:
     def _lift(self, recent: list[int]) -> Vector:
         return lift(self._text, self._words, recent)
 
-    def _score(self, history: Sequence[str], also: Indices = _NO_ITEMS) -> _Scores:
-        """The scores of all items; with a learned recall, only of its shortlist and of `also`."""
+    def _score(self, history: Sequence[str], also: Indices = _NO_ITEMS, among: Indices = _NO_ITEMS) -> _Scores:
+        """The scores of all items; with a learned recall, only of a shortlist, the best `among` these, and `also`."""
         known = [self.index[i] for i in history if i in self.index]
         recent = known[-_RECENT:]
         pairs = self._co_occurrence(recent)
@@ -203,7 +220,7 @@ class Recall:
         recall = sum(parts.values(), np.zeros(len(self.item_ids)))
         ranked: Indices = np.arange(len(self.item_ids), dtype=np.int32)
         if self.learned is not None and known:  # nothing was learned about users without history
-            recall, parts, ranked = self.learned(np.array(known, np.int32), recall, self.features, also)
+            recall, parts, ranked = self.learned(np.array(known, np.int32), recall, self.features, also, among)
         return _Scores(recent, pairs, parts, recall, np.setdiff1d(ranked, known))
 
     def _describe(self, scores: _Scores, chosen: Indices) -> list[Candidate]:

@@ -57,18 +57,20 @@ class Learned:
     new: Indices = field(default_factory=lambda: _NOTHING)
 
     def __call__(
-        self, history: Items, by_hand: Vector, features: Features, also: Indices
+        self, history: Items, by_hand: Vector, features: Features, also: Indices, among: Indices = _NOTHING
     ) -> tuple[Vector, dict[str, Vector], Indices]:
         """Recall of the shortlist and of the items `also`, else -inf; each source's part of it, [I]; and the shortlist.
 
         Recall is 1 for the best of the shortlist and a sixteenth less for each nat of log-odds below it, also under 0.
-        A source's part is what it lifts an item above the mean of the shortlist. `history` and `also` are item indices.
+        A source's part is what it lifts an item above the mean of the shortlist. `history`, `also` and `among` are item
+        indices; the best `among` these are weighed too, as many as a shortlist has, but are no part of it.
         """
         everything = np.arange(len(by_hand), dtype=np.int32)
         free = np.setdiff1d(everything, history)
         read = self.towers(history, everything)
         short = np.union1d(best(by_hand, free, WEIGHED), best(read, free, WEIGHED))
-        places = np.union1d(short, also).astype(np.int32)
+        asked_for = [also, best(by_hand, among, WEIGHED), best(read, among, WEIGHED)]
+        places = np.unique(np.concatenate([short, *asked_for])).astype(np.int32)
         scores = features(history, places) | {READING: read[places]}
         nothing = np.zeros(len(places))  # of a log that had timestamps and has none now
         given = self.fusion.parts(np.stack([scores.get(name, nothing) for name in self.fusion.names], axis=-1))

@@ -58,7 +58,7 @@ class Asker:
                 return choice, question
         raise ContextOverflow(
             f"the question is longer than {room} tokens even with all descriptions shortened. "
-            "Next: a smaller --block-size or --history, or a larger --context or --max-length."
+            "Next: a smaller --block-size or --window, or a larger --context or --max-length."
         )
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:

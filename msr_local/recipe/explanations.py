@@ -40,8 +40,8 @@ def explain(
     Raises `NotFoundError` for a user or an item that is not there.
     """
     workspace = recommender.workspace
-    if item_id is not None and histories.item(workspace, item_id) is None:
-        raise NotFoundError(f"there is no item {item_id!r}. Next: msr-local items WORDS.")
+    if item_id is not None:
+        histories.existing_item(workspace, item_id)
     ranking = recommender.rank(user_id, k, candidates, look, miss)
     listed = recommender.listed(ranking, k)
     if item_id is None:

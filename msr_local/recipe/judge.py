@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 from ..engine.answers import sigmoid
 from ..engine.types import LogOdds, Question, TokenEngine
-from ..errors import NotFoundError
 from ..models.spec import Cast
-from ..progress import Progress
+from ..progress import Progress, silent
 from ..recall.candidates import Candidate
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
@@ -87,9 +86,7 @@ class Judge:
 
         Raises `NotFoundError` for an item that is not in the catalogue.
         """
-        item, recipe = histories.item(self._workspace, candidate.item_id), self._cast.recipe
-        if item is None:
-            raise NotFoundError(f"there is no item {candidate.item_id!r}. Next: msr-local items.")
+        item, recipe = histories.existing_item(self._workspace, candidate.item_id), self._cast.recipe
         companion = histories.item(self._workspace, candidate.companion) if candidate.companion else None
         recent = history[-recipe.recent :] if recipe.recent else ()
         evidence = Evidence(
@@ -159,33 +156,39 @@ class Judge:
                 found[known.item_id] = self._uncalibrated(user_id, known, without)
             else:
                 missing.append((one, key))
-        tell = progress or self._progress
-        tell("scores", 0, len(missing))
-        for start in range(0, len(missing), _TOGETHER):
-            group = missing[start : start + _TOGETHER]
-            answers = self.answers([one for one, _ in group])
-            for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
-                score = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
-                self._save(user_id, score, without)
-                found[score.item_id] = score
-                tell("scores", done, len(missing))
+        for one, key, answer in self._answered(missing, progress or self._progress):
+            score = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
+            self._save(user_id, score, without)
+            found[score.item_id] = score
         return found
 
-    def past_scores(self, asked: Sequence[Asked]) -> dict[str, Score]:
-        """{item id: score} of questions about a point of the past, each kept under the hash of all that makes it.
+    def past_scores(self, asked: Sequence[Asked], *, progress: Progress = silent) -> dict[str, Score]:
+        """{item id: score} of questions about a point of the past, or about somebody who is no user.
 
-        Users' present scores stay as they are.
+        Each is kept under the hash of all that makes it. Users' present scores stay as they are.
         """
         keys = [self.key(one) for one in asked]
         known = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
         missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
-        for key, answer in zip(missing, self.answers(list(missing.values())), strict=True):
+        for _, key, answer in self._answered([(one, key) for key, one in missing.items()], progress):
             results.save_answer(self._workspace, key, answer.z, answer.coverage)
             known[key] = answer.z, answer.coverage
         return {
             one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)
             for one, key in zip(asked, keys, strict=True)
         }
+
+    def _answered(
+        self, missing: Sequence[tuple[Asked, str]], tell: Progress
+    ) -> Iterator[tuple[Asked, str, LogOdds]]:  # fmt: skip
+        """Each question with its key and its answer, as it is given."""
+        tell("scores", 0, len(missing))
+        for start in range(0, len(missing), _TOGETHER):
+            group = missing[start : start + _TOGETHER]
+            answers = self.answers([one for one, _ in group])
+            for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
+                yield one, key, answer
+                tell("scores", done, len(missing))
 
     def _save(self, user_id: str, score: Score, without: str) -> None:
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)

@@ -28,7 +28,7 @@ _SIDE_BY_SIDE = 64  # chains in the making
 class _Chain:
     """A user's chain in the making: `kept` are the stored summaries, valid or not, by block."""
 
-    user_id: str
+    user_id: str | None
     past: bool
     steps: list[Block]
     kept: dict[int, Preference]
@@ -75,8 +75,10 @@ class Preferences:
         ]
         return fingerprint("preference", self._summariser.identity, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
-    def chain(self, user_id: str, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
+    def chain(self, user_id: str | None, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
         """The summaries after each block of `history`, oldest first; each new one is committed at once.
+
+        Those of somebody without a `user_id` are kept under the hash of all that made them, and nothing else is.
 
         With `past`, `history` ends at some earlier point: the chain that belongs to the present stays as it is.
         """
@@ -84,7 +86,7 @@ class Preferences:
         return chain
 
     def chains(
-        self, people: Iterable[tuple[str, Sequence[Interaction]]], *, past: bool = False
+        self, people: Iterable[tuple[str | None, Sequence[Interaction]]], *, past: bool = False
     ) -> Iterator[tuple[int, list[Preference]]]:
         """What `chain` gives, for many (user, history) side by side: (place, chain) of each as it is finished.
 
@@ -93,7 +95,7 @@ class Preferences:
         yield from self._grow(people, past, silent)
 
     def _grow(
-        self, people: Iterable[tuple[str, Sequence[Interaction]]], past: bool, progress: Progress
+        self, people: Iterable[tuple[str | None, Sequence[Interaction]]], past: bool, progress: Progress
     ) -> Iterator[tuple[int, list[Preference]]]:
         waiting = enumerate(people)
         growing: dict[int, _Chain] = {}
@@ -112,11 +114,13 @@ class Preferences:
                     wanted.setdefault(next_one.preference.key, (next_one, []))[1].append(chain)
             self._write(list(wanted.values()))
 
-    def _begin(self, user_id: str, history: Sequence[Interaction], past: bool) -> _Chain:
+    def _begin(self, user_id: str | None, history: Sequence[Interaction], past: bool) -> _Chain:
         steps = blocks(history, self._recipe.block_size, self._recipe.window)
         if steps and self._recipe.direct:
             everything = tuple(one for block in steps for one in block.interactions)
             steps = [Block(steps[-1].index, everything)]
+        if user_id is None:
+            return _Chain(None, True, steps, {})
         kept = results.preferences(self._workspace, user_id, self.settings) if steps else {}
         if not past and set(kept) - {block.index for block in steps}:
             results.keep_preferences(self._workspace, user_id, self.settings, steps[0].index, steps[-1].index)
@@ -154,7 +158,7 @@ class Preferences:
                 chain.made.append(known)
 
     def _save(self, chain: _Chain, preference: Preference) -> None:
-        if chain.past:
+        if chain.past or chain.user_id is None:
             results.save_past_summary(self._workspace, preference.key, preference.summary)
         else:
             model = self._config.model.name

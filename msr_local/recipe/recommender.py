@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -47,10 +47,25 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """What was recommended to a user, all candidates of it."""
+class Person:
+    """Somebody to recommend to. `user_id` is None for somebody who is in no file."""
 
-    user_id: str
+    user_id: str | None
+    history: Sequence[Interaction]  # in time order
+    disliked: Collection[str] = ()  # item ids
+    summary: str | None = None  # the latest preference summary, where it is known already
+
+    @property
+    def seen(self) -> list[str]:
+        """The ids of what the person took, in time order."""
+        return [step.item.item_id for step in self.history]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What was recommended to a person, all candidates of it."""
+
+    user_id: str | None
     summary: str
     ranked: Ranked
     timing: Mapping[str, Any]
@@ -105,35 +120,51 @@ class Recommender:
         if not history and not histories.user_exists(self.workspace, user_id):
             near = histories.similar_users(self.workspace, user_id)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
-            raise NotFoundError(f"there is no user {user_id!r}.{hint} Next: msr-local users.")
+            raise NotFoundError(
+                f"there is no user {user_id!r}.{hint} Next: msr-local users; "
+                "for somebody who is in no file, msr-local recommend --history ITEM,ITEM."
+            )
         return history
+
+    def user(self, user_id: str) -> Person:
+        """A user of the workspace. Raises `NotFoundError` for one that no file named."""
+        return Person(user_id, self.history(user_id), histories.low_rated(self.workspace, user_id))
+
+    def stranger(self, item_ids: Sequence[str]) -> Person:
+        """Somebody who is in no file and took these items, in time order. Raises `NotFoundError` for an unknown one."""
+        return Person(None, [Interaction(histories.existing_item(self.workspace, one)) for one in item_ids])
 
     def learn(self) -> dict[str, Any]:
         """Learn from the histories how to recall; see `CurrentRecall.learn`."""
         return self.recall.learn(self.progress)
 
     def recommend(
-        self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS
-    ) -> views.RecommendationList:
-        """The best `k` of `candidates` recalled items that the user has not taken.
+        self, user: str | Person, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS,
+        *, only: Set[str] | None = None,
+    ) -> views.RecommendationList:  # fmt: skip
+        """The best `k` of `candidates` recalled items that the user has not taken, of all items or `only` of these ids.
+
+        The user is one of the workspace, by id, or a `stranger`: of that one no table of users learns anything.
 
         The model is asked about them in the order of recall, until no other is likelier than `miss` to belong to the
         best `k`; with `miss` 0, about all. If questions contain pictures, first without them, then about the best with
         theirs, at most `look` (at least `k`). Raises `NotFoundError` for an unknown user.
         """
-        return self.listed(self.rank(user_id, k, candidates, look, miss), k)
+        return self.listed(self.rank(user, k, candidates, look, miss, only=only), k)
 
-    def rank(self, user_id: str, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS) -> Ranking:
+    def rank(
+        self, user: str | Person, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS,
+        *, only: Set[str] | None = None,
+    ) -> Ranking:  # fmt: skip
         """All candidates that were asked about, as `recommend` orders them."""
         clock = [time.perf_counter()]
-        history = self.history(user_id)
-        seen = [step.item.item_id for step in history]
-        disliked, recall = histories.low_rated(self.workspace, user_id), self.recall.now()
-        recalled = recall.candidates(seen, max(k, candidates), exclude=disliked)
+        person = self.user(user) if isinstance(user, str) else user
+        recall = self.recall.now()
+        recalled = recall.candidates(person.seen, max(k, candidates), exclude=person.disliked, only=only)
         clock.append(time.perf_counter())
-        summary = self.summary(user_id, history)
+        summary = self.summary(person)
         clock.append(time.perf_counter())
-        asked = [self.judge.ask(candidate, summary, history) for candidate in recalled]
+        asked = [self.judge.ask(candidate, summary, person.history) for candidate in recalled]
 
         told = 0
 
@@ -144,16 +175,19 @@ class Recommender:
             def tell(stage: str, done: int, total: int, detail: str = "") -> None:
                 self.progress(stage, before + len(some) - total + done, max(len(asked), told), detail)
 
-            return self.judge.scores(user_id, some, without=without, progress=tell)
+            if person.user_id is None:
+                return self.judge.past_scores(some, progress=tell)
+            return self.judge.scores(person.user_id, some, without=without, progress=tell)
 
         ranked = self.ranked(asked, recall, ask, k, look, miss)
         clock.append(time.perf_counter())
-        kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
-        results.save_ranking(self.workspace, user_id, self.judge.settings, kept)
+        if person.user_id is not None and only is None:  # a part of the list would pass for all of it
+            kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
+            results.save_ranking(self.workspace, person.user_id, self.judge.settings, kept)
         names = ("recall_s", "summary_s", "score_s")
         spans = {name: round(end - start, 3) for name, start, end in zip(names, clock, clock[1:], strict=False)}
         timing = {"candidates": len(asked), "asked": ranked.asked, **spans, "total_s": round(clock[-1] - clock[0], 3)}
-        return Ranking(user_id, summary, ranked, timing)
+        return Ranking(person.user_id, summary, ranked, timing)
 
     def listed(self, ranking: Ranking, k: int) -> views.RecommendationList:
         """The best `k` of a ranking, to show."""
@@ -213,9 +247,11 @@ class Recommender:
             "coverage": coverage[len(coverage) // 2] if coverage else None,
         }
 
-    def summary(self, user_id: str, history: Sequence[Interaction]) -> str:
-        """The user's latest preference summary; '' where the recipe has no summary or there is no history."""
-        chain = self.preferences.chain(user_id, history) if self.recipe.summary else []
+    def summary(self, person: Person) -> str:
+        """The person's latest preference summary; '' where the recipe has no summary or there is no history."""
+        if person.summary is not None:
+            return person.summary
+        chain = self.preferences.chain(person.user_id, person.history) if self.recipe.summary else []
         return chain[-1].summary if chain else ""
 
     def start(self) -> None:

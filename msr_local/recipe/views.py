@@ -34,10 +34,11 @@ class Recommendation:
 class RecommendationList:
     """All that `recommend` answers: the user's preference summary, and the items in rank order.
 
-    `pictures` says at how many candidates' pictures the model looked, and how many it skipped.
+    `user` is None for somebody who is in no file. `pictures` says at how many candidates' pictures the model looked,
+    and how many it skipped.
     """
 
-    user: str
+    user: str | None
     summary: str
     items: Sequence[Recommendation]
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +47,35 @@ class RecommendationList:
 
     def to_json(self) -> dict[str, Any]:
         """The document that `recommend --json` prints."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarItem:
+    """An item like another; `shares` says how much of `similarity` (0..1) each source gave (they sum to 1).
+
+    The sources are "text", what can be read of the items, and "item_knn", who took them; `both` users took both.
+    """
+
+    rank: int
+    item_id: str
+    title: str
+    similarity: float
+    shares: Mapping[str, float]
+    both: int
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarList:
+    """All that `similar` answers: the item, how many users took it, and the items like it, the most alike first."""
+
+    item_id: str
+    title: str
+    users: int
+    items: Sequence[SimilarItem]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `similar --json` prints."""
         return asdict(self)
 
 

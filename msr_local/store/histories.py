@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from ..errors import NotFoundError
 from ..values import words
 from .rows import Interaction, Item, Log
 from .workspace import Workspace
 
+_ALIKE = 3  # characters at the beginning of ids that are alike
 _ITEM = "items.item_id, items.title, items.attributes, images.path, images.size, images.mtime_ns, images.sha256"
 _PICTURE = "LEFT JOIN images ON images.path = items.image AND images.sha256 IS NOT NULL"
 
@@ -24,6 +27,16 @@ def item(workspace: Workspace, item_id: str) -> Item | None:
     """One item, or None."""
     row = workspace.execute(f"SELECT {_ITEM} FROM items {_PICTURE} WHERE item_id = ?", [item_id]).fetchone()
     return _item(row) if row else None
+
+
+def existing_item(workspace: Workspace, item_id: str) -> Item:
+    """One item. Raises `NotFoundError`, naming near ones, where there is none."""
+    found = item(workspace, item_id)
+    if found is None:
+        near = similar_items(workspace, item_id)
+        hint = f" Did you mean {', '.join(f'{one} ({title})' for one, title in near)}?" if near else ""
+        raise NotFoundError(f"there is no item {item_id!r}.{hint} Next: msr-local items WORDS.")
+    return found
 
 
 def items(workspace: Workspace, item_ids: Iterable[str]) -> list[Item]:
@@ -86,8 +99,13 @@ def active_users(workspace: Workspace, least: int = 3) -> int:
     )
 
 
-def search_items(workspace: Workspace, words: str | None, limit: int | None = None) -> list[dict[str, Any]]:
-    """Items whose title, attributes or caption hold all `words` (all items without words), the most taken first."""
+def search_items(
+    workspace: Workspace, words: str | None, limit: int | None = None, only: Set[str] | None = None
+) -> list[dict[str, Any]]:
+    """Items whose title, attributes or caption hold all `words` (all items without words), the most taken first.
+
+    Of all, or `only` of those with these ids.
+    """
     count = "(SELECT count(*) FROM interactions WHERE interactions.item_id = i.item_id)"
     columns = f"i.item_id, i.title, i.attributes, i.image, i.caption, {count} AS n"
     if words is None or not words.strip():
@@ -102,19 +120,39 @@ def search_items(workspace: Workspace, words: str | None, limit: int | None = No
         )
     query = " ".join('"' + word.replace('"', '""') + '"' for word in (words or "").replace("\0", " ").split())
     names = ("item_id", "title", "attributes", "image", "caption", "interactions")
-    rows = workspace.execute(sql, {"query": query, "limit": -1 if limit is None else limit})
-    found = [dict(zip(names, row, strict=True)) for row in rows]
+    rows = workspace.execute(sql, {"query": query, "limit": -1 if limit is None or only is not None else limit})
+    chosen = islice((row for row in rows if only is None or row[0] in only), limit)
+    found = [dict(zip(names, row, strict=True)) for row in chosen]
     return [{**one, "attributes": json.loads(one["attributes"])} for one in found]
 
 
 def similar_users(workspace: Workspace, user_id: str, limit: int = 3) -> list[str]:
     """User ids that begin like `user_id`: for the message about one that does not exist."""
-    start = user_id[:3].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     rows = workspace.execute(
         "SELECT DISTINCT user_id FROM interactions WHERE user_id LIKE ? ESCAPE '\\' ORDER BY user_id LIMIT ?",
-        [start + "%", limit],
+        [_beginning(user_id), limit],
     )
     return [user for (user,) in rows]
+
+
+def similar_items(workspace: Workspace, item_id: str, limit: int = 3) -> list[tuple[str, str]]:
+    """(id, title) of items whose titles have these words, else whose ids begin alike: as `similar_users`."""
+    if item_id.strip() and (named := search_items(workspace, item_id, limit)):
+        return [(one["item_id"], one["title"]) for one in named]
+    for length in range(min(len(item_id), _ALIKE), 0, -1):
+        near = workspace.execute(
+            "SELECT item_id, title FROM items WHERE item_id LIKE ? ESCAPE '\\'"
+            " ORDER BY abs(length(item_id) - ?), item_id LIMIT ?",
+            [_beginning(item_id[:length]), len(item_id), limit],
+        ).fetchall()
+        if near:
+            return near
+    return []
+
+
+def _beginning(name: str) -> str:
+    """A pattern for what begins like `name`."""
+    return name[:_ALIKE].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 def log(workspace: Workspace) -> Log:
@@ -153,6 +191,17 @@ def texts(
         rows = [workspace.execute(f"{query} WHERE item_id = ?", [item_id]).fetchone() for item_id in item_ids]
     parts = ([title, *_flat(json.loads(told), without), captions.get(item_id)] for item_id, title, told in rows)
     return [words(" ".join(filter(None, some))) for some in parts]
+
+
+def attributes(workspace: Workspace) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(id, title, attributes) of all items, in the order of `log`."""
+    rows = workspace.execute("SELECT item_id, title, attributes FROM items ORDER BY rowid")
+    return ((item_id, title, json.loads(told)) for item_id, title, told in rows)
+
+
+def pictures(workspace: Workspace) -> list[tuple[str, str]]:
+    """(path, SHA-256) of all usable pictures."""
+    return workspace.execute("SELECT path, sha256 FROM images WHERE sha256 IS NOT NULL ORDER BY path").fetchall()
 
 
 def counts(workspace: Workspace) -> dict[str, int]:

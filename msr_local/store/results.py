@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Floats
-from .rows import Item, LearnedRow, Preference, Score
+from .rows import Item, LearnedRow, ListedItem, Preference, Score
 from .workspace import Workspace, now
 
 LEARNED = 1  # the format of what is learned about ranking: another number where that, or how, changes
@@ -212,4 +212,25 @@ def save_ranking(
             "UPDATE scores SET recall = ?, score = ? WHERE user_id = ? AND item_id = ? AND settings = ?"
             " AND without = ''",
             [(recall, score, user_id, item_id, settings) for item_id, recall, score in ranking],
+        )
+
+
+def list_key(workspace: Workspace, user_id: str, settings: str) -> str | None:
+    """Hash of all that a user's list under `settings` was made of; None where there is none."""
+    key: str | None = workspace.one("SELECT key FROM lists WHERE user_id = ? AND settings = ?", [user_id, settings])
+    return key
+
+
+def list_items(workspace: Workspace, user_id: str, settings: str) -> list[ListedItem]:
+    """A user's list under `settings`, valid or not, the best first."""
+    items = workspace.one("SELECT items FROM lists WHERE user_id = ? AND settings = ?", [user_id, settings])
+    return [ListedItem(*one) for one in json.loads(items or "[]")]
+
+
+def save_list(workspace: Workspace, user_id: str, settings: str, key: str, items: Iterable[ListedItem]) -> None:
+    """Keep a user's list in the place of the one before."""
+    with workspace.write():
+        workspace.execute(
+            "INSERT OR REPLACE INTO lists (user_id, settings, key, items, created) VALUES (?, ?, ?, ?, ?)",
+            [user_id, settings, key, json.dumps(list(items)), now()],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..arrays import Items, Vector
 
@@ -39,6 +39,16 @@ class Preference:
     end: str | None
     items: tuple[str, ...]
     key: str
+
+
+class ListedItem(NamedTuple):
+    """One item of a list that was recommended; `probability` is None where no calibration was fitted."""
+
+    item_id: str
+    title: str
+    probability: float | None
+    score: float
+    p_yes: float
 
 
 @dataclass(frozen=True, slots=True)

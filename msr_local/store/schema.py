@@ -256,3 +256,18 @@ def m010_learned_recall() -> str:
             created TEXT NOT NULL
         )
     """
+
+
+@_script
+def m011_lists() -> str:
+    """What was recommended to many at once: who is up to date is not asked about again."""
+    return """
+        CREATE TABLE lists (
+            user_id TEXT NOT NULL,
+            settings TEXT NOT NULL,
+            key TEXT NOT NULL,
+            items TEXT NOT NULL,  -- a JSON array, best first: [item id, title, probability, score, p(yes)]
+            created TEXT NOT NULL,
+            PRIMARY KEY (user_id, settings)
+        )
+    """

@@ -25,7 +25,8 @@ def recommendations_view(recommendations: RecommendationList) -> RenderableType:
     """The user's taste in words, then the table of ranked items."""
 
     def draw(canvas: Canvas) -> RenderableType:
-        parts = [canvas.heading(canvas.text(recommendations.user, cells=canvas.width))]
+        whom = "Somebody who is in no file" if recommendations.user is None else recommendations.user
+        parts = [canvas.heading(canvas.text(whom, cells=canvas.width))]
         if recommendations.summary:
             parts.append(canvas.text(recommendations.summary))
         return Group(*parts, "", recommendations_table(recommendations.items, canvas))

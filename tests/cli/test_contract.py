@@ -64,6 +64,13 @@ def test_hostile_text_is_only_text(cli: Cli, tmp_path: Path, models: Path) -> No
         ("users",),
         ("items", "DROP"),
         ("recommend", "nobody\x1b[2J[red]"),
+        ("recommend", "--history", f"6 {HOSTILE[6]}", *model),
+        ("recommend", "--history", "no such [red] item\x1b[2J"),
+        ("similar", "plain0"),
+        ("similar", f"2 {HOSTILE[2]}"),
+        ("items", "--where", f"kind='{HOSTILE[1]}'"),
+        ("items", "--where", "kind='\x1b[2J[red]'"),
+        ("items", "--where", "\x1b[2J'; DROP TABLE items"),
         ("explain", user, "no such [red] item\x1b[2J", *model),
     ):
         ran = cli(*command)
@@ -101,7 +108,7 @@ def test_no_data_becomes_a_control_token(tmp_path: Path, cli: Cli, models: Path)
     [
         (("recommend", "nobody"), 1, "no user 'nobody'"),
         (("ingest", "/no/such/file", "/no/such/other"), 2, "does not exist"),
-        (("recommend",), 2, "Missing argument"),
+        (("recommend",), 2, "needed is one of USER"),
         (("recommend", "x", "-k", "0"), 2, "-k"),
         (("nonsense",), 2, "nonsense"),
         (("models", "use"), 2, "--model"),

@@ -202,3 +202,33 @@ def test_a_calibrated_answer_that_an_earlier_release_kept_is_the_models_own_agai
         assert made.recommend("ada").items == before and len(recipe_shop.record.asked) == asked
     kept = dict(recipe_shop.workspace.execute("SELECT item_id, p_yes FROM scores").fetchall())
     assert kept == {item.item_id: item.p_yes for item in before}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5), histories, st.sets(st.sampled_from([f"i{n}" for n in range(SIZE)])), st.integers(1, 12))
+def test_only_some_items_are_the_same_items_in_the_same_order(
+    seed: int, history: list[str], only: set[str], count: int
+) -> None:
+    recall = made(seed)
+    for learnt in (recall.learned, None):
+        recall.learned = learnt
+        whole = [one for one in recall.candidates(history, SIZE) if one.item_id in only]
+        assert recall.candidates(history, count, only=only) == whole[:count]
+        out = sorted(only)[:2]
+        left = [one for one in whole if one.item_id not in out]
+        assert recall.candidates(history, count, exclude=out, only=only) == left[:count]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 5), st.sets(st.sampled_from([f"i{n}" for n in range(SIZE)]), max_size=4), st.integers(1, 6))
+def test_none_of_a_few_is_missed_by_a_shortlist(seed: int, only: set[str], count: int) -> None:
+    history = ["i3", "i9"]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (learned, candidates):
+            patch.setattr(module, "WEIGHED", 4)
+        recall = made(seed)
+        found = recall.candidates(history, count, only=only)
+        assert {one.item_id for one in found} <= only - {*history}
+        assert len(found) == min(count, len(only - {*history}))
+        for one in found:  # what is asked about them is the same with and without a filter
+            assert recall.candidate(history, one.item_id) == one

@@ -7,8 +7,10 @@ from typing import Any
 from rich.cells import cell_len
 from viewer_samples import HOSTILE, drawn
 
+from msr_local.recipe.views import SimilarItem, SimilarList
 from msr_local.store.runs import Step
 from msr_local.viewer.finetuning import outcome_view, questions_view
+from msr_local.viewer.similar import similar_view
 from msr_local.viewer.tables import facts_table, rows_table
 from msr_local.viewer.workspace import (
     adapters_view,
@@ -74,6 +76,16 @@ def test_problems_of_adapters_stand_below_their_table() -> None:
     assert shown[1:] == [
         "a LoRA embedded 0.700 (0.600 to 0.800) 2.5 MB 2026-01-02", "b embedded 2.5 MB 2026-01-02", "",
         "b: it is broken.",
+    ]  # fmt: skip
+
+
+def test_items_like_an_item_are_shown_with_what_makes_them_alike() -> None:
+    one = SimilarItem(1, "i2", "A film " + HOSTILE, 0.5, {"text": 0.25, "item_knn": 0.75}, 12)
+    shown = lines(similar_view(SimilarList("i1", "Film", 1200, [one])), width=120)
+    assert shown[1] == "1,200 users took it." and shown[3].startswith("# item id title")
+    assert "0.500 25% 75% 12" in shown[4]
+    assert lines(similar_view(SimilarList("i1", HOSTILE, 0, [])))[1:] == [
+        "Nobody has taken it yet.", "", "Nothing is like it.",
     ]  # fmt: skip
 
 

@@ -193,7 +193,7 @@ class Decoder:
         if positions > self._n_ctx:
             raise ContextOverflow(
                 f"a prompt of {positions} tokens does not fit the context of {self._n_ctx}. "
-                "Next: a shorter --history, or a larger --context."
+                "Next: a smaller --window, or a larger --context."
             )
 
     # ---- answers and texts
