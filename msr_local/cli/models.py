@@ -36,36 +36,43 @@ def list_models(ctx: typer.Context, as_json: opt.Json = False) -> None:
 @app.command()
 def use(
     ctx: typer.Context,
-    model: opt.Model = None,
+    spec: Annotated[
+        str | None,
+        typer.Argument(metavar="SPEC", help="FILE.gguf, ORG/REPO[:QUANT] that was pulled, an alias, or embedded."),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
     mmproj: opt.Projector = None,
-    embedded: Annotated[bool, opt.flag("--embedded", "Go back to the embedded model.")] = False,
+    embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
-    """Choose the model of this workspace, with its projector if it has one."""
-    from ..engine.llama.gguf import require_gguf
-    from ..models.choice import use_model
+    """Choose the model of this workspace, with its projector if it has one.
+
+    It is looked at first: what cannot answer is refused, and the old choice stays.
+    """
+    from ..models.choice import choose
 
     session: opt.Session = ctx.obj
-    if embedded == (model is not None):
-        raise typer.BadParameter("give either --model FILE [--mmproj FILE] or --embedded.")
-    if mmproj is not None and model is None:
-        raise typer.BadParameter("--mmproj also needs --model.")
-    for path in (model, mmproj):
-        if path is not None:
-            require_gguf(path)
+    given = [one for one in (spec, model, "embedded" if embedded else None) if one is not None]
+    if len(given) != 1:
+        raise typer.BadParameter("give one model: FILE.gguf, ORG/REPO[:QUANT], an alias, or embedded.")
     with session.workspace() as workspace:
-        use_model(workspace, model, mmproj)
-    session.output.note(f"This workspace now uses {model or 'the embedded model'}.")
+        files = choose(workspace, given[0], mmproj, session.output.note)
+    session.output.note(f"This workspace now uses {files.model if files else 'the embedded model'}.")
 
 
 @app.command()
 @opt.asking("model", "projector")
 def verify(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
-    """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no."""
+    """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no.
+
+    A model that cannot be asked is refused, with the reason.
+    """
     from dataclasses import asdict
 
     from ..viewer.workspace import model_view
 
     session: opt.Session = ctx.obj
     with session.answering(asking) as recommender:
+        tokens = recommender.judge.tokens
+        tokens.rendered(recommender.judge.sample())  # raises where the chat template takes no question
         document = {**asdict(recommender.tokens.facts), **recommender.cast.to_json()}
     session.output.result(document, lambda: model_view(document), as_json=as_json)

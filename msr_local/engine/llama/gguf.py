@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import shutil
 import struct
@@ -16,16 +17,36 @@ _PLAIN = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
 _TOKENS = "tokenizer.ggml.tokens"
+# Tensor types: values of a block, and its bytes. One that is not here counts as nothing.
+_BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
+    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
+    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
+    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+    40: (64, 36), 41: (128, 18),
+}  # fmt: skip
+# How files begin that are often taken for a model, and what is to be done about each.
+_OTHERS = {
+    b"version https://git-lfs": "a Git LFS pointer, which names the model but is not it. Next: git lfs pull, or "
+    "download the file itself.",
+    b"<": "a web page. Next: download the file itself; a gated model needs its terms accepted first.",
+    b"PK": "weights of PyTorch. Next: give a GGUF file, made for llama.cpp.",
+}
 
 
 def require_gguf(path: Path) -> None:
     """Raise `ModelError` unless `path` is a readable file that begins like a GGUF of a known version."""
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(32)
     except OSError as error:
         raise ModelError(f"{path}: cannot read this model file ({error.strerror}). Next: check the path.") from error
+    if not head:
+        raise ModelError(f"{path}: not a GGUF model file: it is empty. Next: download it again.")
     if head[:4] != b"GGUF" or int.from_bytes(head[4:8], "little") not in (2, 3):
+        what = next((told for start, told in _OTHERS.items() if head.lstrip().startswith(start)), None)
+        if what:
+            raise ModelError(f"{path}: not a GGUF model file: it is {what}")
         raise ModelError(f"{path}: not a GGUF model file (version 2 or 3). Next: give one made for llama.cpp.")
 
 
@@ -68,16 +89,22 @@ class Head:
             end = _skip(data, start + 4, kind)
             self.fields[data[at + 8 : start].decode()] = data[start:end]
             at = end
-        start = at
+        start, end = at, 0
+        self.names: list[str] = []
         for _ in range(self.tensors):
-            at = _skip(data, at, _STRING)
-            (dimensions,) = struct.unpack_from("<I", data, at)
-            at += 4 + 8 * dimensions + 4 + 8  # the sizes, the type, the offset
+            named = _skip(data, at, _STRING)
+            self.names.append(data[at + 8 : named].decode("utf-8", "replace"))
+            (dimensions,) = struct.unpack_from("<I", data, named)
+            *sizes, kind, offset = struct.unpack_from(f"<{dimensions}QIQ", data, named + 4)
+            values, size = _BLOCKS.get(kind, (1, 0))
+            end = max(end, offset + math.prod(sizes) // values * size)
+            at = named + 4 + 8 * dimensions + 4 + 8
         self.infos = data[start:at]
         self.alignment: int = self.value("general.alignment") or _ALIGNMENT
         self.data = at + -at % self.alignment
-        if self.data > len(data):
-            raise ValueError("it ends too early")
+        self.size, self.end = len(data), self.data + end  # bytes that are there, and where the last tensor ends
+        if self.tensors and self.end > self.size:
+            raise ValueError(f"it is cut off: {self.size:,} of {self.end:,} bytes")
 
     @classmethod
     def read(cls, path: Path) -> Head:
