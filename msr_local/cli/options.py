@@ -173,14 +173,14 @@ def given(ctx: typer.Context) -> set[str]:
     return {name for name in names if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
-def group(help: str) -> typer.Typer:
-    """Commands under one name; the name alone prints their help."""
+def group(help: str, default: Callable[[typer.Context], None] | None = None) -> typer.Typer:
+    """Commands under one name; the name alone runs `default`, or prints their help."""
     made = typer.Typer(rich_markup_mode=None)
 
     @made.callback(invoke_without_command=True, help=help)
     def alone(ctx: typer.Context) -> None:
         if ctx.invoked_subcommand is None:
-            typer.echo(ctx.get_help())
+            default(ctx) if default else typer.echo(ctx.get_help())
 
     return made
 

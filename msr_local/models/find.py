@@ -12,7 +12,7 @@ from ..engine.llama.kinds import fit, parts, require_model, require_projector
 from ..errors import ModelError
 from ..files import sha256
 from . import hub_cache, names, picking
-from .names import EMBEDDED, NONE, Repository, Server
+from .names import NONE, Repository, Server
 
 
 def unsaid(text: str) -> None:
@@ -73,6 +73,12 @@ def model_sha256(model: Path) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
+def projectors_beside(model: Path) -> list[Path]:
+    """The projectors in the folder of a local model that fit it."""
+    candidates = _beside(model)
+    return _fitting(model, candidates) if candidates else []
+
+
 def missing(path: Path, why: str) -> ModelError:
     """The error for a model's file that was here: a part of a split model, or one that was pulled, has its own."""
     pulled = hub_cache.repository_of(path)
@@ -114,6 +120,3 @@ def _fitting(model: Path, candidates: list[Path]) -> list[Path]:
         except ModelError:  # a broken one is no projector
             continue
     return found
-
-
-__all__ = ["EMBEDDED", "NONE", "Files", "check", "find", "missing", "model_sha256", "unsaid"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import mmap
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def metadata(path: Path) -> dict[str, Any]:
     return {key: head.value(key) for key in head.fields}
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """The keys and values that stand before the vocabulary, which is the long part. Raises `ModelError`."""
+    require_gguf(path)
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            fields = itertools.takewhile(lambda one: not one[0].startswith("tokenizer."), _fields(data, _count(data)))
+            return {key: _value(raw) for key, raw, _ in fields}
+    except _BROKEN as error:
+        raise _broken(path, error) from error
+
+
 def rename_tokens(source: Path, target: Path, names: Mapping[str, str]) -> None:
     """Write `source` to `target` with the tokens `names` (old: new) called otherwise; their ids stay.
 
@@ -80,15 +92,12 @@ class Head:
     """
 
     def __init__(self, data: mmap.mmap) -> None:
-        _, self.version, self.tensors, count = struct.unpack_from("<4sIQQ", data)
+        _, self.version, self.tensors = struct.unpack_from("<4sIQ", data)
         self.fields: dict[str, bytes] = {}
         at = 24
-        for _ in range(count):
-            start = _skip(data, at, _STRING)
-            (kind,) = struct.unpack_from("<I", data, start)
-            end = _skip(data, start + 4, kind)
-            self.fields[data[at + 8 : start].decode()] = data[start:end]
-            at = end
+        for key, value, after in _fields(data, _count(data)):
+            self.fields[key] = value
+            at = after
         start, end = at, 0
         self.names: list[str] = []
         for _ in range(self.tensors):
@@ -113,8 +122,8 @@ class Head:
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return cls(data)
-        except (struct.error, ValueError, KeyError, OSError) as error:
-            raise ModelError(f"{path}: a broken GGUF file ({error}). Next: make or download it again.") from error
+        except _BROKEN as error:
+            raise _broken(path, error) from error
 
     @property
     def tokenizer(self) -> dict[str, bytes]:
@@ -124,7 +133,7 @@ class Head:
     def value(self, key: str) -> Any:
         """The value of `key` as Python has it; None where it is missing."""
         raw = self.fields.get(key)
-        return raw and _decode(raw, 4, struct.unpack_from("<I", raw)[0])[0]
+        return None if raw is None else _value(raw)
 
     def written_to(self, target: Path, source: Path, fields: Mapping[str, bytes]) -> None:
         """Write the file `source`, which this is the head of, to `target` with other `fields`; tensors stay."""
@@ -137,6 +146,33 @@ class Head:
             out.write(bytes(-out.tell() % self.alignment))
             old.seek(self.data)
             shutil.copyfileobj(old, out, 1 << 20)
+
+
+_BROKEN = (struct.error, ValueError, KeyError, OSError)
+
+
+def _broken(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path}: a broken GGUF file ({error}). Next: make or download it again.")
+
+
+def _count(data: mmap.mmap) -> int:
+    """How many keys there are."""
+    return int(struct.unpack_from("<Q", data, 16)[0])
+
+
+def _fields(data: mmap.mmap, count: int) -> Iterator[tuple[str, bytes, int]]:
+    """Each key with its raw value, and where that ends."""
+    at = 24
+    for _ in range(count):
+        start = _skip(data, at, _STRING)
+        (kind,) = struct.unpack_from("<I", data, start)
+        end = _skip(data, start + 4, kind)
+        yield data[at + 8 : start].decode(), data[start:end], end
+        at = end
+
+
+def _value(raw: bytes) -> Any:
+    return _decode(raw, 4, struct.unpack_from("<I", raw)[0])[0]
 
 
 def _skip(data: mmap.mmap, at: int, kind: int) -> int:
