@@ -73,7 +73,12 @@ class Hub:
                     }
                     if tree:
                         facts = [
-                            {"type": "file", "path": path.relative_to(hub.folder).as_posix(), "size": path.stat().st_size, "oid": path.name}
+                            {
+                                "type": "file",
+                                "path": path.relative_to(hub.folder).as_posix(),
+                                "size": path.stat().st_size,
+                                "oid": path.name,
+                            }
                             for path in files
                         ]
                     self.answer(200, json.dumps(facts).encode(), {"Content-Type": "application/json"})
@@ -109,7 +114,7 @@ class Hub:
                         self.close_connection = True
                     middle = len(body) // 2
                     self.wfile.write(body[:middle])
-                    if hub.slow and len(body) > 1000:
+                    if hub.slow and "/resolve/" in self.path:
                         self.wfile.flush()
                         time.sleep(hub.slow)
                     if not cut:

@@ -146,9 +146,9 @@ def use(
         str | None,
         typer.Argument(metavar="SPEC", help="FILE.gguf, ORG/REPO[:QUANT] that was pulled, an alias, or embedded."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
+    model: Annotated[str | None, typer.Option("--model", hidden=True, help="As SPEC.")] = None,
     mmproj: opt.Projector = None,
-    embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
+    embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="As `embedded`.")] = False,
 ) -> None:
     """Choose the model of this workspace, with its projector if it has one.
 

@@ -68,8 +68,20 @@ def _adapter(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def models_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """What `models list` shows: a line a model, those that are not on this machine last."""
-    return rows_table([_model(row) for row in rows], right=("size",))
+    """What `models list` shows: the models on this machine, where they are, and the aliases of others."""
+    here = [row for row in rows if row["model"]]
+    others = [row for row in rows if not row["model"]]
+    places = facts_table({row["name"]: row["model"] for row in here})
+    parts: list[RenderableType] = [_models(here), Text(), places]
+    if others:
+        parts += [Text(), shown("Not here yet; msr-local models pull NAME fetches one:"), Text(), _models(others)]
+    return Group(*parts)
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = rows_table([_model(row) for row in rows], right=("size",))
+    table.columns[1].min_width = min(max((len(row["name"]) for row in rows), default=0), 44)
+    return table
 
 
 def _model(row: Mapping[str, Any]) -> dict[str, str]:
@@ -78,11 +90,10 @@ def _model(row: Mapping[str, Any]) -> dict[str, str]:
         "": "*" if row["active"] else "",
         "name": row["name"],
         "size": "" if row["bytes"] is None else f"{about}{row['bytes'] / 1e9:.1f} GB",
-        "quantisation": row["quantisation"] or "",
+        "weights": row["quantisation"] or "",
         "pictures": "yes" if row["sees"] else "no",
-        "fits memory": {True: "yes", False: "no", None: ""}[row["fits"]],
+        "fits": {True: "yes", False: "no", None: ""}[row["fits"]],
         "licence": row["licence"] or "",
-        "where": row["model"] or "not here: msr-local models pull",
     }
 
 

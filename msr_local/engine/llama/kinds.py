@@ -60,7 +60,7 @@ def require_model(path: Path) -> Head:
     if found == "adapter":
         raise ModelError(f"{path}: an adapter (LoRA), not a model. Next: give the model that it was trained on.")
     if found != "model":
-        raise ModelError(f"{path}: only a {found}, without weights of a model. Next: give the model itself.")
+        raise ModelError(f"{path}: only {_a(found)}, without weights of a model. Next: give the model itself.")
     if any(name.startswith("v.blk.") for name in head.names):
         raise ModelError(
             f"{path}: model and projector in one file, as Ollama keeps some; llama.cpp reads them as two. "
@@ -75,7 +75,7 @@ def require_projector(path: Path, model: Head | None = None) -> Head:
     head = Head.read(path)
     found = kind(head)
     if found != "projector":
-        raise ModelError(f"{path}: a {found}, not a projector. Next: --mmproj with the mmproj file of the model.")
+        raise ModelError(f"{path}: {_a(found)}, not a projector. Next: --mmproj with the mmproj file of the model.")
     if head.value("clip.has_vision_encoder") is False:
         raise ModelError(f"{path}: this projector has no vision part. Next: one for pictures.")
     if model and not fit(model, head):
@@ -94,6 +94,10 @@ def fit(model: Head, projector: Head) -> bool:
     made_for, width = projector.value("clip.vision.projection_dim"), _width(model)
     kind_of = projector.value("clip.vision.projector_type") or projector.value("clip.projector_type")
     return kind_of in _OLD or None in (made_for, width) or bool(made_for == width)
+
+
+def _a(what: str) -> str:
+    return f"{'an' if what[0] in 'ai' else 'a'} {what}"
 
 
 def _width(model: Head) -> int | None:
