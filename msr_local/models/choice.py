@@ -289,7 +289,7 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
         if path is not None and not path.is_file():
             raise ModelError(
                 f"{path}: adapter {manifest.name} needs this base model file, which is missing. Next: restore it, or "
-                f"msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
+                f"msr-local models use FILE with a copy of it, then msr-local adapters use {manifest.name}."
             )
     raise ModelError(
         f"{base['model']}: this file has changed since adapter {manifest.name} was trained on it. "

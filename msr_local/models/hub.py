@@ -146,8 +146,8 @@ def here(spec: str, mmproj: str = AUTO, note: Callable[[str], None] = unsaid) ->
     files = find(str(named), NONE if mmproj == NONE else None, note)
     assert files is not None  # a repository is not the embedded model
     if mmproj not in (AUTO, NONE):
-        _, _, model = hub_cache.repository_of(files.model) or ("", "", "")
-        files = replace(files, projector=Path(str(files.model).removesuffix(model)) / mmproj)
+        folder = next(one.place for one in hub_cache.of(named.id) if files.model.is_relative_to(one.place))
+        files = replace(files, projector=folder / mmproj)
     for path in (*parts(files.model), *([files.projector] if files.projector else [])):
         if not path.is_file():
             raise ModelError(f"{path}: not in the cache. Next: msr-local models pull {named}, online.")
@@ -285,7 +285,7 @@ def _repository(spec: str) -> Repository:
 
 
 def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT") or None
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 def _api() -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError
@@ -78,11 +78,6 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
     if match["file"] and ".." in match["file"].split("/"):
         raise ModelError(f"{spec}: not a path inside a repository. Next: hf://ORG/REPO/FILE.gguf.")
     return Repository(match["id"], match["quant"], match["at"] or match["in"], match["file"])
-
-
-def at(repository: Repository, commit: str) -> Repository:
-    """The same, pinned to a commit."""
-    return replace(repository, revision=commit)
 
 
 def _file(path: Path) -> Path:

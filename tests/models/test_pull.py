@@ -108,6 +108,9 @@ def test_a_model_is_pulled_used_and_asked_for_without_the_hub(
     assert cli("models", "pull", f"{MODEL}:Q8_0", "--offline", "--json").json["model"] == ran.json["model"]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert cli("models", "pull", f"{MODEL}:Q8_0", "--json").json["model"] == ran.json["model"]
+    named = cli("models", "pull", f"{MODEL}:Q8_0", "--mmproj", "mmproj-tiny-F16.gguf", "--json")
+    assert named.json["mmproj"] == ran.json["mmproj"]
+    assert "not in the cache" in cli("models", "pull", f"{MODEL}:Q8_0", "--mmproj", "mmproj-x.gguf").err
     gone = cli("models", "pull", f"{MODEL}:Q4_K_M")
     assert gone.code == 1 and "tiny-Q8_0.gguf" in gone.err and "Next:" in gone.err
 
@@ -134,6 +137,20 @@ def test_the_shared_cache_is_one_that_the_library_reads(cli: Cli, served: Hub, h
     (repository,) = scan_cache_dir(home).repos
     assert (repository.repo_id, [one.commit_hash for one in repository.revisions]) == (MODEL, [COMMIT])
     assert try_to_load_from_cache(MODEL, "tiny-Q8_0.gguf", cache_dir=home)
+
+
+def test_a_pulled_model_with_its_projector_captions_and_recommends(
+    cli: Cli, served: Hub, models: Path, shop: tuple[Path, Path], tmp_path: Path
+) -> None:
+    served.folder = tmp_path / "real"
+    served.folder.mkdir()
+    for name, source in (("tiny-F32.gguf", "text.gguf"), ("mmproj-tiny-F32.gguf", "eyes.gguf")):
+        (served.folder / name).symlink_to(models / source)
+    assert cli("models", "pull", MODEL, "--use").code == 0
+    verified = cli("models", "verify", "--json").json
+    assert verified["vision"] and verified["file"].endswith(f"snapshots/{COMMIT}/tiny-F32.gguf")
+    assert cli("ingest", *shop, "--json").json["captions"]["made"] == 12
+    assert len(cli("recommend", "u0", "-k", "3", "--json").json["items"]) == 3
 
 
 # ---- what goes wrong

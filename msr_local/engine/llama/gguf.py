@@ -148,7 +148,7 @@ class Head:
             shutil.copyfileobj(old, out, 1 << 20)
 
 
-_BROKEN = (struct.error, ValueError, KeyError, OSError)
+_BROKEN = (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError)
 
 
 def _broken(path: Path, error: Exception) -> ModelError:

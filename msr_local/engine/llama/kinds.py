@@ -21,7 +21,7 @@ _ARCHITECTURES = {"clip": "projector", "imatrix": "importance matrix", "controlv
 
 
 def kind(head: Head) -> str:
-    """ "model", "projector", "adapter", or what else a GGUF file with this head is."""
+    """What a GGUF file with this head is: a "model", "projector", "adapter", or what else its name says."""
     stated, architecture = head.value("general.type"), str(head.value("general.architecture"))
     if stated in ("adapter", "imatrix", "controlvector") or head.value("adapter.type"):
         return {"imatrix": "importance matrix", "controlvector": "control vector"}.get(stated, "adapter")
