@@ -1,4 +1,4 @@
-"""How many threads this process may really use."""
+"""How many threads and how much memory this process may really use."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ def usable_threads(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, _quota(cgroup) or affinity))
+
+
+def usable_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes of memory: the machine's, or a container's limit where that is less. None where nobody says."""
+    try:
+        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, OSError, ValueError):  # Windows
+        found = []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            found.append(int((cgroup / name).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return min(found, default=None)
 
 
 def _quota(cgroup: Path) -> int | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from msr_local.hardware import usable_threads
+from msr_local.hardware import usable_memory, usable_threads
 
 
 @pytest.fixture
@@ -25,3 +25,12 @@ def test_old_cgroup_and_none(tmp_path: Path, all_cores: int) -> None:
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("100000")
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
     assert usable_threads(tmp_path) == 1
+
+
+def test_memory_is_the_machines_or_a_containers(tmp_path: Path) -> None:
+    whole = usable_memory(tmp_path)
+    assert whole is None or whole > 10**8
+    for name, text in (("memory.max", "max"), ("memory.max", "5000000"), ("memory/memory.limit_in_bytes", "4000000")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        assert usable_memory(tmp_path) == (whole if text == "max" else int(text))

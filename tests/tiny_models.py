@@ -144,6 +144,21 @@ def adapter(path: Path, *, rank: int = 2, seed: int = 2, width: int = WIDTH) -> 
     return _write(writer, path)
 
 
+def stub(path: Path, architecture: str = "llama", *, size: int = 64, **facts: Any) -> Path:
+    """A file with the head of a model, or of what `facts` make of it, and one tensor of zeros: nothing can load it.
+
+    A double underscore in a fact's name stands for the dot.
+    """
+    writer = GGUFWriter(path, architecture)
+    for name, value in facts.items():
+        kind = {str: GGUFValueType.STRING, bool: GGUFValueType.BOOL}.get(type(value), GGUFValueType.UINT32)
+        writer.add_key_value(name.replace("__", "."), value, kind)
+    if size:
+        writer.add_tensor("token_embd.weight", np.zeros(size, np.float32))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _write(writer, path)
+
+
 def _write(writer: GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -66,7 +66,7 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
     slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
     yield Finding("SIMD", "ok" if fast else "warning", ", ".join(fast) or slow)
     yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.cast.origin})")
-    blind = "none: the model sees no pictures. Next: msr-local models use --model FILE --mmproj FILE."
+    blind = "none: the model sees no pictures. Next: msr-local models use FILE --mmproj FILE."
     yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
     tuned = recommender.cast.scorer
     yield Finding("adapter", "ok", f"{tuned.name} ({tuned.form})" if tuned else "none: the plain model answers")

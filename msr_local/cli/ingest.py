@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _BLIND = (
     "The model has no projector, so the pictures are not captioned: items are described by title and attributes. "
-    "Next, to use the pictures: msr-local models use --model FILE --mmproj FILE, then ingest again."
+    "Next, to use the pictures: msr-local models use FILE --mmproj FILE, then ingest again."
 )
 _NARROW = (
     "The embedded model writes the captions. It was trained on pictures of clothes, groceries and the demo only. "
-    "Next, for other pictures: msr-local models use --model FILE --mmproj FILE; or --no-captions now and --recipe "
+    "Next, for other pictures: msr-local models use FILE --mmproj FILE; or --no-captions now and --recipe "
     "no-image later."
 )
 _UNLEARNED = "Recall is not fitted to these histories. Next, to fit it (takes minutes): the same command with --learn."

@@ -42,11 +42,6 @@ def flag(name: str, help: str) -> Any:
     return typer.Option(name, help=help)
 
 
-def file(help: str, *names: str, default: str | bool = False) -> Any:
-    """An option that takes a file which is there."""
-    return typer.Option(*names, exists=True, dir_okay=False, metavar="FILE", help=help, show_default=default)
-
-
 RECIPE_HELP = (
     "What the prompt holds. full: everything; paper: no titles of the history, no hint of recall; no-image: no "
     "picture, no caption; history: no preference summary."
@@ -55,9 +50,23 @@ BLOCK_SIZE_HELP = "Each step of the preference summary reads N interactions."
 WINDOW_HELP = "The preference summary covers the last N interactions at most."
 
 Json = Annotated[bool, flag("--json", "Print the result as one JSON document.")]
-Model = Annotated[Path | None, file("A language model: a GGUF file.", "--model", default="the workspace's")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="SPEC",
+        show_default="the workspace's",
+        help="A language model: FILE.gguf, ORG/REPO[:QUANT] that was pulled, an alias, or embedded.",
+    ),
+]
 Projector = Annotated[
-    Path | None, file("The projector of --model, with which it sees pictures: a GGUF file.", "--mmproj")
+    str | None,
+    typer.Option(
+        "--mmproj",
+        metavar="FILE|none",
+        show_default="the one beside it",
+        help="The projector of --model, with which it sees pictures; none: it sees none.",
+    ),
 ]
 Threads = Annotated[int | None, number("Use N CPU threads.", most=512, default="all that are free")]
 RecipeOption = Annotated[
@@ -175,14 +184,14 @@ def given(ctx: typer.Context) -> set[str]:
     return {name for name in names if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
-def group(help: str) -> typer.Typer:
-    """Commands under one name; the name alone prints their help."""
+def group(help: str, default: Callable[[typer.Context], None] | None = None) -> typer.Typer:
+    """Commands under one name; the name alone runs `default`, or prints their help."""
     made = typer.Typer(rich_markup_mode=None)
 
     @made.callback(invoke_without_command=True, help=help)
     def alone(ctx: typer.Context) -> None:
         if ctx.invoked_subcommand is None:
-            typer.echo(ctx.get_help())
+            default(ctx) if default else typer.echo(ctx.get_help())
 
     return made
 
@@ -227,12 +236,14 @@ class Session:
 
         from ..models import embedded
         from ..models.choice import cast, chosen_model
+        from ..models.names import EMBEDDED
         from ..recipe.recommender import Recommender
 
         wanted = asking or Asking()
-        if wanted.model is None and not chosen_model(workspace) and not embedded.prepared_path().exists():
+        plain = wanted.model in (None, EMBEDDED) and not (wanted.model is None and chosen_model(workspace))
+        if plain and not embedded.prepared_path().exists():
             self.output.note(f"Preparing the embedded model, once: {embedded.prepared_path()} (270 MB).")
-        found = cast(workspace, wanted)
+        found = cast(workspace, wanted, self.output.note)
         tuned = found.scorer.recipe if found.scorer else None
         if tuned and found.scorer and found.recipe != tuned and recipe is None:
             self.output.note(

@@ -11,11 +11,12 @@ from typing import Literal
 class Asking:
     """The options of a question; None: as the workspace, or its adapter, has it.
 
+    `model` is a spec (see `models.names`), `projector` a file, "none", or None: the one that belongs to the model.
     `adapter` names a tuned recommender, or is "none". `recipe` is the name of one of the `RECIPES`.
     """
 
-    model: Path | None = None
-    projector: Path | None = None
+    model: str | Path | None = None
+    projector: str | Path | None = None
     adapter: str | None = None
     context: int = 4096
     threads: int | None = None

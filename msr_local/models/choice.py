@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,35 +20,35 @@ from ..recipes import RECIPES, Recipe
 from ..store.workspace import Workspace
 from . import embedded, registry, shipped
 from .asking import Asking
+from .find import Files, check, find, missing, model_sha256, unsaid
 from .manifest import FILE_NAME, Manifest
 from .prepared import to_compute_with
 from .spec import Cast, Fused, Scorer
 
-__all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "chosen_model", "use_adapter", "use_model"]
+__all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "choose", "chosen_model", "use_adapter", "use_model"]
 
 _SETTING = "model"
 NONE = registry.NONE
 
 
-def cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
+def cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], None] = unsaid) -> Cast:
     """The models to answer with, one a role, and the recipe to ask them with.
 
     By default the workspace's active adapter answers; a `model` that is asked for answers without it. The embedded
     model comes with its projector, its adapters for captions and summaries, and, unless another one is active, its
-    recommender. The recipe is by default the one that the adapter was trained with.
+    recommender. The recipe is by default the one that the adapter was trained with. A projector that was found beside
+    the model is said to `note`.
 
-    Raises `InputError` for an unknown recipe, and `ModelError` for a projector without its model, for unreadable files,
-    and for an adapter that does not fit its model, its files or the active prompts.
+    Raises `InputError` for an unknown recipe, and `ModelError` for a projector without its model, for a model that is
+    not here, for unreadable files, and for an adapter that does not fit its model, its files or the active prompts.
     """
     if asking.projector and not asking.model:
         raise ModelError("--mmproj also needs --model. Next: give the model that this projector belongs to.")
-    kept = chosen_model(workspace)
     if asking.model:
-        plain = _of_files(asking, asking.model, asking.projector, "option")
-    elif kept:
-        plain = _of_files(asking, *_paths(kept), "workspace")
+        files, origin = find(asking.model, asking.projector, note), "option"
     else:
-        plain = embedded_cast(workspace, asking)
+        files, origin = chosen_files(workspace), "workspace"
+    plain = _of_files(asking, files, origin) if files else embedded_cast(workspace, asking)
     found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter)
     return replace(found, recipe=_recipe(asking, found.scorer))
 
@@ -61,14 +61,12 @@ def _recipe(asking: Asking, scorer: Scorer | None) -> Recipe:
     return chosen.with_history(asking.block_size, asking.window, asking.direct or chosen.direct)
 
 
-def _of_files(asking: Asking, model: Path, projector: Path | None, origin: str) -> Cast:
+def _of_files(asking: Asking, files: Files, origin: str) -> Cast:
     try:
-        hashes = sha256(model), sha256(projector) if projector else None
+        hashes = model_sha256(files.model), sha256(files.projector) if files.projector else None
     except OSError as error:
-        raise ModelError(
-            f"{error.filename}: cannot read this model file ({error.strerror}). Next: msr-local models use."
-        ) from error
-    return Cast(_config(asking, model, projector), *hashes, origin)
+        raise missing(Path(error.filename or files.model), error.strerror or str(error)) from error
+    return Cast(_config(asking, files.model, files.projector), *hashes, origin)
 
 
 def _config(asking: Asking, model: Path, projector: Path | None) -> EngineConfig:
@@ -215,6 +213,12 @@ def chosen_model(workspace: Workspace) -> dict[str, str | None] | None:
     return kept
 
 
+def chosen_files(workspace: Workspace) -> Files | None:
+    """The files of the workspace's own model; None for the embedded one."""
+    kept = chosen_model(workspace)
+    return Files(*_paths(kept)) if kept else None
+
+
 def _paths(kept: Mapping[str, str | None]) -> tuple[Path, Path | None]:
     """Model and projector of a choice or of a manifest's base."""
     projector = kept["mmproj"]
@@ -226,6 +230,20 @@ def use_model(workspace: Workspace, model: Path | None, projector: Path | None =
     # Links stay links: their names say what the files are.
     absolute = [os.path.abspath(path) if path else None for path in (model, projector)]  # noqa: PTH100
     workspace.set_setting(_SETTING, dict(zip(("model", "mmproj"), absolute, strict=True)) if model else None)
+
+
+def choose(
+    workspace: Workspace, spec: str | Path, mmproj: str | Path | None = None, note: Callable[[str], None] = unsaid
+) -> Files | None:
+    """Make what `spec` names the workspace's choice, if it is a model that can answer; its files, None if embedded.
+
+    `mmproj` and `note` are as for `find`. Raises `ModelError`, and nothing is changed then.
+    """
+    files = find(spec, mmproj, note)
+    if files:
+        check(files)
+    use_model(workspace, *((files.model, files.projector) if files else (None, None)))
+    return files
 
 
 def use_adapter(workspace: Workspace, name: str, form: str = "adapter") -> None:
@@ -271,7 +289,7 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
         if path is not None and not path.is_file():
             raise ModelError(
                 f"{path}: adapter {manifest.name} needs this base model file, which is missing. Next: restore it, or "
-                f"msr-local models use --model FILE with a copy of it, then msr-local adapters use {manifest.name}."
+                f"msr-local models use FILE with a copy of it, then msr-local adapters use {manifest.name}."
             )
     raise ModelError(
         f"{base['model']}: this file has changed since adapter {manifest.name} was trained on it. "
@@ -281,7 +299,7 @@ def _base(workspace: Workspace, manifest: Manifest) -> tuple[Path | None, Path |
 
 def _is_base(manifest: Manifest, model: Path, projector: Path | None) -> bool:
     try:
-        registry.check_base(manifest, sha256(model), sha256(projector) if projector else None)
+        registry.check_base(manifest, model_sha256(model), sha256(projector) if projector else None)
     except (OSError, ModelError):
         return False
     return True

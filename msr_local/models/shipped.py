@@ -62,5 +62,5 @@ def complaint(name: str) -> str | None:
 
 def _broken(where: Path, why: str) -> ModelError:
     return ModelError(
-        f"{where}: {why}. Next: reinstall msr-local, or choose another model with msr-local models use --model FILE."
+        f"{where}: {why}. Next: reinstall msr-local, or choose another model with msr-local models use FILE."
     )

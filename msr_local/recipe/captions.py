@@ -98,7 +98,7 @@ class Captions:
         Each caption is committed as it is made. Raises `ModelError` without a vision model.
         """
         if self._captioner is None:
-            raise ModelError("captions need a vision model. Next: msr-local models use --model FILE --mmproj FILE.")
+            raise ModelError("captions need a vision model. Next: msr-local models use FILE --mmproj FILE.")
         run = CaptionRun()
         known = results.captions(self._workspace, self.settings)
         missing = []

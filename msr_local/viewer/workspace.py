@@ -67,6 +67,66 @@ def _adapter(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def models_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What `models list` shows: the models on this machine, where they are, and the aliases of others."""
+    here = [row for row in rows if row["model"]]
+    others = [row for row in rows if not row["model"]]
+    places = facts_table({row["name"]: row["model"] for row in here})
+    parts: list[RenderableType] = [_models(here), Text(), places]
+    if others:
+        parts += [Text(), shown("Not here yet; msr-local models pull NAME fetches one:"), Text(), _models(others)]
+    return Group(*parts)
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = rows_table([_model(row) for row in rows], right=("size",))
+    table.columns[1].min_width = min(max((len(row["name"]) for row in rows), default=0), 44)
+    return table
+
+
+def _model(row: Mapping[str, Any]) -> dict[str, str]:
+    about = "" if row["model"] else "about "
+    return {
+        "": "*" if row["active"] else "",
+        "name": row["name"],
+        "size": "" if row["bytes"] is None else f"{about}{row['bytes'] / 1e9:.1f} GB",
+        "weights": row["quantisation"] or "",
+        "pictures": "yes" if row["sees"] else "no",
+        "fits": {True: "yes", False: "no", None: ""}[row["fits"]],
+        "licence": row["licence"] or "",
+    }
+
+
+def pulled_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `models pull` shows: the files, and below them where the model is."""
+    files = [
+        {"file": one["file"], "size": f"{one['bytes'] / 1e6:,.1f} MB", "here": "yes" if one["here"] else "no"}
+        for one in document.get("files", ())
+    ]
+    facts = {name: value for name, value in document.items() if name not in ("files", "bytes", "to_download")}
+    return Group(rows_table(files, right=("size",)), Text(), facts_table(facts)) if files else facts_table(facts)
+
+
+def scan_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What `models scan` shows: the table, and below it what cannot be used and why."""
+    table = rows_table(
+        [
+            {
+                "program": row["program"],
+                "name": row["name"],
+                "size": f"{row['bytes'] / 1e9:.1f} GB",
+                "pictures": "yes" if row["sees"] else "no",
+                "usable": "no" if row["problem"] else "yes",
+                "where": row["model"],
+            }
+            for row in rows
+        ],
+        right=("size",),
+    )
+    problems = [shown(row["problem"]) for row in rows if row["problem"]]
+    return Group(table, *([Text(), *problems] if problems else []))
+
+
 def model_view(facts: Mapping[str, Any]) -> RenderableType:
     """What `models verify` shows: all facts of a loaded model, long ones cut."""
     return facts_table({name: _cut(value) for name, value in facts.items()})

@@ -111,7 +111,7 @@ def test_no_data_becomes_a_control_token(tmp_path: Path, cli: Cli, models: Path)
         (("recommend",), 2, "needed is one of USER"),
         (("recommend", "x", "-k", "0"), 2, "-k"),
         (("nonsense",), 2, "nonsense"),
-        (("models", "use"), 2, "--model"),
+        (("models", "use"), 2, "give one model"),
         (("recommend", "u1", "--model", __file__), 1, "not a GGUF"),
     ],
 )

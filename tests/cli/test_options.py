@@ -54,7 +54,7 @@ def test_a_command_gets_all_that_is_asked_for_in_one_argument() -> None:
     command = typer.main.get_command(one)
     assert [param.name for param in command.params][:4] == ["name", "model", "threads", "last"]
     command.main(["--threads", "2", "--model", __file__], standalone_mode=False)
-    assert got == [Asking(threads=2, model=Path(__file__))]
+    assert got == [Asking(threads=2, model=__file__)]
 
 
 @pytest.mark.parametrize("name", ["negatives", "ratio", "split", "seed", "recipe", "block_size", "window", "threads"])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import tiny_models
 from gguf_tensors import libraries_tensors, tensors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from msr_local.engine.llama.gguf import Head, metadata, rename_tokens
+from msr_local.engine.llama.gguf import Head, metadata, peek, rename_tokens
+from msr_local.engine.llama.kinds import require_model
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import ModelError
@@ -58,3 +63,22 @@ def test_a_file_that_is_not_gguf_or_is_cut_off_is_refused(models: Path, tmp_path
         (tmp_path / "x.gguf").write_bytes(data[:size])
         with pytest.raises(ModelError, match=r"not a GGUF model file|a broken GGUF file"):
             metadata(tmp_path / "x.gguf")
+
+
+def test_a_quick_look_shows_what_stands_before_the_vocabulary(models: Path) -> None:
+    seen, whole = peek(models / "text.gguf"), metadata(models / "text.gguf")
+    assert seen == {key: value for key, value in whole.items() if not key.startswith("tokenizer.")}
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(8, 400), byte=st.integers(0, 255), more=st.binary(max_size=8))
+def test_any_head_is_read_or_refused(tmp_path: Path, at: int, byte: int, more: bytes) -> None:
+    source = tmp_path / "source.gguf"
+    if not source.exists():
+        tiny_models.stub(source, general__alignment=32, llama__embedding_length=8, tokenizer__chat_template="x")
+    data = bytearray(source.read_bytes())
+    data[at : at + 1 + len(more)] = bytes([byte]) + more
+    (tmp_path / "x.gguf").write_bytes(data)
+    for look in (Head.read, peek, require_model):
+        with contextlib.suppress(ModelError):
+            look(tmp_path / "x.gguf")

@@ -28,6 +28,7 @@ from .context import Context, unquantised
 from .forks import FORKS, Forks, cells, positions
 from .gguf import require_gguf
 from .hidden import HiddenStates
+from .kinds import require_model
 from .native import Eyes, NativeLog, Unit, c_path, make_sampler
 from .prefixes import Prefixes
 
@@ -83,6 +84,7 @@ class Decoder:
         llama.llama_backend_init()
         self._model = llama.llama_model_load_from_file(c_path(config.model), llama.llama_model_default_params())
         if not self._model:
+            require_model(config.model)
             raise ModelError(
                 f"{config.model}: llama.cpp cannot load this model. {self._log.last()} Next: is the file whole?"
             )

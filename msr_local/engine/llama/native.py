@@ -20,7 +20,8 @@ from ...arrays import Floats
 from ...errors import ModelError
 from ...hardware import usable_threads
 from ..types import EngineConfig, Image
-from .gguf import require_gguf
+from .gguf import Head, require_gguf
+from .kinds import require_projector
 
 _PENALISED = 160  # generated tokens that the repeat penalty looks back on
 _IMAGES_KEPT = 256 << 20  # bytes of encoded images kept for the next question about them
@@ -65,6 +66,7 @@ class Eyes:
         params.warmup = False
         self._projector = mtmd.mtmd_init_from_file(c_path(path), model, params)
         if not self._projector:
+            require_projector(path, Head.read(config.model))
             raise ModelError(
                 f"{path}: this projector does not fit {config.model.name}. {log.last()} "
                 "Next: the projector that was published with the model."

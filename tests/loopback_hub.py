@@ -1,10 +1,11 @@
-"""A model hub on the loopback interface: as much of the Hugging Face Hub's HTTP as `snapshot_download` asks for."""
+"""A model hub on the loopback interface: as much of the Hugging Face Hub's HTTP as is asked for here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,15 @@ MODEL, GATED, PRIVATE = "tiny/llama", "tiny/gated", "tiny/private"
 REVISIONS = ("main", "v1", COMMIT)
 
 
+def described(path: Path, folder: Path) -> dict[str, object]:
+    """A file as the hub's model info has it."""
+    body = path.read_bytes()
+    found = {"rfilename": path.relative_to(folder).as_posix(), "size": len(body), "blobId": "0" * 40}
+    if path.suffix in (".gguf", ".safetensors"):
+        found["lfs"] = {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130}
+    return found
+
+
 class Hub:
     """`folder` is served as `MODEL` and, with its files closed, as `GATED`; `PRIVATE` says 401, all else 404."""
 
@@ -22,6 +32,9 @@ class Hub:
         self.folder = folder
         self.asked: list[str] = []  # "GET /path", with the range where one was asked for
         self.cut: set[str] = set()  # files whose next answer breaks off in the middle
+        self.wrong: set[str] = set()  # files that come with a byte changed
+        self.slow = 0.0  # seconds before the second half of each file
+        self.tokens: set[str] = set()  # that came along
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -34,6 +47,7 @@ class Hub:
 
             def do_GET(self) -> None:
                 hub.asked.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
+                hub.tokens.add(self.headers.get("Authorization", ""))
                 path = self.path.split("?")[0].strip("/").split("/")
                 if path[:2] == ["api", "models"]:
                     self.info("/".join(path[2:4]), path[5] if len(path) > 5 else "main", tree="tree" in path[4:5])
@@ -50,15 +64,21 @@ class Hub:
                 elif revision not in REVISIONS:
                     self.refuse(404, "RevisionNotFound")
                 else:
-                    files = sorted(hub.folder.iterdir())
+                    files = sorted(path for path in hub.folder.rglob("*") if path.is_file())
                     facts: object = {
                         "id": name,
                         "sha": COMMIT,
-                        "siblings": [{"rfilename": path.name} for path in files],
+                        "siblings": [described(path, hub.folder) for path in files],
+                        "cardData": {"license": "mit"},
                     }
                     if tree:
                         facts = [
-                            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
+                            {
+                                "type": "file",
+                                "path": path.relative_to(hub.folder).as_posix(),
+                                "size": path.stat().st_size,
+                                "oid": path.name,
+                            }
                             for path in files
                         ]
                     self.answer(200, json.dumps(facts).encode(), {"Content-Type": "application/json"})
@@ -71,8 +91,11 @@ class Hub:
                     self.refuse(404, "EntryNotFound")
                 else:
                     body = path.read_bytes()
+                    etag = hashlib.sha256(body).hexdigest()
+                    if file in hub.wrong:
+                        body = body[:-1] + bytes([body[-1] ^ 1])
                     first = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
-                    headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}
+                    headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}
                     if first:
                         headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
                     self.answer(206 if first else 200, body[first:], headers, cut=file in hub.cut)
@@ -89,7 +112,13 @@ class Hub:
                     if cut:
                         hub.cut.clear()
                         self.close_connection = True
-                    self.wfile.write(body[: len(body) // 2] if cut else body)
+                    middle = len(body) // 2
+                    self.wfile.write(body[:middle])
+                    if hub.slow and "/resolve/" in self.path:
+                        self.wfile.flush()
+                        time.sleep(hub.slow)
+                    if not cut:
+                        self.wfile.write(body[middle:])
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"

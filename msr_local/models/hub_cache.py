@@ -1,0 +1,118 @@
+"""The cache of a model hub on this machine, in Hugging Face's layout, as llama.cpp and transformers share it.
+
+`models--ORG--REPO/snapshots/COMMIT/` holds links to `blobs/HASH`; a link's name says what the file is, so links stay
+links. Nothing is downloaded here, and no network is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import remove
+
+# Environment variables in llama.cpp's order, each with where the cache is below its folder.
+_PLACES = (
+    ("LLAMA_CACHE", ""), ("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub"),
+    ("XDG_CACHE_HOME", "huggingface/hub"),
+)  # fmt: skip
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def folder() -> Path:
+    """Where the cache is; it may not be there yet."""
+    for name, below in _PLACES:
+        if value := os.environ.get(name):
+            return Path(value).expanduser() / below
+    return Path.home() / ".cache" / "huggingface" / "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One commit of a repository, as much of it as is here."""
+
+    id: str
+    commit: str
+    place: Path
+
+    def files(self) -> list[str]:
+        """Its GGUF files that are here, as paths inside the repository."""
+        found = (path for path in self.place.rglob("*.gguf") if path.is_file())  # a link to nothing is no file
+        return sorted(path.relative_to(self.place).as_posix() for path in found)
+
+
+def home(id: str) -> Path:
+    """The folder of a repository in the cache; it may not be there yet."""
+    return folder() / f"models--{id.replace('/', '--')}"
+
+
+def snapshots() -> Iterator[Snapshot]:
+    """All that is here with a GGUF file in it: of each repository its present commit first."""
+    for place in sorted(folder().glob("models--*--*")):
+        for one in of(place.name.removeprefix("models--").replace("--", "/", 1)):
+            if one.files():
+                yield one
+
+
+def of(id: str, revision: str | None = None) -> list[Snapshot]:
+    """What is here of a repository: that of `main` first, then the last to change; or the one that `revision` names."""
+    try:
+        places = [path for path in (home(id) / "snapshots").iterdir() if path.is_dir()]
+        places.sort(key=lambda path: (path.name != _ref(id, "main"), -path.stat().st_mtime))
+    except OSError:
+        return []
+    commit = revision and (_ref(id, revision) or revision)
+    return [Snapshot(id, path.name, path) for path in places if commit in (None, path.name)]
+
+
+def repository_of(path: Path) -> tuple[str, str, str] | None:
+    """(repository, commit, path inside it) of a file in a cache of this layout, there or not; None for any other."""
+    match = re.search(r"models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/(.+)$", path.as_posix())
+    return (f"{match[1]}/{match[2]}", match[3], match[4]) if match else None
+
+
+def keep(id: str, commit: str, revision: str | None, file: str, blob: Path) -> Path:
+    """Link `blob`, in its folder of the cache, as `file` of a commit that `revision` stands for; the link."""
+    link = home(id) / "snapshots" / commit / file
+    link.parent.mkdir(parents=True, exist_ok=True)
+    target = os.path.relpath(blob, link.parent)
+    if not (link.is_symlink() and os.readlink(link) == target):  # noqa: PTH115
+        link.unlink(missing_ok=True)
+        try:
+            link.symlink_to(target)
+        except OSError:  # a file system, or a Windows, without links
+            os.link(blob, link)
+    if revision != commit:
+        ref = home(id) / "refs" / (revision or "main")
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(commit, encoding="utf-8")
+    return link
+
+
+def forget(one: Snapshot, files: list[str]) -> int:
+    """Delete files of a snapshot, and their blobs where no other link needs them; bytes that became free."""
+    root, freed = home(one.id), 0
+    for file in files:
+        link = one.place / file
+        blob = link.resolve()
+        size = blob.stat().st_size if blob.is_file() else 0
+        remove(link)
+        needed = any(path.resolve() == blob for path in (root / "snapshots").rglob("*") if path.is_symlink())
+        if blob.parent == (root / "blobs").resolve() and not needed:
+            remove(blob)
+            freed += size
+        elif not blob.exists():
+            freed += size
+    if not any(path.is_file() for path in (root / "snapshots").rglob("*")):
+        remove(root)
+    return freed
+
+
+def _ref(id: str, name: str) -> str | None:
+    try:
+        return (home(id) / "refs" / name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,87 @@
+"""How a model is named: one spec for the command line and for Python. Nothing is looked up here but whether a file is.
+
+`embedded`, an alias (`smolvlm2-500m`), `FILE.gguf`, `ORG/REPO[@REV][:QUANT]`, `hf.co/…`, `hf://ORG/REPO[@REV]/FILE`,
+`http://host/v1#name`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelError
+from .aliases import ALIASES
+
+EMBEDDED, NONE = "embedded", "none"
+
+_HUB = re.compile(r"hf://|(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/")
+_ID = r"(?P<id>[\w][\w.-]*/[\w][\w.-]*)"
+_REVISION = r"(?:refs/pr/\d+|[\w.-]+)"
+_REPOSITORY = re.compile(
+    rf"{_ID}(?:@(?P<at>{_REVISION}))?(?::(?P<quant>\w[\w.-]*))?(?:/(?:(?:resolve|blob)/(?P<in>{_REVISION})/)?"
+    r"(?P<file>[^?#]+\.gguf))?(?:/tree/[\w.-]+)?/?(?:\?.*)?"
+)
+_PATHS = ("/", "./", "../", "~", ".\\", "..\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of GGUF files on a hub: which of them is meant, by quantisation or by name."""
+
+    id: str
+    quant: str | None = None
+    revision: str | None = None  # a branch, tag or commit
+    file: str | None = None
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        quant = f":{self.quant}" if self.quant else ""
+        return f"hf://{self.id}{revision}/{self.file}" if self.file else f"{self.id}{revision}{quant}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model behind an OpenAI-compatible server."""
+
+    url: str
+    name: str
+
+
+def parse(spec: str | Path) -> str | Path | Repository | Server:
+    """What `spec` names: `EMBEDDED`, a file's path, a repository or a server. An alias is its repository.
+
+    A file that is there wins over all other meanings. Raises `ModelError` for what is no spec.
+    """
+    if isinstance(spec, Path):
+        return _file(spec)
+    if spec == EMBEDDED:
+        return EMBEDDED
+    hub = _HUB.match(spec)
+    if not hub and re.match(r"https?://", spec):
+        url, _, name = spec.partition("#")
+        return Server(url, name)
+    path = Path(spec).expanduser()
+    if not hub and (path.exists() or spec.startswith(_PATHS) or "\\" in spec or spec.lower().endswith(".gguf")):
+        return _file(path)
+    alias, _, quant = spec.partition(":")
+    if entry := ALIASES.get(alias.lower()):
+        return Repository(entry.repository, quant or None)
+    match = _REPOSITORY.fullmatch(spec[hub.end() :] if hub else spec)
+    if not match or ".." in match["id"]:
+        near = difflib.get_close_matches(alias.lower(), ALIASES, n=3)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise ModelError(
+            f"{spec}: no such model: neither a file, an alias nor ORG/REPO[:QUANT].{hint} Next: msr-local models list."
+        )
+    if match["file"] and ".." in match["file"].split("/"):
+        raise ModelError(f"{spec}: not a path inside a repository. Next: hf://ORG/REPO/FILE.gguf.")
+    return Repository(match["id"], match["quant"], match["at"] or match["in"], match["file"])
+
+
+def _file(path: Path) -> Path:
+    path = path.expanduser()
+    if path.is_dir():
+        raise ModelError(f"{path}: a folder, not a model. Next: give the GGUF file in it.")
+    return path
