@@ -42,6 +42,11 @@ def flag(name: str, help: str) -> Any:
     return typer.Option(name, help=help)
 
 
+def readable(help: str, *names: str, default: str | bool = False) -> Any:
+    """An option that takes a file which is there."""
+    return typer.Option(*names, exists=True, dir_okay=False, metavar="FILE", help=help, show_default=default)
+
+
 RECIPE_HELP = (
     "What the prompt holds. full: everything; paper: no titles of the history, no hint of recall; no-image: no "
     "picture, no caption; history: no preference summary."
@@ -115,9 +120,9 @@ Where = Annotated[
     ),
 ]  # fmt: skip
 Only = Annotated[
-    Path | None, file("Only items of this list: an id a line, or a table with a column item_id.", "--only")
+    Path | None, readable("Only items of this list: an id a line, or a table with a column item_id.", "--only")
 ]
-Exclude = Annotated[Path | None, file("No items of this list, which is like that of --only.", "--exclude")]
+Exclude = Annotated[Path | None, readable("No items of this list, which is like that of --only.", "--exclude")]
 MaxCaptions = Annotated[int | None, number("Caption N pictures at most now.", least=0, default="all")]
 
 Command = Callable[..., None]

@@ -35,7 +35,7 @@ def recommend(
     everybody: Annotated[bool, opt.flag("--all", "Instead of USER, all users, into the file --out.")] = False,
     users: Annotated[
         Path | None,
-        opt.file(
+        opt.readable(
             "Instead of USER, the users of this list, into the file --out: an id a line, or a table with a column "
             "user_id.",
             "--users",

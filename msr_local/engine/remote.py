@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ import numpy as np
 
 from ..arrays import Floats
 from ..errors import AnswerTokensError, ContextOverflow, ModelError
-from .types import IMAGE_MARK, Capabilities, Generation, Image, LogOdds, Question, Writing
+from .types import IMAGE_MARK, Capabilities, Generation, Image, LogOdds, Question, ServerConfig, Writing
 
 if TYPE_CHECKING:
     import openai
@@ -37,19 +36,6 @@ _MARKS = str.maketrans({"<": "‹", ">": "›"})  # no control token is left wit
 _BRACKETED = re.compile(r"\[(/?[A-Z][A-Z_]+)\]")  # as Mistral's [INST]
 _TOO_LONG = re.compile(r"context|too (long|many tokens|large)|maximum.*length|exceed", re.IGNORECASE)
 _Answer = TypeVar("_Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """Which model of which server to ask, and how. The key comes from the environment only, and is kept nowhere."""
-
-    url: str  # as http://localhost:8080/v1
-    model: str = ""  # "": the only one, or the first that the server names
-    sees: bool = False
-    context: int = 4096  # tokens; of a server that names none
-    together: int = 4  # questions on their way at once
-    timeout: float = 300.0  # seconds without an answer
-    retries: int = 4  # of a question, with growing pauses, where the server is busy or cannot be reached
 
 
 class RemoteEngine:

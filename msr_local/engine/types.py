@@ -108,6 +108,29 @@ class EngineConfig:
     image_detail: Literal["overview", "tiles"] = "overview"
     states: Path | None = None  # a folder of these very weights' own, where states of long prefixes are kept
 
+    @property
+    def name(self) -> str:
+        """The model, for people."""
+        return self.model.name
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Which model of which server to ask, and how. The key comes from the environment only, and is kept nowhere."""
+
+    url: str  # as http://localhost:8080/v1
+    model: str = ""  # "": the first that the server names
+    sees: bool = False
+    context: int = 4096  # tokens
+    together: int = 4  # questions on their way at once
+    timeout: float = 300.0  # seconds without an answer
+    retries: int = 4  # of a question, with growing pauses, where the server is busy or cannot be reached
+
+    @property
+    def name(self) -> str:
+        """The model, for people."""
+        return f"{self.url}#{self.model}" if self.model else self.url
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:

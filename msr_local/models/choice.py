@@ -12,16 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.types import CAPTION, SCORE, SUMMARY, EngineConfig
+from ..engine.types import CAPTION, SCORE, SUMMARY, EngineConfig, ServerConfig
 from ..errors import InputError, ModelError, MsrError
 from ..files import package_data, sha256
 from ..prompts import PromptTemplate
 from ..recipes import RECIPES, Recipe
-from ..store.workspace import Workspace
-from . import embedded, registry, shipped
+from ..store.workspace import Workspace, fingerprint
+from . import embedded, names, registry, shipped
 from .asking import Asking
 from .find import Files, check, find, missing, model_sha256, unsaid
 from .manifest import FILE_NAME, Manifest
+from .names import Server
 from .prepared import to_compute_with
 from .spec import Cast, Fused, Scorer
 
@@ -44,11 +45,13 @@ def cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], 
     """
     if asking.projector and not asking.model:
         raise ModelError("--mmproj also needs --model. Next: give the model that this projector belongs to.")
-    if asking.model:
-        files, origin = find(asking.model, asking.projector, note), "option"
+    named = names.parse(asking.model) if asking.model else None
+    if isinstance(named, Server):
+        plain = _of_server(asking, named)
     else:
-        files, origin = chosen_files(workspace), "workspace"
-    plain = _of_files(asking, files, origin) if files else embedded_cast(workspace, asking)
+        files = find(asking.model, asking.projector, note) if asking.model else chosen_files(workspace)
+        origin = "option" if asking.model else "workspace"
+        plain = _of_files(asking, files, origin) if files else embedded_cast(workspace, asking)
     found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter)
     return replace(found, recipe=_recipe(asking, found.scorer))
 
@@ -59,6 +62,13 @@ def _recipe(asking: Asking, scorer: Scorer | None) -> Recipe:
     tuned = scorer.recipe if scorer else RECIPES["full"]
     chosen = RECIPES[asking.recipe] if asking.recipe else tuned
     return chosen.with_history(asking.block_size, asking.window, asking.direct or chosen.direct)
+
+
+def _of_server(asking: Asking, server: Server) -> Cast:
+    """The server's address and its name for the model stand for the model: nothing tells when it is another one."""
+    config = ServerConfig(server.url, server.name, sees=asking.projector != NONE, context=asking.context)
+    identity = fingerprint("server", server.url, server.name)
+    return Cast(config, identity, identity if config.sees else None, "option")
 
 
 def _of_files(asking: Asking, files: Files, origin: str) -> Cast:
@@ -144,8 +154,10 @@ def _tuned(plain: Cast, recommender: Tuned, form: str | None) -> Cast:
         run_id=manifest.run_id,
         split=manifest.split,
     )
-    adapters = plain.config.adapters | ({SCORE: scorer.file} if form == "adapter" else {})
-    return replace(plain, config=replace(plain.config, adapters=adapters), scorer=scorer)
+    config = plain.config
+    assert isinstance(config, EngineConfig)  # no adapter was trained for a server's model
+    adapters = config.adapters | ({SCORE: scorer.file} if form == "adapter" else {})
+    return replace(plain, config=replace(config, adapters=adapters), scorer=scorer)
 
 
 def shipped_recommender(workspace: Workspace, name: str | None = None) -> Tuned | None:

@@ -36,7 +36,7 @@ def find(spec: str | Path, mmproj: str | Path | None = None, note: Callable[[str
     named = names.parse(spec)
     if isinstance(named, Server):
         raise ModelError(
-            f"{named.url}: models behind a server are not supported yet. Next: --model FILE.gguf, or ORG/REPO[:QUANT]."
+            f"{named.url}: a model behind a server has no files here. Next: give it to each command, as --model SPEC."
         )
     if isinstance(named, str):
         if mmproj not in (None, NONE):

@@ -10,14 +10,15 @@ from typing import Any
 from ..engine.answers import sigmoid
 from ..engine.llama.prefixes import forget
 from ..engine.llama.process import EngineProcess
-from ..engine.types import CAPTION, SUMMARY, Engine, EngineConfig
+from ..engine.remote import RemoteEngine
+from ..engine.types import CAPTION, SUMMARY, Engine, EngineConfig, ServerConfig
 from ..recipes import RECIPES, Recipe
 from ..store.workspace import fingerprint
 
 
-def open_engine(config: EngineConfig) -> Engine:
+def open_engine(config: EngineConfig | ServerConfig) -> Engine:
     """The engine for a configuration, started."""
-    return EngineProcess(config)
+    return RemoteEngine(config) if isinstance(config, ServerConfig) else EngineProcess(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Scorer:
 class Role:
     """A model in a role: how an engine loads it, and what stands for it in the keys of what it makes."""
 
-    config: EngineConfig
+    config: EngineConfig | ServerConfig
     identity: str
     tuned: bool  # whether a LoRA was trained for this very question
 
@@ -76,7 +77,7 @@ class Cast:
     for captions and summaries, by role.
     """
 
-    config: EngineConfig
+    config: EngineConfig | ServerConfig
     sha256: str
     projector_sha256: str | None
     origin: str  # "option", "workspace" or "embedded"
@@ -111,6 +112,7 @@ class Cast:
         if tuned:
             identity = fingerprint(identity, tuned.form, tuned.sha256, tuned.max_length)
             if tuned.form == "merged":  # the adapters of the base are not its own
+                assert isinstance(config, EngineConfig)
                 config = replace(config, model=tuned.file, adapters={})
         return Role(config, identity, tuned is not None)
 
@@ -121,6 +123,8 @@ class Cast:
     @property
     def _text(self) -> str:
         """Stands for the model and the runtime, without projector and adapters."""
+        if isinstance(self.config, ServerConfig):
+            return self.sha256
         runtime = "llama-cpp-python " + importlib.metadata.version("llama-cpp-python")
         return fingerprint(runtime, self.sha256)
 
@@ -129,17 +133,21 @@ class Cast:
         """The same with its projector; None where it has none."""
         if not self.projector_sha256:
             return None
+        if isinstance(self.config, ServerConfig):
+            return self._text
         return fingerprint(self._text, self.projector_sha256, self.config.image_detail)
 
     def weights_id(self, role: Role) -> str:
         """Stands for all files that the engine of a role loads: what a prompt that was read comes from."""
         scorer = self.scorer
-        if scorer and role.config.model == scorer.file:
+        if scorer and isinstance(role.config, EngineConfig) and role.config.model == scorer.file:
             return fingerprint(self._text, scorer.form, scorer.sha256)
         return fingerprint(self._text, self.tuned, scorer.sha256 if scorer and scorer.form == "adapter" else None)
 
-    def loaded(self, role: Role, kept: Path) -> EngineConfig:
+    def loaded(self, role: Role, kept: Path) -> EngineConfig | ServerConfig:
         """How an engine loads a role, with the states of prompts that it has read in a folder of `kept`."""
+        if isinstance(role.config, ServerConfig):
+            return role.config
         forget(kept)
         return replace(role.config, states=kept / self.weights_id(role)[:16])
 
@@ -168,12 +176,13 @@ class Cast:
     @property
     def name(self) -> str:
         """What answers yes or no, for people who read the tables."""
-        return f"{self.config.model.name} + {self.scorer.name}" if self.scorer else self.config.model.name
+        return f"{self.config.name} + {self.scorer.name}" if self.scorer else self.config.name
 
     def to_json(self) -> dict[str, Any]:
-        projector, tuned = self.config.projector, self.scorer
+        config, tuned = self.config, self.scorer
+        file, projector = (config.name, None) if isinstance(config, ServerConfig) else (config.model, config.projector)
         return {
-            "file": str(self.config.model),
+            "file": str(file),
             "sha256": self.sha256,
             "mmproj": str(projector) if projector else None,
             "mmproj_sha256": self.projector_sha256,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from ..arrays import Floats
-from ..engine.types import Engine, EngineConfig, Generation, LogOdds, Question, TokenEngine, Writing
+from ..engine.types import Engine, EngineConfig, Generation, LogOdds, Question, ServerConfig, TokenEngine, Writing
 from ..errors import AnswerTokensError, ContextOverflow, ModelError
 from ..models.spec import Role, open_engine
 from ..prompts import PromptTemplate
@@ -21,9 +21,9 @@ class Asker:
 
     def __init__(
         self,
-        config: EngineConfig,
+        config: EngineConfig | ServerConfig,
         prompts: Path | None = None,
-        open_engine: Callable[[EngineConfig], Engine] = open_engine,
+        open_engine: Callable[[EngineConfig | ServerConfig], Engine] = open_engine,
     ) -> None:
         self._config, self._overrides, self._open = config, prompts, open_engine
         self._templates: dict[str, PromptTemplate] = {}
@@ -65,7 +65,7 @@ class Asker:
         """The log-odds of yes, in order. Raises `AnswerTokensError` where the engine cannot give them."""
         if questions and self.engine.can.log_odds == "none":
             raise AnswerTokensError(
-                f"{self._config.model.name}: no single token for yes or for no, so p(yes) cannot be read. "
+                f"{self._config.name}: no single token for yes or for no, so p(yes) cannot be read. "
                 "Next: choose another model with msr-local models use."
             )
         self._require_eyes(questions)
@@ -91,7 +91,7 @@ class Asker:
 
     def _require(self, able: bool, what: str) -> None:
         if not able:
-            raise ModelError(f"{self._config.model.name} {what}. Next: another model, with msr-local models use.")
+            raise ModelError(f"{self._config.name} {what}. Next: another model, with msr-local models use.")
 
     @property
     def tokens(self) -> TokenEngine:

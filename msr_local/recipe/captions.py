@@ -162,7 +162,7 @@ class Captions:
         if not text:
             run.failed.append((item, "the model wrote nothing"))
             return
-        model = self._config.model.name
+        model = self._config.name
         results.save_caption(self._workspace, item, self.settings, self._key(item), text, model)
         run.made += 1
 

@@ -161,7 +161,7 @@ class Preferences:
         if chain.past or chain.user_id is None:
             results.save_past_summary(self._workspace, preference.key, preference.summary)
         else:
-            model = self._config.model.name
+            model = self._config.name
             results.save_preference(self._workspace, chain.user_id, self.settings, preference, model)
 
     def _ask(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Vector
-from ..engine.types import Engine, EngineConfig, TokenEngine
+from ..engine.types import Engine, EngineConfig, ServerConfig, TokenEngine
 from ..errors import NotFoundError
 from ..models import choice
 from ..models.spec import Cast, Fused, Role, open_engine
@@ -83,7 +83,7 @@ class Recommender:
         cast: Cast | None = None,
         *,
         progress: Progress = silent,
-        open_engine: Callable[[EngineConfig], Engine] = open_engine,
+        open_engine: Callable[[EngineConfig | ServerConfig], Engine] = open_engine,
     ) -> None:
         self.workspace, self.progress = workspace, progress
         self.cast = cast = cast or choice.cast(workspace)

@@ -92,12 +92,12 @@ class Site:
 
     async def recommend(self, request: Request) -> Response:
         user, how = _needed(request, "user"), _how(request)
-        found = await self._ask(request, lambda one: one.recommend(user, **how))
+        found = await self._ask(request, lambda one: one.recommend(user, *how))
         return _json(found.to_json())
 
     async def explain(self, request: Request) -> Response:
         user, item, how = _needed(request, "user"), _text(request, "item"), _how(request)
-        made = await self._ask(request, lambda one: explain(one, user, item, **how))
+        made = await self._ask(request, lambda one: explain(one, user, item, *how))
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(html_report(made))
         return _json(made.to_json())
@@ -219,8 +219,8 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(value)
 
 
-def _how(request: Request) -> dict[str, int]:
-    return {"k": _number(request, "k", 10), "candidates": _number(request, "candidates", 100)}
+def _how(request: Request) -> tuple[int, int]:
+    return _number(request, "k", 10), _number(request, "candidates", 100)
 
 
 def _json(content: Any, status: int = 200) -> Response:

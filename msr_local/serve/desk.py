@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..engine.types import Engine, EngineConfig
+from ..engine.types import Engine, EngineConfig, ServerConfig
 from ..models.asking import Asking
 from ..models.choice import cast
 from ..models.spec import open_engine
@@ -50,7 +50,7 @@ class Desk:
 
     def __init__(
         self, home: Path, asking: Asking, limit: int = 32,
-        open_engine: Callable[[EngineConfig], Engine] = open_engine,
+        open_engine: Callable[[EngineConfig | ServerConfig], Engine] = open_engine,
     ) -> None:  # fmt: skip
         self._home, self._asking, self._open = home, asking, open_engine
         self._line: queue.Queue[_Request | None] = queue.Queue(limit)

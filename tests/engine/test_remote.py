@@ -12,18 +12,20 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
+from samples import Ran
 
 from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.remote import KEY, RemoteEngine, ServerConfig, plain
-from msr_local.engine.types import IMAGE_MARK, EngineConfig, Image, Question
+from msr_local.engine.remote import KEY, RemoteEngine, plain
+from msr_local.engine.types import IMAGE_MARK, EngineConfig, Image, Question, ServerConfig
 from msr_local.errors import AnswerTokensError, ContextOverflow, ModelError
 from msr_local.models import embedded
 
@@ -287,3 +289,43 @@ def test_a_real_server_answers_as_the_engine_does(real: str) -> None:
     engine.close()
     assert engine.can.log_odds == "top"
     assert [one.z for one in found] == pytest.approx([one.z for one in wanted], abs=0.02)
+
+
+# ---- as a model of the workspace
+
+
+def test_a_server_recommends_and_captions(
+    server: Server, shop: tuple[Path, Path], cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    """Captions, summaries and lists by way of the command line; the key is nowhere in the workspace."""
+    words = {"describe what the picture shows": "A red mug.", "likes": "tea and mugs."}
+
+    def answer(number: int, asked: Any) -> tuple[int, Any]:
+        if asked.get("logprobs"):
+            return 200, said("Yes", Yes=0.6, No=0.3)
+        text = json.dumps(asked["messages"]).lower()
+        return 200, said(next(word for about, word in words.items() if about in text))
+
+    server.answer = answer
+    model = ("--model", f"{server.url}#tiny")
+    assert cli("ingest", *shop, *model).code == 0
+    found = cli("recommend", "u0", "-k", "3", *model, "--json")
+    assert found.code == 0, found.err
+    assert found.json["model"]["file"] == f"{server.url}#tiny" and "tea and mugs" in found.json["summary"]
+    assert found.json["items"][0]["log_odds"] == pytest.approx(math.log(2)) and found.json["items"][0]["caption"]
+    asked = len(server.asked)
+    assert cli("recommend", "u0", "-k", "3", *model, "--json").json["items"] == found.json["items"]
+    assert len(server.asked) == asked
+    assert cli("recommend", "u1", *model, "--adapter", "general").code == 1
+    assert cli("models", "use", f"{server.url}#tiny").code == 1
+
+
+def test_the_key_is_nowhere_in_the_workspace(
+    server: Server, shop: tuple[Path, Path], cli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    cli("ingest", *shop, "--no-captions")
+    ran = cli("recommend", "u0", "--recipe", "history", "--model", server.url, "--mmproj", "none", "--json")
+    assert ran.code == 0 and set(server.keys) == {f"Bearer {SECRET}"}
+    assert SECRET not in ran.out + ran.err
+    assert all(SECRET.encode() not in path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file())
