@@ -21,9 +21,11 @@ from starlette.routing import Route
 
 from ..catalogue.images import load_rgb
 from ..catalogue.readers import read_interactions
+from ..catalogue.where import chosen
 from ..errors import InputError, MsrError, NotFoundError
 from ..recipe.explanations import explain
 from ..recipe.recommender import Recommender
+from ..recipe.similar import similar
 from ..store import catalogue, histories
 from ..store.workspace import Workspace, now
 from ..text import printable_json, storable
@@ -36,7 +38,8 @@ _MOST = 1000  # of a list
 _THUMBNAIL = 320  # pixels
 _TYPES = {"text/csv": ".csv", "application/x-ndjson": ".jsonl", "application/json": ".json"}
 _USER, _ITEM, _LIMIT = ("user", "an id"), ("item", "an id"), ("limit", "entries at most")
-_HOW = [("k", "items to recommend"), ("candidates", "of recall that the model is asked about at most")]
+_K = ("k", "items to recommend")
+_HOW = [_K, ("candidates", "of recall that the model is asked about at most")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class Site:
             Endpoint("/items", self.items, "Items, by words if there are any", [("words", "to search for"), _LIMIT]),
             Endpoint("/recommend/{user}", self.recommend, "What msr-local recommend USER --json prints", _HOW),
             Endpoint("/recommend", self.recommend, "The same, for ids with a slash", [_USER, *_HOW]),
+            Endpoint("/recommend", self.recommend_anybody, "The same for somebody who is in no file: "
+                     '{"history": [item ids, oldest first], "k": 10, "where": "a condition on items"}', method="POST"),
+            Endpoint("/similar/{item}", self.similar, "What msr-local similar ITEM --json prints", [_K]),
+            Endpoint("/similar", self.similar, "The same, for ids with a slash", [_ITEM, _K]),
             Endpoint("/explain/{user}/{item}", self.explain, "What msr-local explain USER ITEM --json prints, or, to "
                      "browsers, its page", _HOW),
             Endpoint("/explain/{user}", self.explain, "The same, of the first item that is recommended", _HOW),
@@ -94,6 +101,26 @@ class Site:
         user, how = _needed(request, "user"), _how(request)
         found = await self._ask(request, lambda one: one.recommend(user, *how))
         return _json(found.to_json())
+
+    async def recommend_anybody(self, request: Request) -> Response:
+        given = await _object(request)
+        history, k, where = given.get("history", []), given.get("k", 10), given.get("where")
+        if not (isinstance(history, list) and all(isinstance(one, str) for one in history)):
+            raise InputError("history: a list of item ids is needed.")
+        if not (type(k) is int and 1 <= k <= _MOST):
+            raise InputError(f"k: a number from 1 to {_MOST:,} is needed.")
+        if not (where is None or isinstance(where, str)):
+            raise InputError("where: a condition is needed, as a text.")
+
+        def work(one: Recommender) -> Any:
+            only = chosen(one.workspace, storable(where) if where else None)
+            return one.recommend(one.stranger([storable(item) for item in history]), k, only=only).to_json()
+
+        return _json(await self._ask(request, work))
+
+    async def similar(self, request: Request) -> Response:
+        item, k = _needed(request, "item"), _number(request, "k", 10)
+        return _json((await self._ask(request, lambda one: similar(one, item, k))).to_json())
 
     async def explain(self, request: Request) -> Response:
         user, item, how = _needed(request, "user"), _text(request, "item"), _how(request)
@@ -198,6 +225,19 @@ def _png(path: Path) -> bytes:
     file = io.BytesIO()
     Image.frombytes("RGB", (small.width, small.height), small.pixels).save(file, "PNG")
     return file.getvalue()
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    """The JSON object that was sent; only as application/json, which no page from elsewhere can send unasked."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise InputError("the content type is not application/json.")
+    try:
+        given = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"this is no JSON: {error}.") from error
+    if not isinstance(given, dict):
+        raise InputError("a JSON object is needed.")
+    return given
 
 
 def _text(request: Request, name: str) -> str | None:

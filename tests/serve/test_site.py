@@ -88,6 +88,22 @@ def test_documents_are_those_of_the_command_line(client: TestClient, cli: Callab
     assert client.get("/explain/u0?k=3").json()["item_id"] == found["items"][0]["item_id"]
 
 
+def test_anybody_is_recommended_to_and_nothing_is_stored(client: TestClient, home: Path) -> None:
+    users = client.get("/users").json()
+    asked = {"history": ["i3", "i4"], "k": 3, "where": "genres=Horror"}
+    found = client.post("/recommend", json=asked).json()
+    assert found["user"] is None and 0 < len(found["items"]) <= 3
+    assert {one["item_id"] for one in found["items"]} <= {f"i{n}" for n in (0, 2, 6, 8, 10)}
+    assert client.get("/users").json() == users
+    alike = client.get("/similar/i3?k=2").json()
+    assert len(alike["items"]) == 2 and client.get("/similar", params={"item": "a/b?c"}).status_code == 200
+    for wrong in ({"history": "i3"}, {"k": 0}, {"k": "3"}, {"where": 1}, {"where": "("}, [], {"history": ["nothing"]}):
+        answer = client.post("/recommend", json=wrong)
+        assert answer.status_code in (400, 404) and answer.json()["error"]
+    plain = client.post("/recommend", content=b"{}", headers={"content-type": "text/plain"})
+    assert plain.status_code == 400
+
+
 def test_every_path_is_described(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     assert described["openapi"].startswith("3.") and "/recommend/{user}" in described["paths"]
