@@ -47,7 +47,8 @@ def content(home: Path) -> dict[str, list[tuple]]:
         "rejects": "SELECT * FROM rejects ORDER BY 1, 2, 3",
         "captions": "SELECT item_id, settings, key, caption FROM captions ORDER BY 1, 2",
         "preferences": "SELECT user_id, block, settings, key, summary, items FROM preferences ORDER BY 1, 2, 3",
-        "lists": "SELECT user_id, (SELECT group_concat(json_extract(value, '$[0]')) FROM json_each(items)) FROM lists ORDER BY 1",
+        "lists": "SELECT user_id, rank.key, json_extract(rank.value, '$[0]') FROM lists, json_each(items) AS rank"
+        " ORDER BY 1, 2",
         "scores": "SELECT user_id, item_id, without, settings, key, round(log_odds, 1) FROM scores ORDER BY 1, 2, 3",
     }
     with sqlite3.connect(home / "msr.db") as db:
