@@ -83,7 +83,8 @@ class _Run:
         """See to it that all lists are there that can be."""
         made, missing = Made(), []
         for user_id in user_ids:
-            if results.list_key(self._workspace, user_id, self.settings) == self._key(user_id):
+            kept = results.list_key(self._workspace, user_id, self.settings)
+            if kept is not None and kept == self._key(user_id):
                 made.present.append(user_id)
             else:
                 missing.append(user_id)

@@ -47,6 +47,8 @@ def content(home: Path) -> dict[str, list[tuple]]:
         "rejects": "SELECT * FROM rejects ORDER BY 1, 2, 3",
         "captions": "SELECT item_id, settings, key, caption FROM captions ORDER BY 1, 2",
         "preferences": "SELECT user_id, block, settings, key, summary, items FROM preferences ORDER BY 1, 2, 3",
+        "lists": "SELECT user_id, rank.key, json_extract(rank.value, '$[0]') FROM lists, json_each(items) AS rank"
+        " ORDER BY 1, 2",
         "scores": "SELECT user_id, item_id, without, settings, key, round(log_odds, 1) FROM scores ORDER BY 1, 2, 3",
     }
     with sqlite3.connect(home / "msr.db") as db:
@@ -61,6 +63,7 @@ STAGES = {
     "ingest": ("ingest", "ITEMS", "LOG", "--no-captions"),
     "captions": ("ingest", "ITEMS", "LOG", "--model", "MODEL", "--mmproj", "EYES"),
     "recommend": ("recommend", "u3", "--candidates", "40", "--model", "MODEL", "--mmproj", "EYES"),
+    "everybody": ("recommend", "--users", "USERS", "--out", "OUT", "-k", "3", "--candidates", "10", "--model", "MODEL"),
     "explain": ("explain", "u4", "--candidates", "20", "--model", "MODEL", "--mmproj", "EYES"),
 }
 
@@ -69,18 +72,21 @@ STAGES = {
 def test_kill_and_run_again(stage: str, warm: Warm, long_log: tuple[Path, Path], models: Path, tmp_path: Path) -> None:
     names = {
         "ITEMS": long_log[0], "LOG": long_log[1], "MODEL": models / "text.gguf", "EYES": models / "eyes.gguf",
+        "USERS": tmp_path / "users.txt", "OUT": tmp_path / "recs.csv",
     }  # fmt: skip
+    names["USERS"].write_text("u3\nu4\nu5\nu6\n")
 
     def command(name: str) -> list[object]:
         return [names.get(word, word) for word in STAGES[name]]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for home in (whole, killed):
-        if stage in ("recommend", "explain"):
+        if stage in ("recommend", "everybody", "explain"):
             assert warm.run(*command("ingest"), home=home).code == 3
     began = time.monotonic()
     warm.run(*command(stage), home=whole)
     span = time.monotonic() - began
+    names["OUT"] = tmp_path / "again.csv"
 
     rng = random.Random(stage)
     kept: dict[str, list[tuple]] = {}
@@ -95,11 +101,14 @@ def test_kill_and_run_again(stage: str, warm: Warm, long_log: tuple[Path, Path],
                 continue
             now = content(killed)
             assert len(now["interactions"]) in (0, ROWS)
-            for name in ("captions", "preferences", "scores"):
+            for name in ("captions", "preferences", "lists", "scores"):
                 assert set(kept.get(name, ())) <= set(now[name])  # what was stored once stays
             kept = now
+            if names["OUT"].exists():  # it is there as a whole, or not at all
+                assert len(names["OUT"].read_text().splitlines()) == 1 + 4 * 3
     warm.run(*command(stage), home=killed)
     assert content(killed) == content(whole)
+    assert names["OUT"].exists() == (stage == "everybody")
 
 
 def test_interrupt_says_so_and_keeps_what_was_done(
