@@ -76,10 +76,9 @@ def pull(
 
     session: opt.Session = ctx.obj
     note = session.output.note
-    asks = not (offline or hub.offline())
-    plan = hub.plan(spec, mmproj) if asks else None
+    plan = None if offline or hub.offline() else hub.plan(spec, mmproj)
     document = plan.to_json() if plan else {}
-    if not dry_run:
+    if not (plan and dry_run):
         if plan:
             note(f"{document['to_download'] / 1e6:,.0f} MB are to be downloaded to {hub_cache.folder()}.")
             with session.output.progress() as progress:
