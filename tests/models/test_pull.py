@@ -334,6 +334,7 @@ def test_an_alias_says_what_was_tried(cli: Cli, home: Path) -> None:
     assert shown["model"] is None and "not tried" in shown["tried"] and shown["repository"].startswith("ggml-org/")
     shown = cli("models", "show", "qwen3-vl-2b", "--json").json
     assert shown["tried"].startswith("nothing")
+    assert "about 2,263 MB" in cli("models", "show", "qwen3-vl-2b").out
 
 
 # ---- where caches are
