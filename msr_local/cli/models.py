@@ -40,11 +40,11 @@ def _list(ctx: typer.Context, *, as_json: bool) -> None:
 def show(ctx: typer.Context, spec: Spec, as_json: opt.Json = False) -> None:
     """Show what is known of a model without loading it: files, licence, context, and what was tried with it."""
     from ..models.listing import facts
-    from ..viewer.workspace import model_view
+    from ..viewer.workspace import known_view
 
     session: opt.Session = ctx.obj
     document = facts(spec, session.output.note)
-    session.output.result(document, lambda: model_view(document), as_json=as_json)
+    session.output.result(document, lambda: known_view(document), as_json=as_json)
 
 
 @app.command()
@@ -76,10 +76,9 @@ def pull(
 
     session: opt.Session = ctx.obj
     note = session.output.note
-    asks = not (offline or hub.offline())
-    plan = hub.plan(spec, mmproj) if asks else None
+    plan = None if offline or hub.offline() else hub.plan(spec, mmproj)
     document = plan.to_json() if plan else {}
-    if not dry_run:
+    if not (plan and dry_run):
         if plan:
             note(f"{document['to_download'] / 1e6:,.0f} MB are to be downloaded to {hub_cache.folder()}.")
             with session.output.progress() as progress:

@@ -86,7 +86,7 @@ def missing(path: Path, why: str) -> ModelError:
         id, commit, file = pulled
         first = parts(Path(file))[0].as_posix()
         return ModelError(f"{path}: {why}. Next: msr-local models pull hf://{id}@{commit}/{first}.")
-    return ModelError(f"{path}: cannot read this model file ({why}). Next: msr-local models use.")
+    return ModelError(f"{path}: cannot read this model file ({why}). Next: check the path, or msr-local models use.")
 
 
 def _beside(model: Path) -> list[Path]:

@@ -62,7 +62,7 @@ class Plan:
     @property
     def missing(self) -> list[Wanted]:
         """Those that are not in the cache."""
-        return [one for one in self.files if not _blob(self, one).is_file()]
+        return [one for one in self.files if not _whole(_blob(self, one), one)]
 
     def to_json(self) -> dict[str, Any]:
         missing = {one.path for one in self.missing}
@@ -96,21 +96,25 @@ def plan(spec: str, mmproj: str = AUTO) -> Plan:
     if not there:
         raise ModelError(f"{named}: this repository has no GGUF file. Next: one whose name ends with -GGUF.")
     model = named.file or picking.model(there, named.quant)
-    if model is None or model not in there:
-        listed = ", ".join(picking.models(there)) or "none"
-        raise ModelError(f"{named}: no such file there. Its models: {listed}. Next: name one of them.")
-    eyes = picking.projectors(there, model)[:1] if mmproj == AUTO else [mmproj] if mmproj != NONE else []
-    for path in (*(str(part) for part in parts(PurePosixPath(model))), *eyes):
-        if path not in there:
-            listed = ", ".join(picking.projectors(there, model)) or "none"
-            raise ModelError(f"{named}: {path} is not there. Its projectors: {listed}. Next: --mmproj auto or none.")
+    known = picking.models(there)
+    if model is None or model not in known:
+        raise ModelError(f"{named}: no such model there, but {', '.join(known) or 'none'}. Next: name one of them.")
+    files = [part.as_posix() for part in parts(PurePosixPath(model))]
+    if gap := [path for path in files if path not in there]:
+        raise ModelError(f"{named}: {gap[0]}, a part of the model, is not there. Next: choose another quantisation.")
+    eyes = picking.projectors(there, model)
+    wanted = next(iter(eyes), None) if mmproj == AUTO else mmproj if mmproj != NONE else None
+    if wanted and wanted not in there:
+        raise ModelError(f"{named}: no {wanted} there, but {', '.join(eyes) or 'none'}. Next: --mmproj auto or none.")
     if not hub_cache.COMMIT.fullmatch(str(info.sha)):
         raise ModelError(f"{named}: the hub names no commit. Next: check HF_ENDPOINT.")
-    files = [_wanted(named, there[str(part)]) for part in parts(PurePosixPath(model))]
     return Plan(
-        replace(named, file=model), str(info.sha), _licence(info), tuple(files),
-        _wanted(named, there[eyes[0]]) if eyes else None,
-    )  # fmt: skip
+        replace(named, file=model),
+        str(info.sha),
+        _licence(info),
+        tuple(_wanted(named, there[path]) for path in files),
+        _wanted(named, there[wanted]) if wanted else None,
+    )
 
 
 def pull(plan: Plan, *, progress: Progress = silent, note: Callable[[str], None] = unsaid) -> Files:
@@ -185,7 +189,7 @@ def _fetch(plan: Plan, one: Wanted, told: Callable[[int], None], note: Callable[
         for place in (blob, locked):
             place.parent.mkdir(parents=True, exist_ok=True)
         with _alone(locked, lambda: note(f"Another process is downloading {one.path}; waiting for it.")):
-            if blob.is_file():
+            if _whole(blob, one):
                 return
             part = blob.with_name(f"{one.blob}.incomplete")
             with _told(plan.repository):
@@ -249,6 +253,10 @@ def _alone(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 def _blob(plan: Plan, one: Wanted) -> Path:
     return hub_cache.home(plan.repository.id) / "blobs" / one.blob
+
+
+def _whole(blob: Path, one: Wanted) -> bool:
+    return blob.is_file() and blob.stat().st_size == one.bytes
 
 
 def _sha256(path: Path) -> str:

@@ -97,16 +97,15 @@ def forget(one: Snapshot, files: list[str]) -> int:
     root, freed = home(one.id), 0
     for file in files:
         link = one.place / file
-        blob = link.resolve()
-        size = blob.stat().st_size if blob.is_file() else 0
+        size = link.stat().st_size
+        blob = next((blob for blob in (root / "blobs").glob("*") if blob.samefile(link)), link)
         remove(link)
-        needed = any(path.resolve() == blob for path in (root / "snapshots").rglob("*") if path.is_symlink())
-        if blob.parent == (root / "blobs").resolve() and not needed:
+        others = (path for path in (root / "snapshots").rglob("*") if path.is_file())
+        if blob == link or not any(path.samefile(blob) for path in others):
             remove(blob)
             freed += size
-        elif not blob.exists():
-            freed += size
-    if not any(path.is_file() for path in (root / "snapshots").rglob("*")):
+    left = [*(root / "snapshots").rglob("*"), *(root / "blobs").glob("*")]  # a download may be on its way
+    if not any(path.is_file() for path in left):
         remove(root)
     return freed
 

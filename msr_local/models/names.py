@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,9 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
     if not hub and re.match(r"https?://", spec):
         url, _, name = spec.partition("#")
         return Server(url, name)
-    path = Path(spec).expanduser()
-    if not hub and (path.exists() or spec.startswith(_PATHS) or "\\" in spec or spec.lower().endswith(".gguf")):
+    path = Path(os.path.expanduser(spec))  # noqa: PTH111 - which raises for "~nobody"
+    there = os.path.exists(path)  # noqa: PTH110 - nor does this, for a name that is too long
+    if not hub and (there or spec.startswith(_PATHS) or "\\" in spec or spec.lower().endswith(".gguf")):
         return _file(path)
     alias, _, quant = spec.partition(":")
     if entry := ALIASES.get(alias.lower()):
@@ -81,7 +83,7 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
 
 
 def _file(path: Path) -> Path:
-    path = path.expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(path))  # noqa: PTH111
+    if os.path.isdir(path):  # noqa: PTH112 - this never raises
         raise ModelError(f"{path}: a folder, not a model. Next: give the GGUF file in it.")
     return path

@@ -38,6 +38,8 @@ def rows_table(rows: Sequence[Mapping[str, Any]], right: Collection[str] = ()) -
 def facts_table(facts: Mapping[str, Any]) -> Table:
     """One line a fact: its name, and what it is."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a path that is cut is none
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), shown(f"{value:,}" if isinstance(value, int) else value))
     return table

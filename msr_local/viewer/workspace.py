@@ -103,8 +103,17 @@ def pulled_view(document: Mapping[str, Any]) -> RenderableType:
         {"file": one["file"], "size": f"{one['bytes'] / 1e6:,.1f} MB", "here": "yes" if one["here"] else "no"}
         for one in document.get("files", ())
     ]
-    facts = {name: value for name, value in document.items() if name not in ("files", "bytes", "to_download")}
+    facts = {name: value for name, value in document.items() if name not in ("files", "bytes", "to_download", "used")}
     return Group(rows_table(files, right=("size",)), Text(), facts_table(facts)) if files else facts_table(facts)
+
+
+def known_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `models show` shows: all that is known of a model without loading it."""
+    said = {True: "yes", False: "no", None: ""}
+    facts = {name: said[value] if isinstance(value, bool | None) else value for name, value in document.items()}
+    if document["bytes"] is not None:
+        facts["bytes"] = f"{'' if document['model'] else 'about '}{document['bytes'] / 1e6:,.0f} MB"
+    return facts_table({"size" if name == "bytes" else name: value for name, value in facts.items()})
 
 
 def scan_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:

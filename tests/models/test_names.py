@@ -22,6 +22,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("embedded", "embedded"),
         ("model.gguf", Path("model.gguf")),
         ("./a/b", Path("a/b")),
+        ("~nobody-of-that-name/x", Path("~nobody-of-that-name/x")),
         ("a/b/c.gguf", Path("a/b/c.gguf")),
         (Path("x"), Path("x")),
         ("org/repo", Repository("org/repo")),
@@ -55,7 +56,7 @@ def test_a_file_that_is_there_wins_over_a_repository(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "nonsense", "a b/c", "org/../x", "org/re..po", "hf://org/repo/../../x.gguf", "a/b/c"]
+    "spec", ["", "nonsense", "a b/c", "org/../x", "org/re..po", "hf://org/repo/../../x.gguf", "a/b/c", "  ", "x" * 5000]
 )
 def test_what_is_no_spec_is_refused(spec):
     with pytest.raises(ModelError, match="Next:"):

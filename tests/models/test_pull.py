@@ -180,8 +180,13 @@ def test_other_bytes_than_the_hub_describes_are_refused_and_deleted(cli: Cli, se
         (PRIVATE, "HF_TOKEN"),
         ("tiny/none", "no such repository on the hub, or it is private"),
         (f"hf://{MODEL}@v9", "has no revision v9"),
-        (f"{MODEL}:Q2_K", "Its models: big/tiny-F16-00001-of-00002.gguf, tiny-Q4_K_M.gguf, tiny-Q8_0.gguf"),
-        (f"hf://{MODEL}/other.gguf", "no such file there"),
+        (
+            f"{MODEL}:Q2_K",
+            "but big/tiny-F16-00001-of-00002.gguf, tiny-Q4_K_M.gguf, tiny-Q8_0.gguf",
+        ),
+        (f"hf://{MODEL}/other.gguf", "no such model there"),
+        (f"hf://{MODEL}/mmproj-tiny-F16.gguf", "no such model there"),
+        (f"hf://{MODEL}/big/tiny-F16-00002-of-00002.gguf", "no such model there"),
         ("model.gguf", "on this machine, not on a hub"),
     ],
 )
@@ -193,7 +198,7 @@ def test_what_a_hub_refuses_is_said_with_the_next_step(cli: Cli, served: Hub, ho
 
 def test_a_missing_projector_is_said(cli: Cli, served: Hub, published: Path, tmp_path: Path) -> None:
     ran = cli("models", "pull", MODEL, "--mmproj", "mmproj-other.gguf")
-    assert ran.code == 1 and "Its projectors: mmproj-tiny-F16.gguf" in ran.err
+    assert ran.code == 1 and "no mmproj-other.gguf there, but mmproj-tiny-F16.gguf" in ran.err
     served.folder = tmp_path / "blind"
     served.folder.mkdir()
     shutil.copy(published / "tiny-Q8_0.gguf", served.folder)
@@ -264,6 +269,22 @@ def test_ctrl_c_keeps_what_came_and_the_next_pull_goes_on(served: Hub, home: Pat
     assert fetched(served)[-1] == f"tiny-Q8_0.gguf bytes={kept}-"
 
 
+def test_a_split_model_that_lacks_a_part_on_the_hub(cli: Cli, served: Hub, published: Path, tmp_path: Path) -> None:
+    served.folder = tmp_path / "part"
+    served.folder.mkdir()
+    shutil.copy(published / "big" / "tiny-F16-00001-of-00002.gguf", served.folder)
+    ran = cli("models", "pull", MODEL)
+    assert ran.code == 1 and "tiny-F16-00002-of-00002.gguf, a part of the model, is not there" in ran.err
+
+
+def test_a_blob_of_another_size_is_fetched_again(cli: Cli, served: Hub, home: Path) -> None:
+    assert cli("models", "pull", f"{MODEL}:Q8_0").code == 0
+    blob = next(home.rglob("tiny-Q8_0.gguf")).resolve()
+    blob.write_bytes(blob.read_bytes()[:-1])
+    assert cli("models", "pull", f"{MODEL}:Q8_0", "--json").json["to_download"] > 0
+    assert cli("models", "pull", f"{MODEL}:Q8_0", "--json").json["to_download"] == 0
+
+
 def test_a_full_disk_is_said(served: Hub, home: Path) -> None:
     home.write_text("a file where the cache should be")
     with pytest.raises(FileError, match="cannot be written"):
@@ -313,6 +334,7 @@ def test_an_alias_says_what_was_tried(cli: Cli, home: Path) -> None:
     assert shown["model"] is None and "not tried" in shown["tried"] and shown["repository"].startswith("ggml-org/")
     shown = cli("models", "show", "qwen3-vl-2b", "--json").json
     assert shown["tried"].startswith("nothing")
+    assert "about 2,263 MB" in cli("models", "show", "qwen3-vl-2b").out
 
 
 # ---- where caches are
