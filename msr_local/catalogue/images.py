@@ -12,8 +12,9 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import cast
 
@@ -66,20 +67,41 @@ def resolve_image(value: str, root: Path) -> Path:
     raise InputError(f"image {shown(value)}: no such file in {root}")
 
 
-def images_by_id(folder: Path) -> dict[str, Path]:
-    """The pictures in `folder`, by file name without suffix (item 42 -> 42.jpg); of two, the first by name.
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The pictures in a folder: by file name without suffix (item 42 -> 42.jpg), and by file name."""
+
+    by_id: Mapping[str, Path]
+    by_name: Mapping[str, Path]
+
+
+def images_within(folder: Path) -> Images:
+    """The pictures in `folder` and all folders in it; of two with one name the one nearest to `folder`, then the first.
 
     Links that leave the folder are passed over. Raises InputError if the folder cannot be listed.
     """
-    try:
-        with os.scandir(folder) as entries:
-            files = sorted(entry.name for entry in entries if _is_inside(entry, folder))
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}") from error
-    found: dict[str, Path] = {}
-    for name in files:
-        found.setdefault(Path(name).stem, folder / name)
-    return found
+    by_id: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
+    home, folders = folder.resolve(), [folder]
+    while folders:
+        below: list[Path] = []
+        for at in folders:
+            try:
+                with os.scandir(at) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                if at == folder:
+                    raise InputError(f"{folder}: {error.strerror or error}") from error
+                continue
+            for entry in found:
+                path = at / entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(path)
+                elif _is_inside(entry, home):
+                    by_id.setdefault(path.stem, path)
+                    by_name.setdefault(path.name, path)
+        folders = below
+    return Images(by_id, by_name)
 
 
 def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = None) -> types.Image:
@@ -117,7 +139,7 @@ def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
         target = Path(entry.path).resolve(strict=True)
     except (OSError, RuntimeError):
         return False
-    return target.is_file() and target.is_relative_to(folder.resolve())
+    return target.is_file() and target.is_relative_to(folder)
 
 
 def _read(path: Path) -> bytes:
