@@ -29,6 +29,7 @@ MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+_THINNEST = 50  # times that a side may be longer than the other
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]+://|data:)", re.IGNORECASE)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -107,7 +108,8 @@ def images_within(folder: Path) -> Images:
 def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = None) -> types.Image:
     """Decode `path` to RGB: upright, on white, the first frame of several; with the SHA-256 of the file.
 
-    With `longest_edge` (pixels, at least 1) a picture that is larger is scaled down to it.
+    With `longest_edge` (pixels, at least 1) a picture that is larger is scaled down to it; and one that is thinner than
+    any model can scale on is widened with white.
     Raises InputError if it cannot be decoded, is over `MAX_BYTES` or `MAX_PIXELS`, of a kind not wanted, or no longer
     the file that had the hash `sha256`.
     """
@@ -119,6 +121,7 @@ def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = N
         image = _to_rgb(_upright(data, longest_edge))
         if longest_edge is not None:
             image.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            image = _widened(image)
         return types.Image(image.width, image.height, image.tobytes(), found)
 
 
@@ -201,6 +204,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     image = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _widened(image: Image.Image) -> Image.Image:
+    """The picture on white, where one side is so much shorter than the other that scaling would leave none of it."""
+    least = -(-max(image.size) // _THINNEST)
+    if min(image.size) >= least:
+        return image
+    white = Image.new("RGB", (max(image.width, least), max(image.height, least)), "white")
+    white.paste(image, ((white.width - image.width) // 2, (white.height - image.height) // 2))
     return white
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from ..errors import InputError
+from ..errors import InputError, NoSuchColumn
 from ..files import written_whole
 from ..hardware import usable_threads
 from ..progress import Progress, silent
@@ -127,13 +127,16 @@ def _share(mapping: Mapping[str, str], files: Sequence[Path], sources: Sequence[
     if not mapping:
         return [{}, {}]
     kinds = (ITEM_FIELDS, INTERACTION_FIELDS)
-    columns = [read_columns(*one) for one in zip(files, kinds, sources, strict=True)]
+    read = [read_columns(*one) for one in zip(files, kinds, sources, strict=True)]
+    columns = [names for names, _ in read]
     for column, wanted in mapping.items():
         if not any(column in names for names in columns):
-            raise InputError(
-                f"no column {column!r} to map to {wanted}. "
-                + " ".join(f"{file.name} has: {', '.join(names)}." for file, names in zip(files, columns, strict=True))
-            )
+            there = [
+                f"{file.name} has{'' if named else ' no header; its columns are taken as'}: {', '.join(names)}."
+                for file, (names, named) in zip(files, read, strict=True)
+            ]
+            error = InputError if all(named for _, named in read) else NoSuchColumn
+            raise error(f"no column {column!r} to map to {wanted}. {' '.join(there)}")
         holders = [fields for fields, names in zip(kinds, columns, strict=True) if column in names]
         if not any(wanted == IGNORE or wanted in fields for fields in holders):
             known = dict.fromkeys(name for fields in holders for name in fields)

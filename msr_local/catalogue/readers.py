@@ -115,7 +115,7 @@ def read_items(path: Path, mapping: Mapping[str, str], how: How | None = None) -
     how = how or How()
     with open_table(path, ITEM_FIELDS, how.source) as table:
         layout = table.layouts(ITEM_FIELDS, mapping)
-        yield from _patient(path, _items(table.records, layout, table.parsers, how))
+        yield from _patient(_items(table.records, layout, table.parsers, how))
 
 
 def _items(records: Iterator[Record | Rejected], layout: Any, parsers: Mapping[str, Parser], how: How) -> Read[ItemRow]:
@@ -168,7 +168,7 @@ def read_interactions(
     how = how or How()
     with open_table(path, INTERACTION_FIELDS, how.source) as table:
         layout = table.layouts(INTERACTION_FIELDS, mapping)
-        yield from _patient(path, _interactions(table.records, layout, how))
+        yield from _patient(_interactions(table.records, layout, how))
 
 
 def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -> Read[InteractionRow]:
@@ -275,7 +275,7 @@ def read_items_of_log(path: Path, mapping: Mapping[str, str], how: How) -> Itera
         yield replace(row, attributes={name: one for name, one in row.attributes.items() if name not in changes})
 
 
-def _patient(path: Path, rows: Read[Row]) -> Read[Row]:
+def _patient(rows: Read[Row]) -> Read[Row]:
     """The same rows. Raises InputError if the first thousand are rejects for one and the same reason."""
     reasons: set[str] = set()
     for number, row in enumerate(rows, 1):
@@ -286,7 +286,7 @@ def _patient(path: Path, rows: Read[Row]) -> Read[Row]:
         reasons.add(re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+", "…", row.reason))
         if number == _PATIENCE and len(reasons) == 1:
             raise InputError(
-                f"{path}: the first {number:,} rows all fail for one reason: line {row.line}: {row.reason}. That row "
+                f"the first {number:,} rows all fail for one reason: line {row.line}: {row.reason}. That row "
                 f"is {shown(row.raw)}. Next: see that the separator and the header fit the rows, and which column is "
                 "which (--map COLUMN=FIELD)."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -51,7 +51,8 @@ class Source:
 class Table:
     """The rows of one file. `columns` are those of the first rows, where each has its own (JSON).
 
-    `notes` are what there is to say of the file; `encoding` is what it is decoded with, if it is text.
+    `notes` are what there is to say of the file; `encoding` is what it is decoded with, if it is text; `headless` says
+    that the columns have no names in the file.
     """
 
     columns: tuple[str, ...]
@@ -59,6 +60,7 @@ class Table:
     parsers: Mapping[str, Parser] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     encoding: str | None = None
+    headless: bool = False
 
     def layouts(self, fields: Fields, mapping: Mapping[str, str]) -> Callable[[tuple[str, ...]], Layout]:
         """The layout for the columns of a record. Raises InputError if `mapping` or the columns do not fit."""
@@ -89,10 +91,10 @@ def open_table(path: Path, fields: Fields, source: Source) -> Iterator[Table]:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def read_columns(path: Path, fields: Fields, source: Source) -> tuple[str, ...]:
-    """The names of the columns of `path`. Raises InputError if it cannot be read."""
+def read_columns(path: Path, fields: Fields, source: Source) -> tuple[tuple[str, ...], bool]:
+    """The names of the columns of `path`, and whether they are in the file. Raises InputError if it cannot be read."""
     with open_table(path, fields, source) as table:
-        return tuple(name.strip() for name in table.columns)
+        return tuple(name.strip() for name in table.columns), not table.headless
 
 
 def _text_table(text: TextIO, fields: Fields, source: Source, notes: list[str], encoding: str) -> Table:
@@ -105,21 +107,23 @@ def _text_table(text: TextIO, fields: Fields, source: Source, notes: list[str], 
     if separator := _SEPARATOR.fullmatch(first):
         delimiter = separator[1]
         number, first = first_line(lines)
-    columns, records, parsers = _delimited(number, first, lines, delimiter, fields, source.columns)
-    return Table(columns, records, parsers, notes, encoding)
+    table = _delimited(number, first, lines, delimiter, fields, source.columns)
+    if table.headless and not source.columns:
+        notes.append(f"no header: the columns are taken as {', '.join(name for name in table.columns if name)}.")
+    return replace(table, notes=notes, encoding=encoding)
 
 
 def _delimited(
     number: int, first: str, lines: Iterator[Line], delimiter: str | None, fields: Fields, given: tuple[str, ...]
-) -> tuple[tuple[str, ...], Iterator[Record | Rejected], Mapping[str, Parser]]:
+) -> Table:
     if given:
         sign = delimiter or _sign_for(first, given)
-        return given, read_records(chain([(number, first)], lines), given, sign), {}
+        return Table(given, read_records(chain([(number, first)], lines), given, sign), headless=True)
     if first.split("\t")[0].strip().rpartition(":")[2] in _RECBOLE_TYPES:
         typed = [cell.strip().rpartition(":") for cell in first.split("\t")]
         columns = tuple(name or kind for name, _, kind in typed)
         parsers = {name: _RECBOLE_TYPES[kind] for name, _, kind in typed if kind in _RECBOLE_TYPES}
-        return columns, read_records(lines, columns, "\t", quotes=False), parsers
+        return Table(columns, read_records(lines, columns, "\t", quotes=False), parsers)
     sign = delimiter or _usual_sign(first)
     cells = split_line(first, sign)
     if not headers.has_names(cells):
@@ -129,13 +133,13 @@ def _delimited(
             raise headers.no_header(first, number)
         lines = chain([(number, first)] if found else [], head, lines)
         if found and not found.delimiter:
-            return found.columns, headers.steps(lines), {}
+            return Table(found.columns, headers.steps(lines), headless=True)
         if found:
             records = read_records(lines, found.cells or found.columns, found.delimiter, quotes=found.quotes)
-            return found.columns, found.reshape(records) if found.reshape else records, {}
+            return Table(found.columns, found.reshape(records) if found.reshape else records, headless=True)
     names, sign = split_header(first, lines, sign)
     columns = tuple(names)
-    return columns, read_records(lines, columns, sign), {}
+    return Table(columns, read_records(lines, columns, sign))
 
 
 def _usual_sign(first: str) -> str:

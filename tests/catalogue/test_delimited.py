@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from msr_local.catalogue.delimited import first_line, numbered, open_text, read_records, split_header
+from msr_local.catalogue.decoding import open_text
+from msr_local.catalogue.delimited import first_line, numbered, read_records, split_header
 from msr_local.catalogue.readers import read_interactions, read_items
 from msr_local.errors import InputError
 from msr_local.store.rows import InteractionRow, ItemRow, Rejected
