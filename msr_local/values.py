@@ -50,6 +50,11 @@ def words(text: str) -> str:
     return printable(text)
 
 
+def is_markup(text: str) -> bool:
+    """Whether there are tags or entities of HTML in `text`."""
+    return ("<" in text and _TAG.search(text) is not None) or ("&" in text and _ENTITY.search(text) is not None)
+
+
 def unescaped(text: str) -> str:
     """`text` with HTML's entities as the characters they stand for, also where they were written twice (`&amp;#39;`).
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from ..errors import InputError
 from ..store.rows import Rejected
 from ..text import printable, storable
-from ..values import words
+from ..values import is_markup, words
 
 Attribute: TypeAlias = str | int | float | bool | list["Attribute"]
 
@@ -161,7 +161,7 @@ def to_text(field: str, value: object, missing: Collection[str] = MISSING) -> st
 def to_title(value: object, missing: Collection[str] = MISSING) -> str:
     """`value` as `to_text`, and as a reader of a page would see it: without markup, entities as characters."""
     text = to_text("title", value, missing)
-    return (words(text) or text) if "&" in text or "<" in text else text
+    return (words(text) or text) if is_markup(text) else text
 
 
 _WHOLE = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
@@ -222,7 +222,7 @@ def to_attribute(value: object) -> Attribute | None:
         text = value.strip()
         if text in MISSING:
             return None
-        return words(text) or None if _HTML.search(text) and text[0] not in "[{(" else text
+        return words(text) or None if is_markup(text) and text[0] not in "[{(" else text
     if value is None or isinstance(value, bytes):
         return None
     if isinstance(value, float):
@@ -234,6 +234,3 @@ def to_attribute(value: object) -> Attribute | None:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False, default=str) if value else None
     return value.isoformat() if isinstance(value, date) else str(value)
-
-
-_HTML = re.compile(r"[<&]")
