@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..errors import InputError
 from .containers import open_unpacked
@@ -26,6 +26,7 @@ _LIKELY = (
     "cp1252", "cp1251", "gb18030", "cp932", "big5", "cp949", "euc_jp", "koi8_r", "cp1250", "cp1254", "cp1253",
     "cp1255", "cp1256", "cp1257", "iso8859_2", "cp866", "cp874", "mac_roman",
 )  # fmt: skip
+_CORE = {"gb18030": "gb2312", "cp932": "shift_jis", "cp949": "euc_kr"}  # nearly all that is written in them
 _SPOKEN = {
     "cp1252": "Windows-1252", "cp1251": "Windows-1251", "gb18030": "GB18030 (GBK)", "cp932": "Shift-JIS (cp932)",
     "big5": "Big5", "cp949": "EUC-KR (cp949)", "euc_jp": "EUC-JP", "koi8_r": "KOI8-R", "utf-16-le": "UTF-16",
@@ -99,16 +100,28 @@ def _without_mark(start: bytes) -> Encoding:
 def _guess(evidence: bytes, stray: int) -> Encoding:
     from charset_normalizer import from_bytes
 
-    found = list(from_bytes(evidence, cp_isolation=list(_LIKELY))) if stray >= _FEW else []
+    found: list[Any] = []
+    for disorder in (0.2, 0.6) if stray >= _FEW else ():
+        found = found or list(from_bytes(evidence, cp_isolation=list(_LIKELY), threshold=disorder))
     if not found:
         few = f"a guess: only {stray} bytes tell" if stray < _FEW else "a guess"
         return Encoding("utf-8-sig", _said("cp1252", few))
-    # Disorder counts against an encoding, words of a language that is written in it count for it.
-    best = min(found, key=lambda one: (one.percent_chaos - one.percent_coherence / 2, _LIKELY.index(one.encoding)))
-    sure = f"{100 - best.percent_chaos:.0f}% sure"
-    if best.encoding == "cp1252":  # with the bytes that it does not define
-        return Encoding("utf-8-sig", _said("cp1252", sure))
-    return Encoding(best.encoding, _said(best.encoding, sure))
+    best = min(found, key=_badness)
+    alike = {best.encoding, *best.could_be_from_charset}  # what reads the same of the evidence
+    name = next((one for one in _LIKELY if one in alike), best.encoding)
+    sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + stray / 200)):.0f}% sure"
+    if name == "cp1252":  # with the bytes that it does not define
+        return Encoding("utf-8-sig", _said(name, sure))
+    return Encoding(name, _said(name, sure))
+
+
+def _badness(match: Any) -> float:
+    """Disorder counts against an encoding, as do signs that hardly anybody writes; words of a language count for it."""
+    signs = [sign for sign in str(match) if not sign.isascii()]
+    core = _CORE.get(match.encoding)
+    # EUC-KR spells what it lacks in eight bytes.
+    rare = sum(not 0 < len(sign.encode(core, "ignore")) <= 2 for sign in signs) if core else 0
+    return float(match.percent_chaos - match.percent_coherence / 2 + 100 * rare / max(1, len(signs)))
 
 
 def _said(name: str, sure: str) -> str:
@@ -124,7 +137,7 @@ def open_text(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
     """
     name = encoding or detect_encoding(path).name
     try:
-        b"".decode(name)
+        "x".encode(name)
     except LookupError:
         raise InputError(f"there is no encoding {name!r}. Next: --encoding NAME, as in gb18030 or koi8-r.") from None
     errors = "msr-local-cp1252" if name.replace("_", "-").startswith("utf-8") else "replace"

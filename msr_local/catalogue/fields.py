@@ -49,7 +49,7 @@ INTERACTION_FIELDS: Fields = {
 }
 REQUIRED = frozenset({"user_id", "item_id", "title"})
 
-MISSING = frozenset({"", "\\N", "nan", "NaN", "NAN", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
+MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
 """How programs write that there is nothing."""
 
 

@@ -50,7 +50,7 @@ def has_names(cells: Sequence[str]) -> bool:
 
 def has_values(cells: Sequence[str]) -> bool:
     """Whether a first line has what is no name: a number, a date, an address, a long text."""
-    names = [cell.strip() for cell in cells]
+    names = cells[0].split() if len(cells) == 1 else [cell.strip() for cell in cells]
     return any(_NUMBER.fullmatch(name) or _VALUE.fullmatch(name) or len(name) > 100 for name in names)
 
 
