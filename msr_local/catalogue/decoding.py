@@ -106,7 +106,7 @@ def _guess(evidence: bytes, stray: int) -> Encoding:
     if not found:
         few = f"a guess: only {stray} bytes tell" if stray < _FEW else "a guess"
         return Encoding("utf-8-sig", _said("cp1252", few))
-    best = min(found, key=_badness)
+    best = min(found, key=lambda one: (_badness(one), _LIKELY.index(one.encoding)))
     alike = {best.encoding, *best.could_be_from_charset}  # what reads the same of the evidence
     name = next((one for one in _LIKELY if one in alike), best.encoding)
     sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + stray / 200)):.0f}% sure"
