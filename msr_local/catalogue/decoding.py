@@ -17,6 +17,8 @@ from .containers import open_unpacked
 _LINE_END = re.compile(r"\n|\r(?=[^\n])")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
+_CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # without \x01, which parts the columns of Hive
+_NO_TEXT = "not a text file. Next: save it as CSV, JSON or Parquet."
 _CHUNK = 2**20
 _EVIDENCE = 2**18  # bytes of lines that are not UTF-8: enough to know what they are
 _FEW = 12  # bytes over 127 that tell nothing
@@ -68,6 +70,8 @@ def detect_encoding(path: Path) -> Encoding:
             return Encoding("utf-16")
         if start.count(0) > len(start) / 4:
             return _without_mark(start)
+        if len(_CONTROL.findall(start)) > len(start) / 20:
+            raise InputError(_NO_TEXT)
         while chunk := binary.read(_CHUNK):
             if chunk.isascii():
                 continue
@@ -92,7 +96,7 @@ def detect_encoding(path: Path) -> Encoding:
 def _without_mark(start: bytes) -> Encoding:
     even, odd = start[::2].count(0), start[1::2].count(0)
     if max(even, odd) < 4 * min(even, odd) or start.count(b"\0\0\0"):
-        raise InputError("not a text file. Next: save it as CSV, JSON or Parquet.")
+        raise InputError(_NO_TEXT)
     name = "utf-16-le" if odd > even else "utf-16-be"
     return Encoding(name, "UTF-16 without a byte order mark: read as such.")
 

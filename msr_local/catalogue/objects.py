@@ -199,7 +199,8 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         return [dict(zip(map(str, value["columns"]), row, strict=False)) for row in value["data"]]
     lists = {key: one for key, one in value.items() if isinstance(one, list) and one and isinstance(one[0], dict)}
-    if lists and not _alike(inner, list, own=fields):
+    by_user = "user_id" in fields and all(isinstance(one, list) for one in inner)
+    if lists and not (by_user and not any(_is_row(one[0], fields) for one in lists.values())):
         key = max(lists, key=lambda key: (_is_row(lists[key][0], fields), len(lists[key])))
         notes.append(f"the rows are those under {printable(key)[:40]!r}.")
         return lists[key]
@@ -208,7 +209,7 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
             return deeper
         notes.append("the file has the rows by their ids: read as such.")
         return [one if _is_row(one, fields) else {_key_of_rows(fields): key, **one} for key, one in value.items()]
-    if "user_id" in fields and all(isinstance(one, list) for one in inner):
+    if by_user:
         notes.append("the file has the rows by user: read as such.")
         return [
             {"user_id": key, **step} if isinstance(step, dict) else {"user_id": key, "item_id": step}
@@ -227,11 +228,9 @@ def _is_row(value: Mapping[str, Any], fields: Fields) -> bool:
     return (REQUIRED | {"item_id"}) & fields.keys() <= lay_out(tuple(map(str, value)), fields, {}).fields.keys()
 
 
-def _alike(values: list[Any], kind: type, own: Fields | None = None) -> bool:
-    """Whether all are lists, or all objects, of one length; with `own`, whether they are users' steps."""
-    if not all(isinstance(one, kind) for one in values):
-        return False
-    return "user_id" in own if own is not None else len({len(one) for one in values}) == 1
+def _alike(values: list[Any], kind: type) -> bool:
+    """Whether all are lists, or all objects, of one length."""
+    return all(isinstance(one, kind) for one in values) and len({len(one) for one in values}) == 1
 
 
 def _across(value: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -291,8 +291,10 @@ def _judge(items: Path, interactions: Path, goods: _Goods, log: _Log, pair: _Pai
     """Say which columns were taken, if there was a choice, and how far they meet."""
     column = pair.column
     rows = f"the first {log.rows:,} rows" if log.rows == _SAMPLE else f"{log.rows:,} rows"
-    if not pair.share and column.ids:
-        there, here = goods.examples.get(pair.item, ""), next(iter(column.ids))
+    there, here = goods.examples.get(pair.item), next(iter(column.ids), None)
+    if there is None or here is None:
+        return
+    if not pair.share:
         text = (
             f"no item id of {rows} of {interactions.name} is among the items: {column.name!r} there is like "
             f"{printable(here)[:40]!r}, {pair.item!r} of {items.name} like {printable(there)[:40]!r}. Next: say which "
@@ -303,7 +305,7 @@ def _judge(items: Path, interactions: Path, goods: _Goods, log: _Log, pair: _Pai
         tell(text[0].upper() + text[1:])
         return
     plain = len(goods.named) == len(log.named) == 1 and not pair.as_whole and not column.apart and pair.share > 0.995
-    if not column.ids or plain:
+    if plain:
         return
     spelt = " as whole numbers (128.0 and 0128 are 128)" if pair.as_whole else ""
     parted = f", several to a cell, parted by {column.apart!r}" if column.apart else ""

@@ -110,7 +110,7 @@ def _text_table(text: TextIO, fields: Fields, source: Source, notes: list[str], 
     table = _delimited(number, first, lines, delimiter, fields, source.columns)
     if table.headless and not source.columns:
         notes.append(f"no header: the columns are taken as {', '.join(name for name in table.columns if name)}.")
-    return replace(table, notes=notes, encoding=encoding)
+    return replace(table, notes=[*notes, *table.notes], encoding=encoding)
 
 
 def _delimited(
@@ -139,7 +139,20 @@ def _delimited(
             return Table(found.columns, found.reshape(records) if found.reshape else records, headless=True)
     names, sign = split_header(first, lines, sign)
     columns = tuple(names)
-    return Table(columns, read_records(lines, columns, sign))
+    head = list(islice(lines, _SEEN))
+    rows = [line for _, line in head if not line.isspace()]
+    notes = []
+    if other := _sign_of_rows(rows, len(columns), sign):
+        notes = [f"the header is parted by {sign!r}, the rows by {other!r}: read as such."]
+    return Table(columns, read_records(chain(head, lines), columns, other or sign), notes=notes)
+
+
+def _sign_of_rows(rows: list[str], width: int, sign: str) -> str | None:
+    """The delimiter of the rows, if they cannot have the header's and another one fits all of them."""
+    if width < 2 or not rows or any(len(split_line(row, sign)) > 1 for row in rows):
+        return None
+    fitting = (one for one in DELIMITERS if all(len(split_line(row, one)) == width for row in rows))
+    return next(fitting, None)
 
 
 def _usual_sign(first: str) -> str:

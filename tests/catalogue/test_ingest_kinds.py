@@ -1,5 +1,6 @@
 """Files as people have them, through `ingest`: what becomes of them, and what is said."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -9,6 +10,8 @@ import zipfile
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
@@ -163,6 +166,12 @@ def test_json_of_many_shapes(put, rows, text, name):
     assert titles(rows) == [f"It's {n}" for n in range(6)] and put.done.rejected == 0
 
 
+def test_interactions_inside_an_object_are_no_users(put, rows):
+    orders = [{"customer_id": f"c{n}", "product_id": n, "created_at": "2021-01-01"} for n in range(3)]
+    put(GOODS, json.dumps({"orders": orders}), names=("items.csv", "orders.json"))
+    assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [("c0", "0"), ("c1", "1"), ("c2", "2")]
+
+
 def test_histories_by_user(put, rows):
     put(GOODS, json.dumps({"ann": ["1", "2", "3"], "bob": [4, 5]}), names=("items.csv", "steps.json"))
     assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [
@@ -226,6 +235,12 @@ def test_a_map_on_values_of_a_row_is_refused(put, rows):
 def test_separators_whatever_the_name(put, rows, sign):
     put(GOODS.replace(",", sign), names=("items.tsv", "steps.csv"))
     assert len(titles(rows)) == 6 and put.done.rejected == 0
+
+
+def test_a_header_with_a_separator_of_its_own(put, rows):
+    head, _, body = STEPS.partition("\n")
+    said = put(GOODS, f"{head}\n{body.replace(',', ';')}")
+    assert put.done.interactions.new == 24 and "parted by ',', the rows by ';'" in said
 
 
 def test_the_line_of_excel_that_names_the_separator(put, rows):
@@ -514,6 +529,20 @@ def test_a_picture_that_goes_away_costs_itself(put, rows, tmp_path, monkeypatch)
     monkeypatch.setattr(module, "_look", late)
     put(GOODS, images=tmp_path / "pictures")
     assert (put.done.images, put.done.images_rejected) == (1, 1)
+
+
+# Anything
+
+
+odd = st.binary(max_size=120) | st.text("[]{}\",:\\ue1;\t|'\n -./None0", max_size=120).map(str.encode)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(odd, odd, st.booleans(), st.booleans())
+def test_any_two_files_are_read_or_refused(put, rows, workspace, items, steps, good_items, good_steps):
+    with contextlib.suppress(InputError):
+        put(GOODS.encode() + items if good_items else items, STEPS.encode() + steps if good_steps else steps)
+    assert workspace.check() == "ok" and not workspace.in_transaction
 
 
 # Time
