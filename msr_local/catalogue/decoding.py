@@ -70,7 +70,7 @@ def detect_encoding(path: Path) -> Encoding:
             return Encoding("utf-16")
         if start.count(0) > len(start) / 4:
             return _without_mark(start)
-        if len(_CONTROL.findall(start)) > len(start) / 20:
+        if len(start) > 1000 and len(_CONTROL.findall(start)) > len(start) / 10:
             raise InputError(_NO_TEXT)
         while chunk := binary.read(_CHUNK):
             if chunk.isascii():
