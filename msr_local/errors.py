@@ -16,6 +16,12 @@ class InputError(MsrError):
     """A file, row or value that cannot be used."""
 
 
+class NoSuchColumn(InputError):
+    """An option names a column of a file that has no names of columns."""
+
+    exit_code = 2
+
+
 class NotFoundError(MsrError):
     """A user, item or model that is not in the workspace."""
 

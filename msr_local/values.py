@@ -22,6 +22,7 @@ _TAG = re.compile(
     r"|tbody|td|th|thead|tr|u|ul|video)(\s[^<>]*)?/?>|<!--|<!doctype",
     re.IGNORECASE,
 )
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _STYLE = re.compile(r"[^{}<>;]*\{[^{}]*:[^{}]*\}")
 _UNREAD = ("style", "script")
 
@@ -43,10 +44,25 @@ def words(text: str) -> str:
         reader.close()
         text = " ".join(reader.read)
     elif "&" in text:
-        text = html.unescape(text)
+        text = unescaped(text)
     if "{" in text:
         text = _STYLE.sub(" ", text)
     return printable(text)
+
+
+def is_markup(text: str) -> bool:
+    """Whether there are tags or entities of HTML in `text`."""
+    return ("<" in text and _TAG.search(text) is not None) or ("&" in text and _ENTITY.search(text) is not None)
+
+
+def unescaped(text: str) -> str:
+    """`text` with HTML's entities as the characters they stand for, also where they were written twice (`&amp;#39;`).
+
+    Only those that end with a semicolon: "AT&T" and "?a=1&copy=2" are what they look like.
+    """
+    for _ in range(2):
+        text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    return text
 
 
 class _Reader(HTMLParser):

@@ -6,15 +6,10 @@ fields, and on Python 3.10 at NUL bytes.
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import io
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from ..errors import InputError
@@ -31,46 +26,14 @@ Record: TypeAlias = tuple[int, tuple[str, ...], Sequence[Any], "str | None"]
 A plain tuple, because a million are made. Text in a cell is storable.
 """
 
-DELIMITERS = (",", "\t", ";", "|")
+DELIMITERS = (",", "\t", ";", "|", "::")
 
 # A quoted cell that has not ended after so much text was not meant to be one.
 _QUOTED_LINES = 1000
 _QUOTED_CHARS = 1_000_000
-
-_LINE_END = re.compile(r"\n|\r(?=[^\n])")
-
-_CP1252 = [bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(256)]
-
-
-def _decode_as_cp1252(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return "".join(_CP1252[byte] for byte in error.object[error.start : error.end]), error.end
-
-
-# Per byte, not per file: one stray byte in a UTF-8 file must not garble every other accent in it.
-codecs.register_error("msr-local-cp1252", _decode_as_cp1252)
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """`path`, gzip-compressed if its name ends in .gz, as lines with their ends untouched.
-
-    UTF-16 by its byte order mark, else UTF-8 in which bytes that are not valid are read as cp1252. Lines end as
-    the first one does: in a file of `\\n` a lone `\\r` is text.
-    Raises OSError, EOFError or zlib.error, here or while reading.
-    """
-    with io.BufferedReader(gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb") as binary:
-        start = binary.peek(1)
-        if start[:1000].count(0) > len(start[:1000]) / 4 and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError("not a text file, or UTF-16 without a byte order mark. Next: save it as UTF-8.")
-        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            encoding, errors = "utf-16", "replace"
-        else:
-            encoding, errors = "utf-8-sig", "msr-local-cp1252"
-        end = _LINE_END.search(start.decode(encoding, errors))
-        with io.TextIOWrapper(binary, encoding, errors, newline=end[0] if end else "\n") as text:
-            yield text
+_CLOSING = re.compile(r'(?:\\.|""|[^"\\]|\\$)*"(?!")', re.DOTALL)
+_DOUBLE_COLON = re.compile(r'[^,;|\t":]*::')
+_ESCAPED = re.compile(r'\\(["\\])|""')
 
 
 def numbered(text: TextIO) -> Iterator[Line]:
@@ -88,13 +51,25 @@ def first_line(lines: Iterator[Line]) -> Line:
     raise InputError("the file is empty")
 
 
+def best_delimiter(text: str) -> str:
+    """The delimiter that makes the most cells of a line; `::` where it comes first, comma if none makes any."""
+    if _DOUBLE_COLON.match(text):
+        return "::"
+    return max(DELIMITERS, key=lambda candidate: len(split_line(text, candidate)))
+
+
+def split_line(text: str, delimiter: str) -> list[str]:
+    """The cells of one line; an open quote ends with it."""
+    return _Row(delimiter).read(text).cells
+
+
 def split_header(text: str, lines: Iterator[Line], delimiter: str | None) -> tuple[list[str], str]:
     """The column names in `text`, with more of `lines` if a quote demands it, and the delimiter.
 
     None as the delimiter: the one that makes the most columns. Raises InputError if a quote is never closed.
     """
     if delimiter is None:
-        delimiter = max(DELIMITERS, key=lambda candidate: len(_Row(candidate).read(text).cells))
+        delimiter = best_delimiter(text)
     row = _Row(delimiter).read(text)
     for _, more in islice(lines, _QUOTED_LINES) if row.open else ():
         if not row.read(more).open:
@@ -136,22 +111,20 @@ def _quoted_records(
 ) -> Iterator[Record | Rejected]:
     """The record that begins with `first`, and those in the lines that were read in search of its end."""
     waiting = deque([first])
+    width = len(columns)
     while waiting:
         number, text = waiting.popleft()
         if text.isspace():
             continue
-        row, texts, size = _Row(delimiter).read(text), [text], len(text)
-        # A line that leaves a cell open has closed one before it: so the width ends vain searches early.
-        while row.open and not row.malformed and len(row.cells) < len(columns):
-            if len(texts) > len(waiting):
-                waiting.extend(islice(lines, 1))
-            if len(texts) > min(len(waiting), _QUOTED_LINES) or size > _QUOTED_CHARS:
-                break
-            texts.append(waiting[len(texts) - 1][1])
-            size += len(texts[-1])
-            row.read(texts[-1])
+        row, texts = _Row(delimiter).read(text), [text]
+        if '\\"' in text and not row.fits(width):  # MySQL and crawls of book shops write a quote in quotes so
+            row, texts = _whole_row(_Row(delimiter, escapes=True), text, waiting, lines, width)
+            if not row.fits(width):
+                row = _Row(delimiter).read(text)
+        if not row.fits(width):
+            row, texts = _whole_row(_Row(delimiter), text, waiting, lines, width)
         broken = row.open or (row.malformed and len(texts) > 1)
-        if delimiter == "\t" and (broken or row.malformed or _is_literal(texts, len(columns))):
+        if delimiter == "\t" and (broken or row.malformed or _is_literal(texts, width)):
             yield _fit(number, columns, text.rstrip("\r\n").split("\t"), text)
         elif broken:
             yield rejected(number, "a quote opened here is never closed", text)
@@ -159,6 +132,22 @@ def _quoted_records(
             for _ in texts[1:]:
                 waiting.popleft()
             yield _fit(number, columns, row.cells, "".join(texts))
+
+
+def _whole_row(row: _Row, text: str, waiting: deque[Line], lines: Iterator[Line], width: int) -> tuple[_Row, list[str]]:
+    """`row` with `text` read, and with as many more lines as its quotes ask for; these stay in `waiting`."""
+    row.read(text)
+    texts, size = [text], len(text)
+    # A line that leaves a cell open has closed one before it: so the width ends vain searches early.
+    while row.open and not row.malformed and len(row.cells) < width:
+        if len(texts) > len(waiting):
+            waiting.extend(islice(lines, 1))
+        if len(texts) > min(len(waiting), _QUOTED_LINES) or size > _QUOTED_CHARS:
+            break
+        texts.append(waiting[len(texts) - 1][1])
+        size += len(texts[-1])
+        row.read(texts[-1])
+    return row, texts
 
 
 def _is_literal(texts: list[str], width: int) -> bool:
@@ -170,16 +159,21 @@ class _Row:
     """One record, read line by line: the `cells` that have ended, and what the quotes say so far.
 
     `open`: a quoted cell has not ended. `malformed`: text follows a closing quote; it is kept in the cell.
+    With `escapes`, a backslash takes a quote's meaning away.
     """
 
-    __slots__ = ("_delimiter", "_parts", "cells", "malformed", "open")
+    __slots__ = ("_delimiter", "_escapes", "_parts", "cells", "malformed", "open")
 
-    def __init__(self, delimiter: str) -> None:
+    def __init__(self, delimiter: str, *, escapes: bool = False) -> None:
         self.cells: list[str] = []
         self.open = False
         self.malformed = False
         self._delimiter = delimiter
+        self._escapes = escapes
         self._parts: list[str] = []
+
+    def fits(self, width: int) -> bool:
+        return not self.open and not self.malformed and len(self.cells) == width
 
     def read(self, text: str) -> _Row:
         line = text.rstrip("\r\n")
@@ -190,7 +184,7 @@ class _Row:
                 self.cells.append(line[start:] if end < 0 else line[start:end])
             else:
                 start += not self.open
-                quote = _closing_quote(line, start)
+                quote = _closing_quote(line, start, self._escapes)
                 self.open = quote < 0
                 if self.open:
                     self._parts.append(text[start:])
@@ -198,13 +192,21 @@ class _Row:
                 end = line.find(self._delimiter, quote + 1)
                 tail = line[quote + 1 :] if end < 0 else line[quote + 1 : end]
                 self.malformed = self.malformed or tail != ""
-                self.cells.append("".join([*self._parts, line[start:quote]]).replace('""', '"') + tail)
+                quoted = "".join([*self._parts, line[start:quote]])
+                self.cells.append(_unescaped(quoted, self._escapes) + tail)
                 self._parts = []
             start = end if end < 0 else end + len(self._delimiter)
         return self
 
 
-def _closing_quote(line: str, start: int) -> int:
+def _closing_quote(line: str, start: int, escapes: bool) -> int:
+    if escapes:
+        found = _CLOSING.match(line, start)
+        return found.end() - 1 if found else -1
     while (quote := line.find('"', start)) >= 0 and line.startswith('"', quote + 1):
         start = quote + 2
     return quote
+
+
+def _unescaped(quoted: str, escapes: bool) -> str:
+    return _ESCAPED.sub(lambda found: found[1] or '"', quoted) if escapes else quoted.replace('""', '"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -14,29 +14,43 @@ from typing import Any, TypeAlias
 from ..errors import InputError
 from ..store.rows import Rejected
 from ..text import printable, storable
+from ..values import is_markup, words
 
 Attribute: TypeAlias = str | int | float | bool | list["Attribute"]
 
 Fields: TypeAlias = Mapping[str, tuple[str, ...]]
-"""Field name -> the column names that mean it, as `_key` makes them, the likeliest first."""
+"""Field name -> the column names that mean it, as `key_of` makes them, the likeliest first."""
 
 IGNORE = "ignore"
 
 _RAW = 10_000  # characters that are kept of a rejected row
-_ITEM_ID = tuple("itemid movieid imdbid productid asin parentasin sku isbn videoid item iid".split())
+_ITEM_ID = tuple(
+    "itemid movieid imdbid productid asin parentasin sku isbn videoid item iid bookid articleid newsid businessid"
+    " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid".split()
+)
 
 ITEM_FIELDS: Fields = {
     "item_id": (*_ITEM_ID, "id"),
-    "title": ("title", "name", "productname", "productdisplayname", "itemname", "movietitle"),
+    "title": tuple(
+        "title name productname productdisplayname itemname movietitle booktitle primarytitle prodname trackname"
+        " songname songtitle gametitle appname itemtitle producttitle".split()
+    ),
     "image": ("image", "imagepath", "img", "poster", "picture", "photo", "cover", "thumbnail"),
 }
 INTERACTION_FIELDS: Fields = {
-    "user_id": ("userid", "user", "uid", "customerid", "reviewerid", "visitorid", "sessionid"),
-    "item_id": _ITEM_ID,
-    "timestamp": ("timestamp", "time", "ts", "date", "datetime", "createdat", "unixreviewtime", "eventtime"),
-    "rating": ("rating", "score", "stars", "overall", "rate"),
+    "user_id": tuple("userid user uid customerid reviewerid visitorid sessionid customer username memberid".split()),
+    "item_id": (*_ITEM_ID, "items", "itemids", "itemlist", "itemidlist", "history"),
+    "timestamp": tuple(
+        "timestamp time ts date datetime createdat unixreviewtime eventtime invoicedate orderdate purchasedate"
+        " reviewtime dateadded".split()
+    ),
+    "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
+    "earlier": ("itemidlist",),
 }
 REQUIRED = frozenset({"user_id", "item_id", "title"})
+
+MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
+"""How programs write that there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,7 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
         ranked = [
             (names[index] != field, synonyms.index(key), index)
             for index in free
-            if (key := _key(names[index])) in synonyms
+            if index not in found.values() and (key := key_of(names[index])) in synonyms
         ]
         if chosen:
             found[field] = chosen[0]
@@ -92,7 +106,8 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
 
 
 @lru_cache(maxsize=1024)
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """A column's name without case and punctuation."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
@@ -123,34 +138,53 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def to_text(field: str, value: object) -> str:
+def to_text(field: str, value: object, missing: Collection[str] = MISSING) -> str:
     """`value` without outer blanks; a number that is whole loses its ".0".
 
-    Raises ValueError, "item_id is empty", if it is missing or blank, or neither text nor a number.
+    Raises ValueError, "item_id is empty", if it is blank or one of the spellings of `missing`, or neither text nor a
+    number.
     """
     if value is None or isinstance(value, str):
         text = (value or "").strip()
-        if not text:
-            raise ValueError(f"{field} is empty")
+        if not text or text in missing:
+            raise ValueError(f"{field} is empty" + (f" ({text})" if text else ""))
         return text
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{field} is empty (nan)")
     if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{field} {shown(value)} is neither text nor a number")
     return str(value)
 
 
+def to_title(value: object, missing: Collection[str] = MISSING) -> str:
+    """`value` as `to_text`, and as a reader of a page would see it: without markup, entities as characters."""
+    text = to_text("title", value, missing)
+    return (words(text) or text) if is_markup(text) else text
+
+
+_WHOLE = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
+
+
+def whole(text: str) -> str:
+    """`text` without what makes no difference to a whole number: "128.0" and "00128" are "128"."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
+
+
 def to_rating(value: object) -> float | None:
-    """`value` as a finite number, None if it is missing or blank. Raises ValueError for all else."""
+    """`value` as a finite number, None if it is missing. "4,5" is 4.5. Raises ValueError for all else."""
     return None if value is None else _rating(value if isinstance(value, str) else str(value))
 
 
 @lru_cache(maxsize=1024)  # ratings are few
 def _rating(text: str) -> float | None:
-    if not text.strip():
+    text = text.strip()
+    if text in MISSING:
         return None
     try:
-        number = float(text)
+        number = float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or "_" in text:
@@ -158,27 +192,39 @@ def _rating(text: str) -> float | None:
     return number
 
 
-def to_image(value: object) -> str | None:
-    """`value` as the text of a path, without outer blanks; None if it is missing or blank.
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
 
-    Of several the first counts; of an object, as Hugging Face data sets have it, its "path". What is no path
-    stays as it looks: that refuses the picture and leaves its item alone.
+
+def to_image(value: object) -> str | bytes | None:
+    """`value` as the text of a path, without outer blanks, or as the bytes of a picture; None if it is missing.
+
+    Of several the first counts; of an object, as Hugging Face data sets have it, its "bytes", else its "path". What
+    is neither stays as it looks: that refuses the picture and leaves its item alone.
     """
     if isinstance(value, list):
         value = value[0] if value else None
     if isinstance(value, dict):
-        value = value.get("path") or value
-    if value is None:
-        return None
-    return value.strip() or None if isinstance(value, str) else shown(value)
+        data, named = value.get("bytes"), value.get("path")
+        value = data if isinstance(data, bytes) and data else named or (value if any(value.values()) else None)
+    if value is None or (isinstance(value, bytes) and value):
+        return value
+    if isinstance(value, str):
+        return None if value.strip() in MISSING else value.strip()
+    return shown(value)
 
 
 def to_attribute(value: object) -> Attribute | None:
-    """`value` as JSON can hold it; an object becomes its JSON text. None if there is nothing in it."""
+    """`value` as JSON can hold it; an object becomes its JSON text. None if there is nothing in it.
+
+    Text is as a reader of a page would see it; a list or an object that is written as text stays as it is.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if text in MISSING:
+            return None
+        return words(text) or None if is_markup(text) and text[0] not in "[{(" else text
     if value is None or isinstance(value, bytes):
         return None
-    if isinstance(value, str):
-        return value.strip() or None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, bool | int):

@@ -12,8 +12,9 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import cast
 
@@ -28,6 +29,7 @@ MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+_THINNEST = 50  # times that a side may be longer than the other
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]+://|data:)", re.IGNORECASE)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -66,26 +68,48 @@ def resolve_image(value: str, root: Path) -> Path:
     raise InputError(f"image {shown(value)}: no such file in {root}")
 
 
-def images_by_id(folder: Path) -> dict[str, Path]:
-    """The pictures in `folder`, by file name without suffix (item 42 -> 42.jpg); of two, the first by name.
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The pictures in a folder: by file name without suffix (item 42 -> 42.jpg), and by file name."""
+
+    by_id: Mapping[str, Path]
+    by_name: Mapping[str, Path]
+
+
+def images_within(folder: Path) -> Images:
+    """The pictures in `folder` and all folders in it; of two with one name the one nearest to `folder`, then the first.
 
     Links that leave the folder are passed over. Raises InputError if the folder cannot be listed.
     """
-    try:
-        with os.scandir(folder) as entries:
-            files = sorted(entry.name for entry in entries if _is_inside(entry, folder))
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}") from error
-    found: dict[str, Path] = {}
-    for name in files:
-        found.setdefault(Path(name).stem, folder / name)
-    return found
+    by_id: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
+    home, folders = folder.resolve(), [folder]
+    while folders:
+        below: list[Path] = []
+        for at in folders:
+            try:
+                with os.scandir(at) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                if at == folder:
+                    raise InputError(f"{folder}: {error.strerror or error}") from error
+                continue
+            for entry in found:
+                path = at / entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(path)
+                elif _is_inside(entry, home):
+                    by_id.setdefault(path.stem, path)
+                    by_name.setdefault(path.name, path)
+        folders = below
+    return Images(by_id, by_name)
 
 
 def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = None) -> types.Image:
     """Decode `path` to RGB: upright, on white, the first frame of several; with the SHA-256 of the file.
 
-    With `longest_edge` (pixels, at least 1) a picture that is larger is scaled down to it.
+    With `longest_edge` (pixels, at least 1) a picture that is larger is scaled down to it; and one that is thinner than
+    any model can scale on is widened with white.
     Raises InputError if it cannot be decoded, is over `MAX_BYTES` or `MAX_PIXELS`, of a kind not wanted, or no longer
     the file that had the hash `sha256`.
     """
@@ -97,6 +121,7 @@ def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = N
         image = _to_rgb(_upright(data, longest_edge))
         if longest_edge is not None:
             image.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            image = _widened(image)
         return types.Image(image.width, image.height, image.tobytes(), found)
 
 
@@ -117,7 +142,7 @@ def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
         target = Path(entry.path).resolve(strict=True)
     except (OSError, RuntimeError):
         return False
-    return target.is_file() and target.is_relative_to(folder.resolve())
+    return target.is_file() and target.is_relative_to(folder)
 
 
 def _read(path: Path) -> bytes:
@@ -179,6 +204,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     image = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _widened(image: Image.Image) -> Image.Image:
+    """The picture on white, where one side is so much shorter than the other that scaling would leave none of it."""
+    least = -(-max(image.size) // _THINNEST)
+    if min(image.size) >= least:
+        return image
+    white = Image.new("RGB", (max(image.width, least), max(image.height, least)), "white")
+    white.paste(image, ((white.width - image.width) // 2, (white.height - image.height) // 2))
     return white
 
 

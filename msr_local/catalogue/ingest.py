@@ -6,24 +6,33 @@ path, size and time of change. Both may be stopped at any moment and run again.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from ..errors import InputError
+from ..errors import InputError, NoSuchColumn
+from ..files import written_whole
 from ..hardware import usable_threads
 from ..progress import Progress, silent
 from ..store import catalogue
 from ..store.catalogue import Added, ImageFact
 from ..store.rows import ItemRow, Rejected
 from ..store.workspace import Workspace
-from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS, Fields
-from .images import check_image, images_by_id, resolve_image
-from .readers import find_sources, read_columns, read_interactions, read_items
+from ..text import printable
+from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS
+from .images import Images, check_image, images_within, resolve_image
+from .readers import find_sources, read_interactions, read_items, read_items_of_log
+from .survey import Given, survey
+from .tables import Source, read_columns
 
 _TOGETHER = 64  # pictures checked in one transaction
+_TOLD = 5000  # rows between two words on progress
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,22 @@ class Ingested:
         return self.items.rejected + self.interactions.rejected + self.images_rejected
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the user says of a file, beside its name: see `ingest`."""
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    encoding: str | None = None
+
+
+_NOTHING = Words()
+
+
+def _unheard(text: str) -> None:
+    """A `tell` that says nothing."""
+
+
 def ingest(
     workspace: Workspace,
     items: Path,
@@ -48,65 +73,101 @@ def ingest(
     *,
     images: Path | None = None,
     mapping: Mapping[str, str] | None = None,
+    of_items: Words = _NOTHING,
+    of_interactions: Words = _NOTHING,
+    day_first: bool | None = None,
     min_rating: float | None = None,
     progress: Progress = silent,
+    tell: Callable[[str], None] = _unheard,
 ) -> Ingested:
-    """Read an items file and an interactions file (or one folder that holds both) into `workspace`.
+    """Read an items file and an interactions file (or one folder, or one file, that holds both) into `workspace`.
 
-    Raises `InputError` when a file cannot be read at all; single bad rows are kept in `rejects`.
+    `mapping` (column -> field or "ignore") is for both files; what stands in `of_items` and `of_interactions` is for
+    one. `day_first` says what 3/4/2019 is, where the column does not. `tell` gets what is odd about the files and what
+    was chosen. Raises `InputError` when a file cannot be read at all; single bad rows are kept in `rejects`.
     """
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
-    if item_file == interaction_file:
-        raise InputError(f"{item_file}: the same file was given for items and interactions. Next: give two files.")
-    known = {item_file: ITEM_FIELDS, interaction_file: INTERACTION_FIELDS}
-    mappings = _share(mapping, known) if mapping else {file: {} for file in known}
-    pictures = _Pictures(item_file, images.resolve() if images else None)
-    progress("items", 0, 0)
-    added_items = catalogue.add_items(workspace, item_file, pictures.take(read_items(item_file, mappings[item_file])))
-    progress("interactions", 0, 0)
-    rows = read_interactions(interaction_file, mappings[interaction_file])
-    added = catalogue.add_interactions(workspace, interaction_file, rows, min_rating=min_rating)
-    found, broken = _check(workspace, item_file, pictures, progress)
-    files = (item_file, interaction_file)
-    return Ingested(added_items, added, found, broken + len(pictures.refused), files)
+    sources = [Source(words.columns, words.encoding) for words in (of_items, of_interactions)]
+    mappings = _share(mapping or {}, (item_file, interaction_file), sources)
+    progress("columns", 0, 0)
+    found_items, found = survey(
+        Given(item_file, mappings[0] | dict(of_items.mapping), sources[0]),
+        Given(interaction_file, mappings[1] | dict(of_interactions.mapping), sources[1]),
+        lambda ids: catalogue.known_items(workspace, ids),
+        tell,
+        day_first,
+    )
+    pictures = _Pictures(item_file, images.resolve() if images else None, workspace.path.parent / "pictures")
+    read = read_items if item_file != interaction_file else read_items_of_log
+    rows = pictures.take(_counted("items", read(item_file, found_items.mapping, found_items.how), progress))
+    added_items = catalogue.add_items(workspace, item_file, rows)
+    how = replace(found.how, rated=min_rating is not None)
+    steps = _counted("interactions", read_interactions(interaction_file, found.mapping, how), progress)
+    added = catalogue.add_interactions(workspace, interaction_file, steps, min_rating=min_rating)
+    for file, counts in ((item_file, found_items.how.counts), (interaction_file, how.counts)):
+        for what, count in counts.items():
+            tell(f"{file.name}: {count:,} {what}")
+    usable, broken = _check(workspace, item_file, pictures, progress)
+    pictures.tell(tell)
+    return Ingested(added_items, added, usable, broken + len(pictures.refused), (item_file, interaction_file))
 
 
-def _share(mapping: Mapping[str, str], files: Mapping[Path, Fields]) -> dict[Path, dict[str, str]]:
-    """`mapping` for each file: a column goes to the files that have it and know the field."""
-    columns = {file: read_columns(file) for file in files}
-    for column, field in mapping.items():
-        if not any(column in names for names in columns.values()):
-            raise InputError(
-                f"no column {column!r} to map to {field}. "
-                + " ".join(f"{file.name} has: {', '.join(names)}." for file, names in columns.items())
-            )
-        holders = [fields for file, fields in files.items() if column in columns[file]]
-        if not any(field == IGNORE or field in fields for fields in holders):
+def _counted(stage: str, rows: Iterator[Row], progress: Progress) -> Iterator[Row]:
+    """The same rows, with a word on how far they are."""
+    for number, row in enumerate(rows):
+        if number % _TOLD == 0:
+            progress(stage, number, 0)
+        yield row
+
+
+def _share(mapping: Mapping[str, str], files: Sequence[Path], sources: Sequence[Source]) -> list[dict[str, str]]:
+    """`mapping` for each of the two files: a column goes to the files that have it and know the field."""
+    if not mapping:
+        return [{}, {}]
+    kinds = (ITEM_FIELDS, INTERACTION_FIELDS)
+    read = [read_columns(*one) for one in zip(files, kinds, sources, strict=True)]
+    columns = [names for names, _ in read]
+    for column, wanted in mapping.items():
+        if not any(column in names for names in columns):
+            there = [
+                f"{file.name} has{'' if named else ' no header; its columns are taken as'}: {', '.join(names)}."
+                for file, (names, named) in zip(files, read, strict=True)
+            ]
+            error = InputError if all(named for _, named in read) else NoSuchColumn
+            raise error(f"no column {column!r} to map to {wanted}. {' '.join(there)}")
+        holders = [fields for fields, names in zip(kinds, columns, strict=True) if column in names]
+        if not any(wanted == IGNORE or wanted in fields for fields in holders):
             known = dict.fromkeys(name for fields in holders for name in fields)
             raise InputError(
-                f"{column!r} cannot be mapped to {field!r}. The fields are: {', '.join([*known, IGNORE])}."
+                f"{column!r} cannot be mapped to {wanted!r}. The fields are: {', '.join([*known, IGNORE])}."
             )
-    return {
-        file: {
-            column: field
-            for column, field in mapping.items()
-            if column in columns[file] and (field == IGNORE or field in fields)
+    return [
+        {
+            column: wanted
+            for column, wanted in mapping.items()
+            if column in names and (wanted == IGNORE or wanted in fields)
         }
-        for file, fields in files.items()
-    }
+        for fields, names in zip(kinds, columns, strict=True)
+    ]
 
 
 class _Pictures:
     """Finds each item's picture while the items file is read, and remembers which line named it.
 
-    The folder of pictures is asked for the item's id first, then for what the row names; then the items file's own.
+    What the row names comes first: in the folder of pictures, beside the items file, or by its name alone anywhere in
+    the folder. Then comes a picture in the folder that is called like the item's id. One that stands in the row itself
+    is kept in the workspace's folder `kept`.
     """
 
-    def __init__(self, file: Path, folder: Path | None) -> None:
-        self._by_id = images_by_id(folder) if folder else {}
+    def __init__(self, file: Path, folder: Path | None, kept: Path) -> None:
+        self._folder = folder
+        self._found = images_within(folder) if folder else Images({}, {})
         self._roots = [folder, file.parent] if folder else [file.parent]
+        self._kept = kept
+        self._used = 0
+        self._example = ""
         self.lines: dict[Path, int] = {}
         self.refused: list[Rejected] = []
 
@@ -115,22 +176,49 @@ class _Pictures:
         for row in rows:
             yield self._with_path(row) if isinstance(row, ItemRow) else row
 
+    def tell(self, tell: Callable[[str], None]) -> None:
+        """Say so if a folder of pictures was given and none of them belongs to an item."""
+        if self._folder and not self._used:
+            pictures = self._found.by_name
+            like = f", such as {printable(next(iter(pictures)))[:60]!r}," if pictures else ""
+            tell(
+                f"None of the {len(pictures):,} pictures in {self._folder}{like} belongs to an item: a picture is "
+                f"called like the item's id ({printable(self._example)[:40]!r}) or named in the column image."
+            )
+
     def _with_path(self, row: ItemRow) -> ItemRow:
-        path = self._by_id.get(row.item_id) or self._named(row.image or "", row.line)
+        self._example = self._example or row.item_id
+        if isinstance(row.image, bytes):
+            path: Path | None = self._keep(row.image)
+        else:
+            path = self._named(row.image or "", row) or self._found.by_id.get(row.item_id)
         if path is None:
             return replace(row, image=None)
+        self._used += self._folder is not None and path.is_relative_to(self._folder)
         self.lines.setdefault(path, row.line)
         return replace(row, image=str(path))
 
-    def _named(self, image: str, line: int) -> Path | None:
-        refused = []
+    def _named(self, image: str, row: ItemRow) -> Path | None:
+        refused = None
         for root in self._roots if image else ():
             try:
                 return resolve_image(image, root)
             except InputError as error:
-                refused.append(Rejected(line, str(error), image))
-        self.refused += refused[:1]
+                refused = refused or Rejected(row.line, str(error), image)
+        if image and (path := self._found.by_name.get(PurePosixPath(image.replace("\\", "/")).name)):
+            return path
+        if refused and row.item_id not in self._found.by_id:
+            self.refused.append(refused)
         return None
+
+    def _keep(self, data: bytes) -> Path:
+        """A picture that stands in the items file itself, as a file of its own."""
+        name = hashlib.sha256(data).hexdigest()
+        path = self._kept / name[:2] / name
+        if not path.exists():
+            with written_whole(path) as target:
+                target.write_bytes(data)
+        return path
 
 
 def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Progress) -> tuple[int, int]:
@@ -155,7 +243,10 @@ def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Prog
 
 
 def _look(path: Path) -> ImageFact:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError as error:  # it has gone since it was found
+        return ImageFact(path, 0, 0, None, f"{path}: {error.strerror or error}")
     try:
         return ImageFact(path, stat.st_size, stat.st_mtime_ns, check_image(path), None)
     except InputError as error:

@@ -3,61 +3,72 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain, islice
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
 from ..store.rows import InteractionRow, ItemRow, Rejected
-from ..text import printable, storable
-from .delimited import Line, Record, first_line, numbered, open_text, read_records, split_header
+from .delimited import Record
 from .fields import (
     INTERACTION_FIELDS,
     ITEM_FIELDS,
-    Attribute,
-    Fields,
+    MISSING,
     Layout,
-    check_columns,
-    clean,
-    lay_out,
     rejected,
     shown,
     to_attribute,
     to_image,
     to_rating,
     to_text,
+    to_title,
+    whole,
 )
-from .timestamps import parse_timestamp
+from .histories import Histories, together
+from .tables import Parser, Source, open_table
+from .timestamps import is_no_time, parse_timestamp
 
-FORMATS = (".csv", ".tsv", ".txt", ".dat", ".item", ".inter", ".json", ".jsonl", ".ndjson", ".parquet")
+FORMATS = (".csv", ".tsv", ".txt", ".dat", ".data", ".item", ".inter", ".json", ".jsonl", ".ndjson", ".parquet")
 
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
 _FOLDERS = (
     ("movies.csv", "ratings.csv"),  # MovieLens
     ("movies.dat", "ratings.dat"),  # MovieLens, older
+    ("u.item", "u.data"),  # MovieLens 100K
     ("*.item", "*.inter"),  # RecBole
     ("*_titles.csv", "*_pairs.tsv"),  # MicroLens
+    ("*_title*.csv", "*_pairs.csv"),
+    ("news.tsv", "behaviors.tsv"),  # MIND
     ("items.*", "interactions.*"),
 )
-_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-_MOVIES_DAT = ("item_id", "title", "genres")
-_RATINGS_DAT = ("user_id", "item_id", "rating", "timestamp")
-_PAIRS_LINE = re.compile(r"\d+\t *\d[^\t]*", re.ASCII)
-_PAIRS_COLUMNS = ("user_id", "item_id")
+_PATIENCE = 1000  # rows: if all of these fail for one reason, so will the rest
 
-_JSON = json.JSONDecoder(strict=False)
-# Objects with keys of their own are looked through this far for what the columns are.
-_JSON_HEAD = 1000
-_JSON_CHUNK = 1_000_000
-_JSON_GAP = " \t\r\n,"
-_JSON_RESUME = re.compile(r"\n[ \t\r]*\{|\}\s*,\s*\{")
+Row = TypeVar("Row", ItemRow, InteractionRow)
+Read: TypeAlias = Iterator["Row | Rejected"]
 
-_Parser: TypeAlias = Callable[[Any], "Attribute | None"]
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How the cells of a file are to be read, as its user or its values say; `counts` is what came of it.
+
+    `missing`: spellings of an absent title. `whole_items`, `whole_users`: ids like "128.0" are whole numbers. `apart`:
+    what parts the items of a cell that holds several. `day_first`: what 3/4/2019 is. `unrated`: -1 is no rating.
+    `rated`: a row whose rating cannot be read is of no use.
+    """
+
+    source: Source = field(default_factory=Source)
+    missing: frozenset[str] = MISSING
+    whole_items: bool = False
+    whole_users: bool = False
+    apart: str | None = None
+    day_first: bool | None = None
+    unrated: bool = False
+    rated: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
@@ -86,96 +97,55 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
     raise InputError(f"{items}: no known pair of files in this folder. Looked for {looked_for}.")
 
 
-def read_columns(path: Path) -> tuple[str, ...]:
-    """The names of the columns of `path`. Raises InputError if it cannot be read."""
-    with _open_table(path, ()) as table:
-        return tuple(name.strip() for name in table.columns)
+def _format(path: Path) -> str:
+    name = path.name.lower()
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    return Path(name).suffix
 
 
-def read_items(path: Path, mapping: Mapping[str, str]) -> Iterator[ItemRow | Rejected]:
-    """The items in `path`, in order, one row at a time; its suffix says the format (see `FORMATS`, also .gz).
+def read_items(path: Path, mapping: Mapping[str, str], how: How | None = None) -> Iterator[ItemRow | Rejected]:
+    """The items in `path`, in order, one row at a time, whatever format it has.
 
-    `mapping` is column -> "item_id", "title", "image" or "ignore"; columns with usual names need none.
+    `mapping` is column -> "item_id", "title", "image" or "ignore"; columns with usual names need none. A row that has
+    the id of the one before and no title (a variant in an export of a shop) repeats it.
     Raises InputError, when the first row is asked for, if the file or its columns cannot be used, and later
-    if the file turns out to be cut short.
+    if the file turns out to be cut short or if nothing but rejects comes.
     """
-    with _open_table(path, _MOVIES_DAT) as table:
+    how = how or How()
+    with open_table(path, ITEM_FIELDS, how.source) as table:
         layout = table.layouts(ITEM_FIELDS, mapping)
-        for record in table.records:
-            if isinstance(record, Rejected):
-                yield record
-            else:
-                yield _item(record, layout(record[1]), table.parsers)
+        yield from _patient(_items(table.records, layout, table.parsers, how))
 
 
-def read_interactions(path: Path, mapping: Mapping[str, str]) -> Iterator[InteractionRow | Rejected]:
-    """The interactions in `path`, in order; see `read_items`.
-
-    `mapping` is column -> "user_id", "item_id", "timestamp", "rating" or "ignore".
-    """
-    with _open_table(path, _RATINGS_DAT) as table:
-        layout = table.layouts(INTERACTION_FIELDS, mapping)
-        has_time = "timestamp" in layout(table.columns).fields
-        known = None
-        for record in table.records:
-            if isinstance(record, Rejected):
-                yield record
-                continue
-            line, columns, cells, _ = record
-            if columns is not known:
-                known, at = columns, layout(columns).fields
-                user, item, time, rating = map(at.get, ("user_id", "item_id", "timestamp", "rating"))
-            try:
-                row = InteractionRow(
-                    line,
-                    to_text("user_id", None if user is None else cells[user]),
-                    to_text("item_id", None if item is None else cells[item]),
-                    _timestamp(None if time is None else cells[time]) if has_time else None,
-                    None if rating is None else to_rating(cells[rating]),
-                )
-            except (ValueError, RecursionError) as error:
-                yield _reject(record, error)
-            else:
-                yield row
+def _items(records: Iterator[Record | Rejected], layout: Any, parsers: Mapping[str, Parser], how: How) -> Read[ItemRow]:
+    last = None
+    for record in records:
+        if isinstance(record, Rejected):
+            yield record
+            continue
+        row = _item(record, layout(record[1]), parsers, how, last)
+        if isinstance(row, ItemRow):
+            last = row
+        yield row
 
 
-def read_ids(path: Path, field: str) -> list[str]:
-    """The ids in `path`, each once, in order: one a line, or in a table the column that is "item_id" or "user_id".
-
-    Its suffix says whether it is a table. Raises InputError if the file, its column or a row cannot be used.
-    """
-    found: dict[str, None] = {}
-    if _format(path) not in _TABLES:
-        with _named(path), open_text(path) as text:
-            return list(dict.fromkeys(line.strip() for _, line in numbered(text) if not line.isspace()))
-    names = {**INTERACTION_FIELDS, **ITEM_FIELDS}[field]
-    with _open_table(path, ()) as table:
-        for record in table.records:
-            if isinstance(record, Rejected):
-                raise InputError(f"line {record.line}: {record.reason}")
-            line, columns, cells, _ = record
-            at = lay_out(columns, {field: names}, {}).fields.get(field)
-            if at is None:
-                listed = ", ".join(printable(name)[:40] for name in columns[:40])
-                raise InputError(
-                    f"line {line}: found no column for {field} among {listed}. Next: name it {field}, or write one id "
-                    "a line into a .txt file."
-                )
-            try:
-                found[to_text(field, cells[at])] = None
-            except ValueError as error:
-                raise InputError(f"line {line}: {error}") from error
-    return list(found)
-
-
-def _item(record: Record, layout: Layout, parsers: Mapping[str, _Parser]) -> ItemRow | Rejected:
+def _item(
+    record: Record, layout: Layout, parsers: Mapping[str, Parser], how: How, last: ItemRow | None
+) -> ItemRow | Rejected:
     line, _, cells, _ = record
     values = {name: cells[index] for name, index in layout.fields.items()}
     try:
+        item_id = to_text("item_id", values.get("item_id"))
+        item_id = whole(item_id) if how.whole_items else item_id
+        title = values.get("title")
+        if last and item_id == last.item_id and (title is None or not str(title).strip()):
+            how.counts["rows have the id of the row before and no title: they add nothing to that item."] += 1
+            return replace(last, line=line)
         return ItemRow(
             line,
-            item_id=to_text("item_id", values.get("item_id")),
-            title=to_text("title", values.get("title")),
+            item_id=item_id,
+            title=to_title(title, how.missing),
             attributes={
                 name: value
                 for index, name in layout.others
@@ -187,206 +157,148 @@ def _item(record: Record, layout: Layout, parsers: Mapping[str, _Parser]) -> Ite
         return _reject(record, error)
 
 
-def _timestamp(value: Any) -> str:
+def read_interactions(
+    path: Path, mapping: Mapping[str, str], how: How | None = None
+) -> Iterator[InteractionRow | Rejected]:
+    """The interactions in `path`, in order; see `read_items`.
+
+    `mapping` is column -> "user_id", "item_id", "timestamp", "rating" or "ignore". A row may hold several items, and
+    what came before them. A time that is not there is None; one that cannot be read is a reject.
+    """
+    how = how or How()
+    with open_table(path, INTERACTION_FIELDS, how.source) as table:
+        layout = table.layouts(INTERACTION_FIELDS, mapping)
+        yield from _patient(_interactions(table.records, layout, how))
+
+
+def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -> Read[InteractionRow]:
+    known, histories = None, Histories()
+    user = item = time = rating = earlier = None
+    whole_users, whole_items, apart = how.whole_users, how.whole_items, how.apart
+    for record in records:
+        if isinstance(record, Rejected):
+            yield record
+            continue
+        line, columns, cells, _ = record
+        if columns is not known:
+            known, at = columns, layout(columns).fields
+            user, item, time, rating, earlier = map(at.get, ("user_id", "item_id", "timestamp", "rating", "earlier"))
+        try:
+            user_id = to_text("user_id", None if user is None else cells[user])
+            user_id = whole(user_id) if whole_users else user_id
+            value = None if item is None else cells[item]
+            several = together(value, apart)
+            if several is None and earlier is None:
+                item_id = to_text("item_id", value)
+                yield InteractionRow(
+                    line,
+                    user_id,
+                    whole(item_id) if whole_items else item_id,
+                    None if time is None else _timestamp(cells[time], how),
+                    None if rating is None else _rating(cells[rating], how),
+                )
+                continue
+            rows = []
+            if earlier is not None:
+                steps = histories.new(user_id, together(cells[earlier], " ") or [])
+                rows = [InteractionRow(line, user_id, to_text("item_id", one), None, None) for one in steps]
+            ids = [to_text("item_id", one) for one in ([value] if several is None else several)]
+            if not ids and earlier is None:
+                raise ValueError("item_id is empty")
+            times = _each(None if time is None else cells[time], len(ids))
+            ratings = _each(None if rating is None else cells[rating], len(ids))
+            for one, moment, stars in zip(ids, times, ratings, strict=True):
+                at_time = None if time is None else _timestamp(moment, how)
+                if earlier is None or histories.goes_on(user_id, one, timed=at_time is not None):
+                    rows.append(InteractionRow(line, user_id, one, at_time, _rating(stars, how)))
+            if whole_items:
+                rows = [replace(row, item_id=whole(row.item_id)) for row in rows]
+        except (ValueError, RecursionError) as error:
+            yield _reject(record, error)
+        else:
+            yield from rows
+
+
+def _each(value: Any, count: int) -> list[Any]:
+    """A cell's value for each of `count` items: its own where there is a list of as many."""
+    values = together(value, None)
+    return values if values is not None and len(values) == count else [value] * count
+
+
+def _timestamp(value: Any, how: How) -> str | None:
     try:
-        return parse_timestamp(value)
+        return parse_timestamp(value, day_first=how.day_first)
     except ValueError as error:
-        quoted = "" if value is None or not str(value).strip() else shown(value) + " "
-        raise ValueError(f"timestamp {quoted}{error}") from None
+        if _is_missing(value) or is_no_time(value):
+            how.counts["rows have no time: they stand before the others in their histories."] += 1
+            return None
+        raise ValueError(f"timestamp {shown(value)} {error}") from None
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip() in MISSING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _rating(value: Any, how: How) -> float | None:
+    try:
+        rating = to_rating(value)
+    except ValueError:
+        if how.rated:
+            raise
+        how.counts["ratings are no numbers: their rows count without one."] += 1
+        return None
+    return None if how.unrated and rating == -1 else rating
+
+
+def read_items_of_log(path: Path, mapping: Mapping[str, str], how: How) -> Iterator[ItemRow | Rejected]:
+    """The items that a file of interactions tells of, each once, as its first row has it.
+
+    Columns that change from row to row of one item belong to the interactions and are left out. Rows that cannot be
+    used are passed over: reading the interactions hands them out.
+    """
+    first: dict[str, ItemRow] = {}
+    changing: dict[str, set[str]] = {}
+    repeated: set[str] = set()
+    for row in read_items(path, mapping, how):
+        if isinstance(row, Rejected):
+            continue
+        known = first.setdefault(row.item_id, row)
+        if known is not row:
+            repeated.add(row.item_id)
+            for name in known.attributes.keys() | row.attributes.keys():
+                if known.attributes.get(name) != row.attributes.get(name):
+                    changing.setdefault(name, set()).add(row.item_id)
+    changes = {name for name, items in changing.items() if len(items) > 0.05 * len(repeated)}
+    for row in first.values():
+        yield replace(row, attributes={name: one for name, one in row.attributes.items() if name not in changes})
+
+
+def _patient(rows: Read[Row]) -> Read[Row]:
+    """The same rows. Raises InputError if the first thousand are rejects for one and the same reason."""
+    reasons: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Rejected):
+            yield row
+            yield from rows
+            return
+        reasons.add(re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+", "…", row.reason))
+        if number == _PATIENCE and len(reasons) == 1:
+            raise InputError(
+                f"the first {number:,} rows all fail for one reason: line {row.line}: {row.reason}. That row "
+                f"is {shown(row.raw)}. Next: see that the separator and the header fit the rows, and which column is "
+                "which (--map COLUMN=FIELD)."
+            )
+        yield row
 
 
 def _reject(record: Record, error: Exception) -> Rejected:
     line, columns, cells, raw = record
     if raw is None:
-        raw = json.dumps(dict(zip(columns, cells, strict=True)), ensure_ascii=False, default=str)
+        raw = json.dumps(dict(zip(columns, cells, strict=True)), ensure_ascii=False, default=_as_text)
     return rejected(line, str(error), raw)
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The rows of one file. `columns` are those of the first rows, where each has its own (JSON)."""
-
-    columns: tuple[str, ...]
-    records: Iterator[Record | Rejected]
-    parsers: Mapping[str, _Parser] = field(default_factory=dict)
-
-    def layouts(self, fields: Fields, mapping: Mapping[str, str]) -> Callable[[tuple[str, ...]], Layout]:
-        check_columns(self.columns, fields, mapping)
-        return lru_cache(maxsize=256)(lambda columns: lay_out(columns, fields, mapping))
-
-
-def _format(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
-
-
-@contextmanager
-def _open_table(path: Path, dat_columns: tuple[str, ...]) -> Iterator[_Table]:
-    with _named(path):
-        if _format(path) not in FORMATS:
-            raise InputError(f"unknown file format. Known formats: {', '.join(FORMATS)}")
-        if _format(path) == ".parquet":
-            with path.open("rb") as binary:
-                yield _parquet_table(binary)
-        else:
-            with open_text(path) as text:
-                yield _text_table(_format(path), text, dat_columns)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """What is wrong with the file is told with its name."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error.__cause__
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _text_table(suffix: str, text: TextIO, dat_columns: tuple[str, ...]) -> _Table:
-    if suffix in (".json", ".jsonl", ".ndjson"):
-        start = _array_start(text) if suffix == ".json" else None
-        return _json_table(_json_lines(text) if start is None else _json_array(text, start))
-    lines = numbered(text)
-    number, first = first_line(lines)
-    if suffix in (".item", ".inter"):
-        return _recbole_table(first, lines)
-    if suffix == ".dat" and "::" in first:
-        everything = chain([(number, first)], lines)
-        return _Table(dat_columns, read_records(everything, dat_columns, "::", quotes=False))
-    if suffix == ".tsv" and _PAIRS_LINE.fullmatch(first.strip()):
-        return _Table(_PAIRS_COLUMNS, _microlens_pairs(chain([(number, first)], lines)))
-    names, delimiter = split_header(first, lines, "\t" if suffix == ".tsv" else None)
-    columns = tuple(names)
-    return _Table(columns, read_records(lines, columns, delimiter))
-
-
-def _recbole_table(header: str, lines: Iterator[Line]) -> _Table:
-    typed = [cell.strip().rpartition(":") for cell in header.split("\t")]
-    columns = tuple(name or kind for name, _, kind in typed)
-    parsers = {name: _RECBOLE_TYPES[kind] for name, _, kind in typed if kind in _RECBOLE_TYPES}
-    return _Table(columns, read_records(lines, columns, "\t", quotes=False), parsers)
-
-
-def _number(text: str) -> Attribute | None:
-    try:
-        return to_attribute(float(text))
-    except ValueError:
-        return to_attribute(text)
-
-
-_RECBOLE_TYPES: Mapping[str, _Parser] = {
-    "token": to_attribute,
-    "token_seq": lambda text: text.split() or None,
-    "float": _number,
-    "float_seq": lambda text: [number for part in text.split() if (number := _number(part)) is not None] or None,
-}
-
-
-def _microlens_pairs(lines: Iterator[Line]) -> Iterator[Record | Rejected]:
-    """A user, a tab, and what they chose in time order: numbers with blanks between."""
-    for number, text in lines:
-        user, tab, items = text.partition("\t")
-        if tab and not items.isspace():
-            for item in items.split():
-                if item.isdecimal():
-                    yield number, _PAIRS_COLUMNS, (user, item), text
-                else:
-                    yield rejected(number, f"item_id {shown(item)} is not a number", text)
-        elif not text.isspace():
-            yield rejected(number, "row is not a user, a tab and item numbers", text)
-
-
-def _json_table(records: Iterator[Record | Rejected]) -> _Table:
-    head = list(islice(records, _JSON_HEAD))
-    columns = dict.fromkeys(name for record in head if not isinstance(record, Rejected) for name in record[1])
-    if not columns:
-        raise InputError("contains no JSON objects. Needed: one object per line, or one array of objects (.json)")
-    return _Table(tuple(columns), chain(head, records))
-
-
-def _json_object(line: int, value: Any, raw: str) -> Record | Rejected:
-    if not isinstance(value, dict):
-        return rejected(line, "row is not a JSON object", raw)
-    if "\\u" in raw:  # escapes can spell what cannot be stored
-        value = clean(value)
-    return line, tuple(value), list(value.values()), raw
-
-
-def _json_lines(text: TextIO) -> Iterator[Record | Rejected]:
-    for number, line in numbered(text):
-        if line.isspace():
-            continue
-        try:
-            record = _json_object(number, _JSON.decode(line), line)
-        except (ValueError, RecursionError):
-            record = rejected(number, "row is not valid JSON", line)
-        yield record
-
-
-def _array_start(text: TextIO) -> int | None:
-    """The line of the `[` that opens an array, which is then read; None, with nothing read, if there is none."""
-    line = 1
-    while (character := text.read(1)).isspace():
-        line += character == "\n"
-    if character == "[":
-        return line
-    text.seek(0)
-    return None
-
-
-def _json_array(text: TextIO, line: int) -> Iterator[Record | Rejected]:
-    """The elements of an array, some of it in memory at a time; after a broken one, on from the next `{`."""
-    buffer, position, end, ended = "", 0, 0, False
-    while True:
-        while end < len(buffer) and buffer[end] in _JSON_GAP:
-            end += 1
-        line += buffer.count("\n", position, end)
-        position = end
-        if len(buffer) - position < _JSON_CHUNK and not ended:
-            more = text.read(_JSON_CHUNK)
-            buffer, position, end, ended = buffer[position:] + storable(more), 0, 0, not more
-            continue
-        if position == len(buffer):
-            yield rejected(line, "the array is never closed", "")
-            return
-        if buffer[position] == "]":
-            break
-        try:
-            value, end = _JSON.raw_decode(buffer, position)
-            record = _json_object(line, value, buffer[position:end])
-        except (ValueError, RecursionError):
-            resume = _JSON_RESUME.search(buffer, position + 1)
-            end = resume.end() - 1 if resume else len(buffer)
-            record = rejected(line, "row is not valid JSON", buffer[position:end])
-        yield record
-    if rest := buffer[position + 1 :].strip():
-        yield rejected(line, "text after the end of the array", rest)
-
-
-def _parquet_table(binary: BinaryIO) -> _Table:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    def cells(column: Any) -> list[Any]:
-        if pa.types.is_timestamp(column.type):  # nanoseconds and time zones need packages that may not be there
-            column = column.cast(pa.timestamp("us"), safe=False)
-        return [clean(value) for value in column.to_pylist()]
-
-    def records() -> Iterator[Record]:
-        line = 0
-        try:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in zip(*map(cells, batch.columns), strict=True):
-                    line += 1
-                    yield line, columns, row, None
-        except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise InputError(f"the rows after row {line} cannot be read: {error}") from error
-
-    try:
-        file = parquet.ParquetFile(binary)
-    except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"not a Parquet file: {error}") from error
-    columns = tuple(storable(name) for name in file.schema_arrow.names)
-    return _Table(columns, records())
+def _as_text(value: object) -> str:
+    return f"({len(value):,} bytes)" if isinstance(value, bytes) else str(value)

@@ -21,7 +21,7 @@ from ..store import histories
 from ..store.workspace import Workspace
 from ..text import printable
 from ..values import values, words
-from .readers import read_ids
+from .ids import read_ids
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<sign><=|>=|!=|==?|<|>)|(?P<bracket>[()])"""

@@ -15,7 +15,7 @@ from . import options as opt
 from .output import REJECTED
 
 if TYPE_CHECKING:
-    from ..catalogue.ingest import Ingested
+    from ..catalogue.ingest import Ingested, Words
     from ..recipe.recommender import Recommender
     from ..store.workspace import Workspace
 
@@ -31,6 +31,7 @@ _NARROW = (
 _UNLEARNED = "Recall is not fitted to these histories. Next, to fit it (takes minutes): the same command with --learn."
 _WHY = {"identifier": "identifies", "link": "links", "copy": "repeats another column", "constant": "never changes",
         "empty": "holds no words"}  # fmt: skip
+_FILES = ("items", "interactions")  # before a colon: the file that an option is about
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
@@ -40,7 +41,7 @@ def ingest(
     items: Annotated[
         Path,
         typer.Argument(
-            metavar="ITEMS", exists=True, help="Items: CSV, TSV, JSONL, Parquet, .item, .dat, or a folder with both."
+            metavar="ITEMS", exists=True, help="Items: CSV, TSV, JSON, Parquet, RecBole, or a folder with both."
         ),
     ],
     interactions: Annotated[
@@ -56,7 +57,31 @@ def ingest(
     ] = None,
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Read this column as this field, as in sku=item_id."),
+        typer.Option(
+            "--map", metavar="COLUMN=FIELD",
+            help="Read this column as this field, as in sku=item_id; in one of the files: items:sku=item_id.",
+        ),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="The columns of a file without a header, as in user,item,time; of the items: items:item_id,title.",
+        ),
+    ] = None,
+    encoding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="The encoding of the files, as in gb18030; of one: items:gb18030.",
+            show_default="as their bytes show",
+        ),
+    ] = None,
+    day_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--day-first/--month-first", help="What comes first in dates like 3/4/2019.",
+            show_default="as the column shows",
+        ),
     ] = None,
     min_rating: Annotated[
         float | None,
@@ -96,13 +121,17 @@ def ingest(
 
     session: opt.Session = ctx.obj
     if interactions is None and items.is_file():
-        raise typer.BadParameter("give an interactions file too, or one folder that holds both files.")
+        raise typer.BadParameter(
+            "give an interactions file too (the same again, if it holds both), or one folder that holds both files."
+        )
     if min_rating is not None and not math.isfinite(min_rating):
         raise typer.BadParameter(f"--min-rating {min_rating}: give a number.")
+    for_both, of_items, of_interactions = _words(mapping or [], columns or [], encoding or [])
     with session.workspace() as workspace, session.output.progress() as progress:
         done = read(
-            workspace, items, interactions, images=images, mapping=_mapping(mapping), min_rating=min_rating,
-            progress=progress,
+            workspace, items, interactions, images=images, mapping=for_both, of_items=of_items,
+            of_interactions=of_interactions, day_first=day_first, min_rating=min_rating, progress=progress,
+            tell=session.output.note,
         )  # fmt: skip
         document = _document(done) | {"descriptions": _describe(workspace, describe, describe_tokens)}
         _tell_descriptions(session, document["descriptions"])
@@ -127,11 +156,37 @@ def ingest(
         raise typer.Exit(REJECTED)
 
 
-def _mapping(given: list[str] | None) -> dict[str, str]:
-    pairs = [text.rpartition("=") for text in given or ()]
-    if bad := next((field for column, _, field in pairs if not column), None):
-        raise typer.BadParameter(f"--map {bad}: write it as COLUMN=FIELD.")
-    return {column: field for column, _, field in pairs}
+def _words(mapping: list[str], columns: list[str], encodings: list[str]) -> tuple[dict[str, str], Words, Words]:
+    """What is said of both files, of the items, and of the interactions."""
+    from ..catalogue.ingest import Words
+
+    maps: dict[str, dict[str, str]] = {"": {}, **{file: {} for file in _FILES}}
+    for file, text in map(_of_file, mapping):
+        column, _, field = text.rpartition("=")
+        if not column:
+            raise typer.BadParameter(f"--map {text}: write it as COLUMN=FIELD.")
+        maps[file][column] = field
+    names: dict[str, tuple[str, ...]] = {}
+    for file, text in map(_of_file, columns):
+        given = tuple(name.strip() for name in text.split(","))
+        names[file or _file_with(given)] = given
+    coded = dict.fromkeys(_FILES, next((text for file, text in map(_of_file, encodings) if not file), None))
+    coded |= {file: text for file, text in map(_of_file, encodings) if file}
+    of_items, of_interactions = (Words(maps[file], names.get(file, ()), coded[file]) for file in _FILES)
+    return maps[""], of_items, of_interactions
+
+
+def _of_file(text: str) -> tuple[str, str]:
+    """`items:x` is x of the items; `x` is of no file in particular."""
+    file, colon, rest = text.partition(":")
+    return (file, rest) if colon and file in _FILES else ("", text)
+
+
+def _file_with(columns: tuple[str, ...]) -> str:
+    """Which of the files has these columns: only interactions have users."""
+    from ..catalogue.fields import INTERACTION_FIELDS, lay_out
+
+    return _FILES["user_id" in lay_out(columns, INTERACTION_FIELDS, {}).fields]
 
 
 def _describe(workspace: Workspace, names: str | None, tokens: int | None) -> dict[str, Any]:

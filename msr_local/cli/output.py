@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 _STAGES = {
     "download": "Downloading (MB)",
+    "columns": "Looking at the columns",
     "items": "Reading items",
     "interactions": "Reading interactions",
     "pictures": "Checking pictures",

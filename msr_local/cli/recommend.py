@@ -115,7 +115,7 @@ def _to_many(
     session: opt.Session, asking: Asking, users: Path | None, out: Path, how: tuple[int, int, int, float], filters: Any,
     as_json: bool,
 ) -> None:  # fmt: skip
-    from ..catalogue.readers import read_ids
+    from ..catalogue.ids import read_ids
     from ..catalogue.where import chosen
     from ..catalogue.writers import check_format
     from ..progress import silent

@@ -302,9 +302,10 @@ def _transitions(users: Items, items: Items, size: int) -> sparse.csr_matrix:
 def _late(items: Items, times: Vector | None, size: int) -> sparse.csr_matrix:
     """How often each item was taken in the `LATE` last parts of the log, shape [2, I]; zeros without times."""
     counts = np.zeros((len(LATE), size))
-    if times is not None and len(times) and not np.isnan(times).any():
+    dated = np.zeros(0) if times is None else times[~np.isnan(times)]  # some rows of a log may have no time
+    if times is not None and len(dated):
         for row, share in zip(counts, LATE.values(), strict=True):
-            row += np.bincount(items[times >= np.quantile(times, 1 - share)], minlength=size)
+            row += np.bincount(items[times >= np.quantile(dated, 1 - share)], minlength=size)
     return sparse.csr_matrix(counts)
 
 

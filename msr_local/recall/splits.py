@@ -63,8 +63,9 @@ def split(
     if kind not in (None, *KINDS):
         raise ValueError(f"{kind!r} is none of {', '.join(KINDS)}")
     made = Split(kind or "order")
-    if kind in (None, "time") and len(log.times) and not np.isnan(log.times).any():
-        validation, test = np.quantile(log.times, fractions, method="higher")
+    dated = log.times[~np.isnan(log.times)]  # what has no time came before all that has
+    if kind in (None, "time") and len(dated) and 2 * len(dated) >= len(log.times):
+        validation, test = np.quantile(dated, fractions, method="higher")
         part = (log.times >= validation).astype(np.int8) + (log.times >= test)
         if len(np.unique(part)) == 3:
             return Split("time", _iso(validation), _iso(test)), part

@@ -42,42 +42,58 @@ class ImageFact:
 def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejected]) -> Added:
     """Insert or update items. A second row for an item with other values than the first is a reject."""
     added = Added()
-    first: dict[str, tuple[int, int]] = {}
+    refused: list[Rejected] = []
+    with workspace.staging():  # reading a long file must not keep others from writing
+        workspace.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS incoming_items (item_id TEXT, title TEXT, attributes TEXT, image TEXT)"
+        )
+        workspace.execute("DELETE FROM incoming_items")
+        workspace.db.conn.executemany(
+            "INSERT INTO incoming_items (item_id, title, attributes, image) VALUES (?, ?, ?, ?)",
+            _good_items(rows, refused, added),
+        )
     with workspace.write():
         workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
-        known = {item_id for (item_id,) in workspace.execute("SELECT item_id FROM items")}
-        for row in rows:
-            if isinstance(row, Rejected):
-                add_rejects(workspace, file, [row])
-                added.rejected += 1
-                continue
-            values = (row.item_id, row.title, _json(row.attributes), row.image)
-            if row.item_id in first:
-                line, content = first[row.item_id]
-                if content == hash(values):
-                    added.duplicate += 1
-                else:
-                    reason = f"item {row.item_id!r} is already defined on line {line} with other values"
-                    add_rejects(workspace, file, [Rejected(row.line, reason, _json(values))])
-                    added.rejected += 1
-                continue
-            first[row.item_id] = (row.line, hash(values))
-            written = workspace.execute(
-                "INSERT INTO items (item_id, title, attributes, image) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (item_id) DO UPDATE SET"
-                " title = excluded.title, attributes = excluded.attributes,"
-                " image = ifnull(excluded.image, image)"
-                " WHERE title IS NOT excluded.title OR attributes IS NOT excluded.attributes"
-                " OR (excluded.image IS NOT NULL AND image IS NOT excluded.image)",
-                values,
-            ).rowcount
-            if row.item_id not in known:
-                added.new += 1
-            elif written:
-                added.changed += 1
-            else:
-                added.unchanged += 1
+        add_rejects(workspace, file, refused)
+        added.rejected = len(refused)
+        read = workspace.one("SELECT count(*) FROM incoming_items")
+        before = workspace.one("SELECT count(*) FROM items")
+        written = workspace.execute(
+            "INSERT INTO items (item_id, title, attributes, image)"
+            " SELECT item_id, title, attributes, image FROM incoming_items WHERE true ORDER BY rowid"
+            " ON CONFLICT (item_id) DO UPDATE SET"
+            " title = excluded.title, attributes = excluded.attributes,"
+            " image = ifnull(excluded.image, image)"
+            " WHERE title IS NOT excluded.title OR attributes IS NOT excluded.attributes"
+            " OR (excluded.image IS NOT NULL AND image IS NOT excluded.image)"
+        ).rowcount
+        workspace.execute("DELETE FROM incoming_items")
+        added.new = workspace.one("SELECT count(*) FROM items") - before
+        added.changed = written - added.new
+        added.unchanged = read - written
     return added
+
+
+def _good_items(
+    rows: Iterable[ItemRow | Rejected], refused: list[Rejected], added: Added
+) -> Iterator[tuple[str, str, str, str | None]]:
+    """The first row of each item; another with other values goes to `refused`."""
+    first: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if isinstance(row, Rejected):
+            refused.append(row)
+            continue
+        values = (row.item_id, row.title, _json(row.attributes), None if row.image is None else str(row.image))
+        if row.item_id not in first:
+            first[row.item_id] = (row.line, hash(values))
+            yield values
+            continue
+        line, content = first[row.item_id]
+        if content == hash(values):
+            added.duplicate += 1
+        else:
+            reason = f"item {row.item_id!r} is already defined on line {line} with other values"
+            refused.append(Rejected(row.line, reason, _json(values)))
 
 
 def add_interactions(
@@ -212,17 +228,28 @@ def _keep_low_ratings(workspace: Workspace, min_rating: float) -> int:
 def add_rejects(workspace: Workspace, file: Path, rows: Iterable[Rejected]) -> None:
     """Keep rows that cannot be used."""
     with workspace.write():
+        # Counted once: a count for each row is quadratic.
+        before = workspace.one(f"SELECT {_COUNT}", {"file": str(file)})
         workspace.db.conn.executemany(
-            f"{_REJECT} VALUES (:file, {_COUNT} + 1, :line, :reason, :raw)",
-            [{"file": str(file), "line": row.line, "reason": row.reason, "raw": row.raw} for row in rows],
+            f"{_REJECT} VALUES (?, ?, ?, ?, ?)",
+            ((str(file), number, row.line, row.reason, row.raw) for number, row in enumerate(rows, before + 1)),
         )
+
+
+def known_items(workspace: Workspace, ids: Iterable[str]) -> set[str]:
+    """Which of `ids` are items of the catalogue."""
+    find = "SELECT EXISTS (SELECT 1 FROM items WHERE item_id = ?)"
+    return {one for one in ids if workspace.one(find, [one])}
 
 
 def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, ImageFact]:
     """What earlier checks said of those pictures that have not changed since."""
     found = {}
     for path in paths:
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError:  # it has gone
+            continue
         row = workspace.execute(
             "SELECT sha256, error FROM images WHERE path = ? AND size = ? AND mtime_ns = ?",
             [str(path), stat.st_size, stat.st_mtime_ns],

@@ -86,18 +86,18 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """A good row of an items file; `image` is text as the file has it, not yet a path."""
+    """A good row of an items file; `image` is text as the file has it, not yet a path, or the picture itself."""
 
     line: int
     item_id: str
     title: str
     attributes: dict[str, Any]
-    image: str | None
+    image: str | bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class InteractionRow:
-    """A good row of an interactions file; `timestamp` is None only where the source has no times at all."""
+    """A good row of an interactions file; `timestamp` is None where the source has no time."""
 
     line: int
     user_id: str

@@ -75,11 +75,12 @@ def slices(
     if not training:
         yield known, list(chosen)
     elif split.kind == "time":
-        ordered = sorted(chosen, key=lambda point: (log.times[point.row], point.row))
+        times = np.where(np.isnan(log.times), -np.inf, log.times)  # a step without a time came first
+        ordered = sorted(chosen, key=lambda point: (times[point.row], point.row))
         bounds = np.unique(np.linspace(0, len(ordered), _SLICES + 1).astype(int))
         for start, end in pairwise(bounds):
             group = ordered[start:end]
-            yield known & (log.times < log.times[group[0].row]), group
+            yield known & (times < times[group[0].row]), group
     else:
         for fold in range(_SLICES):
             group = [point for point in chosen if point.user % _SLICES == fold]

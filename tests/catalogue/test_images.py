@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from msr_local.catalogue import images as module
-from msr_local.catalogue.images import check_image, images_by_id, load_rgb, resolve_image
+from msr_local.catalogue.images import check_image, images_within, load_rgb, resolve_image
 from msr_local.errors import InputError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -85,7 +85,7 @@ def test_resolve_refuses(root, value, message):
     assert len(str(caught.value)) < 400
 
 
-def test_images_by_id(tmp_path):
+def test_pictures_within_a_folder(tmp_path):
     folder = tmp_path / "images"
     (folder / "4.png").mkdir(parents=True)
     for name in ("1.jpg", "1.png", "a b.JPEG", "tt0.5.webp", "notes.txt", "é🎬.gif"):
@@ -95,7 +95,7 @@ def test_images_by_id(tmp_path):
     (folder / "in.jpg").symlink_to(folder / "1.png")
     (folder / "dangling.jpg").symlink_to(folder / "gone.jpg")
     (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
-    assert images_by_id(folder) == {
+    assert images_within(folder).by_id == {
         "1": folder / "1.jpg",
         "a b": folder / "a b.JPEG",
         "tt0.5": folder / "tt0.5.webp",
@@ -105,10 +105,10 @@ def test_images_by_id(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gone", "file"])
-def test_images_by_id_needs_a_folder(tmp_path, name):
+def test_pictures_need_a_folder(tmp_path, name):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match=name):
-        images_by_id(tmp_path / name)
+        images_within(tmp_path / name)
 
 
 # What of it is decoded

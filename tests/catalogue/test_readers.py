@@ -159,7 +159,7 @@ def test_json_rows_may_have_columns_of_their_own(tmp_path):
     lines = ['{"user": "u", "item": 1, "ts": 1000000000}', '{"item": 2, "user": 3, "rating": 5}', '{"reviewerID": 1}']
     assert list(read_interactions(write(tmp_path / "a.jsonl", "\n".join(lines)), {})) == [
         InteractionRow(1, "u", "1", NOON, None),
-        Rejected(2, "timestamp is empty", lines[1]),
+        InteractionRow(2, "3", "2", None, 5.0),
         Rejected(3, "item_id is empty", lines[2]),
     ]
 
@@ -201,7 +201,7 @@ def test_json_array_cut_short(tmp_path, cut):
     assert len([row for row in rows if isinstance(row, ItemRow)]) >= 97
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[1, 2]", "[", "null", '"x"\n'])
+@pytest.mark.parametrize("text", ["[]", "[1, 2]", "[", "{}", '{"a": \n'])
 def test_json_without_objects(tmp_path, text):
     with pytest.raises(InputError, match="no JSON objects"):
         list(read_items(write(tmp_path / "a.json", text), {}))
@@ -230,9 +230,9 @@ def test_parquet(tmp_path):
     parquet.write_table(table, tmp_path / "a.parquet")
     good, nan, no_user = read_interactions(tmp_path / "a.parquet", {})
     assert good == InteractionRow(1, "1", "a", NOON, 4.0)
-    assert (nan.line, nan.reason) == (2, "rating 'nan' is not a number")
+    assert nan == InteractionRow(2, "2", "é", NOON, None)
     assert (no_user.line, no_user.reason) == (3, "user_id is empty")
-    assert json.loads(nan.raw)["user_id"] == 2
+    assert json.loads(no_user.raw)["item_id"] == "(1 bytes)"
 
 
 def test_parquet_items(tmp_path):
@@ -303,8 +303,8 @@ def test_microlens_pairs(tmp_path):
         InteractionRow(2, "2", "30", None, None),
         Rejected(2, "item_id 'x40' is not a number", "2\t30  x40 50"),
         InteractionRow(2, "2", "50", None, None),
-        Rejected(3, "row is not a user, a tab and item numbers", "3\t"),
-        Rejected(4, "row is not a user, a tab and item numbers", "four"),
+        Rejected(3, "row is not a user, then item numbers", "3\t"),
+        Rejected(4, "row is not a user, then item numbers", "four"),
         InteractionRow(6, "5", "1", None, None),
     ]
 
@@ -320,8 +320,6 @@ def test_a_tab_separated_file_with_a_header_is_no_list_of_pairs(tmp_path):
 def test_paths_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"gone\.csv: No such file"):
         list(read_items(tmp_path / "gone.csv", {}))
-    with pytest.raises(InputError, match=r"a\.xlsx: unknown file format. Known formats: \.csv"):
-        list(read_items(write(tmp_path / "a.xlsx", "x"), {}))
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match=r"folder\.csv: Is a directory"):
         list(read_items(tmp_path / "folder.csv", {}))

@@ -56,7 +56,7 @@ def test_every_usual_shape(value, expected):
         ("  ", "empty"),
         (None, "empty"),
         ("yesterday", "neither"),
-        ("09/09/2001", "neither"),
+        ("13/13/2001", "calendar"),
         ("1_000_000_000", "neither"),
         ("nan", "neither"),
         (float("nan"), "neither"),

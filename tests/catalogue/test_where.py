@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msr_local.catalogue.readers import read_ids
+from msr_local.catalogue.ids import read_ids
 from msr_local.catalogue.where import Comparison, chosen, meeting, parse
 from msr_local.errors import InputError, NotFoundError
 from msr_local.store import catalogue

@@ -76,7 +76,7 @@ def test_without_times_the_last_of_each_user_is_for_the_test_and_the_one_before_
 @pytest.mark.parametrize(
     "times",
     [
-        [*range(9), NAN],  # one without a time: the moments of the others would say nothing of it
+        [*[NAN] * 6, *range(4)],  # most without a time: the moments of the others would say little of them
         [5.0] * 10,  # all at once
         [0.0] * 5 + [9.0] * 5,  # half at the last moment: nothing is left between the two cuts
     ],
@@ -85,6 +85,12 @@ def test_times_that_cannot_be_cut_leave_the_order(times: list[float]) -> None:
     cut, part = split(log([0] * 10, times))
     assert cut.kind == "order"
     assert [*part] == [TRAIN] * 8 + [VALIDATION, TEST]
+
+
+def test_what_has_no_time_came_before_all_that_has() -> None:
+    cut, part = split(log([0] * 11, [NAN, *map(float, range(10))]))
+    assert cut.kind == "time" and part[0] == TRAIN
+    assert cut.parts(log([0] * 11, [NAN, *map(float, range(10))])).tolist() == part.tolist()
 
 
 def test_many_at_the_moment_of_the_cut_are_all_on_its_later_side() -> None:
