@@ -99,8 +99,9 @@ def _model(row: Mapping[str, Any]) -> dict[str, str]:
 
 def pulled_view(document: Mapping[str, Any]) -> RenderableType:
     """What `models pull` shows: the files, and below them where the model is."""
+    here = "was here" if document.get("model") else "here"
     files = [
-        {"file": one["file"], "size": f"{one['bytes'] / 1e6:,.1f} MB", "here": "yes" if one["here"] else "no"}
+        {"file": one["file"], "size": f"{one['bytes'] / 1e6:,.1f} MB", here: "yes" if one["here"] else "no"}
         for one in document.get("files", ())
     ]
     facts = {name: value for name, value in document.items() if name not in ("files", "bytes", "to_download", "used")}
@@ -109,10 +110,11 @@ def pulled_view(document: Mapping[str, Any]) -> RenderableType:
 
 def known_view(document: Mapping[str, Any]) -> RenderableType:
     """What `models show` shows: all that is known of a model without loading it."""
-    said = {True: "yes", False: "no", None: ""}
-    facts = {name: said[value] if isinstance(value, bool | None) else value for name, value in document.items()}
-    if document["bytes"] is not None:
-        facts["bytes"] = f"{'' if document['model'] else 'about '}{document['bytes'] / 1e6:,.0f} MB"
+    said = {True: "yes", False: "no"}
+    known = {name: value for name, value in document.items() if value is not None}
+    facts = {name: said[value] if isinstance(value, bool) else value for name, value in known.items()}
+    if "bytes" in facts:
+        facts["bytes"] = f"{'' if 'model' in known else 'about '}{document['bytes'] / 1e6:,.0f} MB"
     return facts_table({"size" if name == "bytes" else name: value for name, value in facts.items()})
 
 
