@@ -96,6 +96,8 @@ def detect_encoding(path: Path) -> Encoding:
 def _without_mark(start: bytes) -> Encoding:
     even, odd = start[::2].count(0), start[1::2].count(0)
     if max(even, odd) < 4 * min(even, odd) or start.count(b"\0\0\0"):
+        if len(start) < 100:  # too little to tell
+            return Encoding("utf-8-sig")
         raise InputError(_NO_TEXT)
     name = "utf-16-le" if odd > even else "utf-16-be"
     return Encoding(name, "UTF-16 without a byte order mark: read as such.")

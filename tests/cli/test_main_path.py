@@ -274,6 +274,23 @@ def test_mapping_goes_to_the_file_that_has_the_column(cli: Cli, tmp_path: Path, 
     assert cli("ingest", tmp_path / "goods.csv", tmp_path / "sales.csv", "--map", "title").code == 2
 
 
+def test_options_that_are_for_one_of_the_files(cli: Cli, tmp_path: Path, home: Path) -> None:
+    (tmp_path / "goods.csv").write_bytes("ID,SKU,title\n9,a,Шапка\n8,b,Шарф\n".encode("koi8-r"))
+    (tmp_path / "sales.csv").write_text("ann,a,3/4/2024\nann,b,4/4/2024\n")
+    files = (tmp_path / "goods.csv", tmp_path / "sales.csv")
+    bare = cli("ingest", *files, "--no-captions")
+    assert bare.code == 1 and "no header: line 1 is a row" in bare.err
+    done = cli(
+        "ingest", *files, "--no-captions", "--columns", "user,item,time", "--map", "items:SKU=item_id",
+        "--encoding", "items:koi8-r", "--day-first",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert table(home, "SELECT title, timestamp FROM interactions JOIN items USING (item_id)") == [
+        ("Шапка", "2024-04-03T00:00:00+00:00"),
+        ("Шарф", "2024-04-04T00:00:00+00:00"),
+    ]
+
+
 def test_browse(cli: Cli, shop: tuple[Path, Path], home: Path) -> None:
     cli("ingest", *shop, "--no-captions")
     assert cli("users", "--json").json[0] == {
