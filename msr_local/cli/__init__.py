@@ -48,7 +48,9 @@ def run() -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "msr-local"
-        output.error(f"{error.format_message().rstrip('.')}. Next: {where} --help.")
+        message = error.format_message().rstrip(".")
+        ids = f", or {where} -- ID for an id that begins with -" if message.startswith("No such option") else ""
+        output.error(f"{message}. Next: {where} --help{ids}.")
         return USAGE
     except BrokenPipeError:  # the reader, head for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -101,3 +101,11 @@ def test_status_says_which_adapter_answers_and_in_which_form(cli: Cli) -> None:
     found = cli("status", "--json").json
     assert (found["adapter"], found["adapter_form"]) == (None, None)
     assert "none: the plain model answers" in cli("status").out
+
+
+@pytest.mark.parametrize("user", ["-uabc", "--longer", "-1"])
+def test_how_to_write_an_id_that_begins_with_a_dash_is_told(cli: Callable[..., Ran], user: str) -> None:
+    refused = cli("recommend", user)
+    assert refused.code == 2 and "recommend -- ID" in refused.err
+    meant = cli("recommend", "--", user)
+    assert meant.code == 1 and f"there is no user {user!r}" in meant.err
