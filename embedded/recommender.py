@@ -51,7 +51,16 @@ from msr_local.training.batches import Answers, Collator, log_odds
 from msr_local.training.convert import convert_adapter, converter
 from msr_local.training.export import ADAPTER_GGUF, LORA, save_lora
 from msr_local.training.finetune import answers_of
-from msr_local.training.gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
+from msr_local.training.gate import (
+    GATE_ROWS,
+    agreement,
+    engine_log_odds,
+    fusion,
+    measures,
+    moments_of,
+    recall_weight,
+    refusals,
+)
 from msr_local.training.rows import NO, YES, Row, parts_of
 from msr_local.training.settings import Settings
 
@@ -64,7 +73,7 @@ _WORLDS = {"drawn": (44, 6), "photos": (30, 5), "invented": (24, 5)}  # for trai
 _PEOPLE = 12  # who are asked in a world
 _TIMES = dict.fromkeys(REAL, 2)  # how often moments of a source are seen in a pass: real ones are few
 _TOLD = 24  # validation moments of a source that are measured after training
-_MEASURED = 40  # validation moments of a source that the engine is asked about before shipping
+_MEASURED = 24  # validation moments of a source that the engine is asked about before shipping
 _EVERY = 140  # steps between evaluations and checkpoints
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0
@@ -242,7 +251,8 @@ def train(arguments: argparse.Namespace) -> None:
     machine = torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores"
     document = {
         "machine": machine, "seconds": seconds, "seconds a step": float(np.median(np.diff(moments_at))),
-        "rows": len(rows), "without": arguments.without, "settings": settings.to_json(), **done, "after": measured(),
+        "rows": len(rows), "begin": arguments.begin, "without": arguments.without, "settings": settings.to_json(),
+        **done, "after": measured(),
     }  # fmt: skip
     (folder / "trained.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
@@ -250,7 +260,7 @@ def train(arguments: argparse.Namespace) -> None:
 def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, Any]:
     """AUC over all questions, and the mean share of its own negatives that a positive is ranked before.
 
-    Of the model, of recall, and of both: the blend's log-odds and z, whose weight is fitted on every other moment.
+    Of the model, of recall, and of both: z and the blend's log-odds, whose weight is fitted on every other moment.
     """
     z = log_odds(model, rows, collator, batch_size=64)
     answers = np.array([float(row.answer == YES) for row in rows])
@@ -259,10 +269,10 @@ def _quality(model: Any, rows: Sequence[Row], collator: Any) -> dict[str, Any]:
     odd = np.zeros(len(rows), bool)
     for some in groups[1::2]:
         odd[some] = True
-    fused = z + blend
+    numbers, fused = moments_of(rows), z + blend
     for half in (odd, ~odd) if len(groups) > 1 else ():
-        *weights, _ = logistic(np.c_[z, blend][half], answers[half])
-        fused[~half] = np.c_[z, blend][~half] @ np.array(weights)
+        weight = recall_weight(z[half], blend[half], answers[half], numbers[half])
+        fused[~half] = z[~half] + weight * blend[~half]
     users = [row.group for row in rows]
     found: dict[str, Any] = {}
     for name, scores in (("model", z), ("recall", blend), ("fused", fused), ("sum", z + blend)):
