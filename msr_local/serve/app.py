@@ -63,46 +63,46 @@ class Site:
     def endpoints(self) -> list[Endpoint]:
         """All paths."""
         return [
-            Endpoint("/", self.page, "A page to browse", [_USER, ("words", "of items")]),
-            Endpoint("/health", self.health, "Whether it answers, and how many requests wait"),
-            Endpoint("/openapi.json", self.described, "This description"),
-            Endpoint("/users", self.users, "Users, the most active first", [_LIMIT]),
-            Endpoint("/items", self.items, "Items, by words if there are any", [("words", "to search for"), _LIMIT]),
-            Endpoint("/recommend/{user}", self.recommend, "What msr-local recommend USER --json prints", _HOW),
-            Endpoint("/recommend", self.recommend, "The same, for ids with a slash", [_USER, *_HOW]),
-            Endpoint("/recommend", self.recommend_anybody, "The same for somebody who is in no file: "
+            Endpoint("/", self._page, "A page to browse", [_USER, ("words", "of items")]),
+            Endpoint("/health", self._health, "Whether it answers, and how many requests wait"),
+            Endpoint("/openapi.json", self._described, "This description"),
+            Endpoint("/users", self._users, "Users, the most active first", [_LIMIT]),
+            Endpoint("/items", self._items, "Items, by words if there are any", [("words", "to search for"), _LIMIT]),
+            Endpoint("/recommend/{user}", self._recommend, "What msr-local recommend USER --json prints", _HOW),
+            Endpoint("/recommend", self._recommend, "The same, for ids with a slash", [_USER, *_HOW]),
+            Endpoint("/recommend", self._recommend_anybody, "The same for somebody who is in no file: "
                      '{"history": [item ids, oldest first], "k": 10, "where": "a condition on items"}', method="POST"),
-            Endpoint("/similar/{item}", self.similar, "What msr-local similar ITEM --json prints", [_K]),
-            Endpoint("/similar", self.similar, "The same, for ids with a slash", [_ITEM, _K]),
-            Endpoint("/explain/{user}/{item}", self.explain, "What msr-local explain USER ITEM --json prints, or, to "
+            Endpoint("/similar/{item}", self._similar, "What msr-local similar ITEM --json prints", [_K]),
+            Endpoint("/similar", self._similar, "The same, for ids with a slash", [_ITEM, _K]),
+            Endpoint("/explain/{user}/{item}", self._explain, "What msr-local explain USER ITEM --json prints, or, to "
                      "browsers, its page", _HOW),
-            Endpoint("/explain/{user}", self.explain, "The same, of the first item that is recommended", _HOW),
-            Endpoint("/explain", self.explain, "The same, for ids with a slash", [_USER, _ITEM, *_HOW]),
-            Endpoint("/picture", self.picture, "The picture of an item, as a PNG", [_ITEM]),
-            Endpoint("/interactions", self.interactions, "New interactions, as CSV, JSON or JSONL; answers with counts "
+            Endpoint("/explain/{user}", self._explain, "The same, of the first item that is recommended", _HOW),
+            Endpoint("/explain", self._explain, "The same, for ids with a slash", [_USER, _ITEM, *_HOW]),
+            Endpoint("/picture", self._picture, "The picture of an item, as a PNG", [_ITEM]),
+            Endpoint("/interactions", self._interactions, "New interactions, as CSV, JSON or JSONL; answers with counts "
                      "and with the rows that cannot be used", method="POST"),
         ]  # fmt: skip
 
-    async def health(self, request: Request) -> Response:
+    async def _health(self, request: Request) -> Response:
         return _json({"status": "ok", "waiting": self._desk.waiting})
 
-    async def described(self, request: Request) -> Response:
+    async def _described(self, request: Request) -> Response:
         return _json(openapi(self.endpoints))
 
-    async def users(self, request: Request) -> Response:
+    async def _users(self, request: Request) -> Response:
         count = _number(request, "limit", 20)
         return _json(await self._read(lambda workspace: histories.users(workspace, count)))
 
-    async def items(self, request: Request) -> Response:
+    async def _items(self, request: Request) -> Response:
         count, words = _number(request, "limit", 20), _text(request, "words")
         return _json(await self._read(lambda workspace: histories.search_items(workspace, words, count)))
 
-    async def recommend(self, request: Request) -> Response:
+    async def _recommend(self, request: Request) -> Response:
         user, how = _needed(request, "user"), _how(request)
         found = await self._ask(request, lambda one: one.recommend(user, *how))
         return _json(found.to_json())
 
-    async def recommend_anybody(self, request: Request) -> Response:
+    async def _recommend_anybody(self, request: Request) -> Response:
         given = await _object(request)
         history, k, where = given.get("history", []), given.get("k", 10), given.get("where")
         if not (isinstance(history, list) and all(isinstance(one, str) for one in history)):
@@ -118,18 +118,18 @@ class Site:
 
         return _json(await self._ask(request, work))
 
-    async def similar(self, request: Request) -> Response:
+    async def _similar(self, request: Request) -> Response:
         item, k = _needed(request, "item"), _number(request, "k", 10)
         return _json((await self._ask(request, lambda one: similar(one, item, k))).to_json())
 
-    async def explain(self, request: Request) -> Response:
+    async def _explain(self, request: Request) -> Response:
         user, item, how = _needed(request, "user"), _text(request, "item"), _how(request)
         made = await self._ask(request, lambda one: explain(one, user, item, *how))
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(html_report(made))
         return _json(made.to_json())
 
-    async def page(self, request: Request) -> Response:
+    async def _page(self, request: Request) -> Response:
         user, words = _text(request, "user"), _text(request, "words")
         people = await self._read(lambda workspace: histories.users(workspace, 100))
         items = await self._read(lambda workspace: histories.search_items(workspace, words, 24))
@@ -141,7 +141,7 @@ class Site:
                 wrong = str(error)
         return HTMLResponse(browse_page(people, items, words or "", user or "", listed, wrong))
 
-    async def picture(self, request: Request) -> Response:
+    async def _picture(self, request: Request) -> Response:
         item_id = _needed(request, "item")
         item = await self._read(lambda workspace: histories.item(workspace, item_id))
         if item is None or item.image is None:
@@ -149,7 +149,7 @@ class Site:
         picture = await run_in_threadpool(_png, item.image)
         return Response(picture, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
-    async def interactions(self, request: Request) -> Response:
+    async def _interactions(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _TYPES:
             raise InputError(f"the content type {kind!r} is none of {', '.join(_TYPES)}.")

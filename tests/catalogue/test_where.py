@@ -113,7 +113,9 @@ def test_lists_of_ids(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"item_id": 7}\n{"item_id": "8"}\n')
     assert read_ids(tmp_path / "rows.jsonl", "item_id") == ["7", "8"]
     (tmp_path / "wrong.csv").write_text("shade,size\nred,1\n")
-    with pytest.raises(InputError, match=r"wrong\.csv: line 2: found no column for item_id among shade, size\. Next:"):
+    with pytest.raises(
+        InputError, match=r"wrong\.csv: line 2: found no column for item_id among 'shade', 'size'\. Next:"
+    ):
         read_ids(tmp_path / "wrong.csv", "item_id")
     (tmp_path / "blank.csv").write_text("item_id,n\na,1\n,2\n")
     with pytest.raises(InputError, match=r"blank\.csv: line 3: item_id is empty"):

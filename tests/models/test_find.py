@@ -215,7 +215,7 @@ def test_the_embedded_model_by_name_and_a_server(cli: Cli, workspace: Workspace,
     assert cast(workspace, Asking(model="embedded")).origin == "embedded"
     assert cli("models", "use", "embedded").code == 0 and chosen_model(workspace) is None
     ran = cli("models", "use", "http://127.0.0.1:9/v1#x")
-    assert ran.code == 1 and "behind a server are not supported yet" in ran.err and "Next:" in ran.err
+    assert ran.code == 1 and "behind a server has no files here" in ran.err and "Next:" in ran.err
     assert "projector of its own" in cli("models", "use", "embedded", "--mmproj", "x.gguf").err
     ran = cli("recommend", "u", "--model", "org/repo:Q8_0")
     assert ran.code == 1 and "Next: msr-local models pull org/repo:Q8_0" in ran.err
