@@ -79,8 +79,8 @@ class Site:
             Endpoint("/explain/{user}", self._explain, "The same, of the first item that is recommended", _HOW),
             Endpoint("/explain", self._explain, "The same, for ids with a slash", [_USER, _ITEM, *_HOW]),
             Endpoint("/picture", self._picture, "The picture of an item, as a PNG", [_ITEM]),
-            Endpoint("/interactions", self._interactions, "New interactions, as CSV, JSON or JSONL; answers with counts "
-                     "and with the rows that cannot be used", method="POST"),
+            Endpoint("/interactions", self._interactions, "New interactions, as CSV, JSON or JSONL; told are counts "
+                     "and the rows that cannot be used", method="POST"),
         ]  # fmt: skip
 
     async def _health(self, request: Request) -> Response:
