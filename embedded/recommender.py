@@ -74,6 +74,7 @@ _PEOPLE = 12  # who are asked in a world
 _TIMES = dict.fromkeys(REAL, 2)  # how often moments of a source are seen in a pass: real ones are few
 _TOLD = 24  # validation moments of a source that are measured after training
 _MEASURED = 24  # validation moments of a source that the engine is asked about before shipping
+_FITTED = 60  # and those that the weights of recall are fitted on: more are needed, so they are asked of transformers
 _EVERY = 140  # steps between evaluations and checkpoints
 _ASKED = Settings(
     ratio=OTHERS, loss="ranking", recipe="full", dropout=0.05, batch=4, accumulation=4, learning_rate=1e-3, epochs=1.0
@@ -301,7 +302,8 @@ def ship(arguments: argparse.Namespace) -> None:
     after = engine_log_odds(replace(plain, adapters={SCORE: work / ADAPTER_GGUF}), every)[0]
     spread = np.linspace(0, len(every) - 1, GATE_ROWS).round().astype(int)
     model = PeftModel.from_pretrained(load_plain(base.folder), work / LORA)
-    reference = log_odds(model, [every[at] for at in spread], Collator(answers, None, None))
+    collator = Collator(answers, None, None)
+    reference = log_odds(model, [every[at] for at in spread], collator)
     parity = agreement(after[spread], reference)
     if refused := list(refusals({"adapter": parity, "merged": parity}, _ASKED.max_delta, _ASKED.min_correlation)):
         raise SystemExit(f"not shipped: {'; '.join(refused)}")
@@ -311,6 +313,7 @@ def ship(arguments: argparse.Namespace) -> None:
         measured = measures(rows, before[part], after[part], after[part])
         found[source] = {"rows": len(rows), **{key: measured[key] for key in ("before", "after", "recall", "fused")}}
         start += len(rows)
+    fitted = [row for _, rows in kept_sets.values() for row in _some(rows, _FITTED)]
     trained = json.loads((work / "trained.json").read_text(encoding="utf-8"))
     scaling = platt(after, np.array([float(row.answer == YES) for row in every]))
     adapter = work / ADAPTER_GGUF
@@ -339,7 +342,7 @@ def ship(arguments: argparse.Namespace) -> None:
         },
         parity={"adapter": parity},
         calibration=scaling.to_json() if scaling else None,
-        fusion=_fusion(every, after),
+        fusion=_fusion(fitted, log_odds(model, fitted, collator, batch_size=64)),
     )  # fmt: skip
     document = made.to_json() | {
         "data": ["moments of drawn, photographed and invented worlds (embedded/worlds.py); the photos' attributes are "
