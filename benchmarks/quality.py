@@ -43,7 +43,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-popular6-shipped": (  # the recommender that comes with msr-local has seen MicroLens' training users
         "microlens", MICROLENS,
-        ["--protocol", "popular6", "--recipe", "history", "--users", "150", "--fast"],
+        ["--protocol", "popular6", "--recipe", "history", "--users", "60", "--fast"],
     ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
