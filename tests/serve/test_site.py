@@ -50,10 +50,11 @@ class Slow:
     """A gate before each answer of the engine, which may be broken for a while."""
 
     def __init__(self) -> None:
-        self.open, self.broken = threading.Event(), False
+        self.open, self.reached, self.broken = threading.Event(), threading.Event(), False
         self.open.set()
 
     def watch(self, question: Question) -> None:
+        self.reached.set()
         assert self.open.wait(20)
         if self.broken:
             raise ModelError("the model is broken.")
@@ -213,8 +214,10 @@ def test_other_names_and_missing_tokens_are_turned_away(home: Path, desk: Desk) 
 def test_a_full_line_is_told_and_all_others_are_answered(client: TestClient, slow: Slow) -> None:
     slow.open.clear()
     with ThreadPoolExecutor(12) as pool:
-        asked = [pool.submit(client.get, f"/recommend/u{n % 6}?k=2") for n in range(12)]
-        deadline = time.monotonic() + 10
+        asked = [pool.submit(client.get, "/recommend/u0?k=2")]
+        assert slow.reached.wait(20)  # it is at work, and nobody waits
+        asked += [pool.submit(client.get, f"/recommend/u{n % 6}?k=2") for n in range(11)]
+        deadline = time.monotonic() + 20
         while sum(one.done() for one in asked) < 7 and time.monotonic() < deadline:
             time.sleep(0.05)
         slow.open.set()
