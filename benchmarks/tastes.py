@@ -291,7 +291,7 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         f"## {name}",
         "",
         f"Model {model['sha256'][:12]}, adapter {adapter}. {document['items']} items, {document['users']} shoppers; "
-        f"{document['candidates']} candidates are asked about. {document['minutes']} minutes.{recall}",
+        f"{document['candidates']} candidates at most are asked about. {document['minutes']} minutes.{recall}",
         "",
         "| | " + " | ".join(METRICS.values()) + " |",
         "| --- |" + " --- |" * len(METRICS),

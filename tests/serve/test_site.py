@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
@@ -28,7 +29,7 @@ from msr_local.engine.types import Question
 from msr_local.errors import ModelError
 from msr_local.models.asking import Asking
 from msr_local.serve.app import LOOPBACK, application
-from msr_local.serve.desk import Desk
+from msr_local.serve.desk import Desk, Left
 from msr_local.serve.guard import LARGEST
 from msr_local.store import histories
 from msr_local.store.workspace import Workspace
@@ -51,9 +52,11 @@ class Slow:
 
     def __init__(self) -> None:
         self.open, self.reached, self.broken = threading.Event(), threading.Event(), False
+        self.asked = 0
         self.open.set()
 
     def watch(self, question: Question) -> None:
+        self.asked += 1
         self.reached.set()
         assert self.open.wait(20)
         if self.broken:
@@ -226,6 +229,22 @@ def test_a_full_line_is_told_and_all_others_are_answered(client: TestClient, slo
     assert statuses.count(503) == 7 and statuses.count(200) == 5  # one at work, four in the line
     busy = next(one for one in answers if one.status_code == 503)
     assert busy.headers["retry-after"] and "too many" in busy.json()["error"]
+
+
+def test_work_for_who_went_away_is_stopped_at_its_next_answer(desk: Desk, slow: Slow) -> None:
+    async def left() -> bool:
+        return slow.reached.is_set()
+
+    slow.open.clear()
+    with pytest.raises(Left):
+        asyncio.run(desk.ask(lambda one: one.recommend("u0"), left))
+    slow.open.set()
+    assert asyncio.run(desk.ask(lambda one: one.workspace.home.name, _stays)) == "home"  # the next one's turn has come
+    assert slow.asked <= 2  # of the summary and of eight candidates
+
+
+async def _stays() -> bool:
+    return False
 
 
 def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: Slow) -> None:
