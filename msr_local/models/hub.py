@@ -340,12 +340,13 @@ def _told(named: Repository) -> Iterator[None]:
         raise ModelError(f"{named.id}: not a valid name of a repository. Next: ORG/REPO[:QUANT].") from error
     except (httpx.ConnectError, errors.OfflineModeIsEnabled) as error:
         raise ModelError(
-            f"{named.id}: the hub cannot be reached ({_clean(error)}). Next: try again online, or --offline."
+            f"{named.id}: the hub cannot be reached ({safe_reason(error)}). Next: try again online, or --offline."
         ) from error
     except errors.HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
             raise ModelError(
-                f"{named.id}: the hub refuses access ({_clean(error)}). Next: set HF_TOKEN to a token that may read it."
+                f"{named.id}: the hub refuses access ({safe_reason(error)}). "
+                "Next: set HF_TOKEN to a token that may read it."
             ) from error
         raise _failed(named, error) from error
     except httpx.HTTPError as error:
@@ -354,12 +355,12 @@ def _told(named: Repository) -> Iterator[None]:
 
 def _failed(named: Repository, error: Exception) -> ModelError:
     return ModelError(
-        f"{named.id}: downloading it failed ({_clean(error)}). "
+        f"{named.id}: downloading it failed ({safe_reason(error)}). "
         "Next: run the same command again; what was downloaded is kept."
     )
 
 
-def _clean(error: Exception) -> str:
+def safe_reason(error: Exception) -> str:
     """The first line of an error, without the token and without what follows "?" in an address: it may be signed."""
     from huggingface_hub import get_token
 

@@ -21,6 +21,7 @@ from ..engine.llama.gguf import metadata
 from ..errors import ModelError
 from ..files import cache_folder, sha256, written_whole
 from ..models import embedded
+from ..models.hub import safe_reason
 from .convert import convert_model, silent
 
 EMBEDDED = "embedded"
@@ -275,7 +276,7 @@ def _from_hub(name: str, revision: str | None, note: Callable[[str], None]) -> P
             "Next: check the spelling, or set HF_TOKEN."
         ) from error
     except errors.HFValidationError as error:
-        raise ModelError(f"{name}: not a valid hub id ({error}). Next: check the spelling.") from error
+        raise ModelError(f"{name}: not a valid hub id ({safe_reason(error)}). Next: check the spelling.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.ConnectError) as error:
         raise ModelError(
             f"{name}: there is no such folder, the Hugging Face cache has no complete copy, and the hub cannot be "
@@ -284,14 +285,10 @@ def _from_hub(name: str, revision: str | None, note: Callable[[str], None]) -> P
     except (errors.HfHubHTTPError, httpx.HTTPError, OSError) as error:
         if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
             raise ModelError(
-                f"{name}: the hub refuses access ({_first_line(error)}). "
+                f"{name}: the hub refuses access ({safe_reason(error)}). "
                 "Next: check the spelling, and set HF_TOKEN to a token that may read it."
             ) from error
         raise ModelError(
-            f"{name}: downloading it failed ({_first_line(error)}). "
+            f"{name}: downloading it failed ({safe_reason(error)}). "
             "Next: run the command again; what was downloaded is kept."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -360,3 +360,12 @@ def test_the_cache_is_where_llama_cpp_has_it(
     for name, value in given.items():
         monkeypatch.setenv(name, str(tmp_path / value))
     assert hub_cache.folder() == tmp_path / place
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_a_reason_has_no_token_and_no_signed_address(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
+    """The pull and the download of a training base tell errors by this one function."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    signed = "https://me:pass@cdn.example/file.gguf?X-Signature=abc&token=def"
+    said = hub.safe_reason(kind(f"403 for {signed} with {TOKEN}.\nmore"))
+    assert said == "403 for https://cdn.example/file.gguf with …"
