@@ -7,8 +7,8 @@ recall over the whole catalogue. Summaries are written by the rule that the summ
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,13 @@ OTHERS = 7  # negatives in a group
 _TOP = 30  # of recall, from which the hardest negatives come
 _EACH = 2  # moments of a person
 _SUMMARISED = 0.7  # share of moments with a summary
+# How questions for training are shown, and what share of them. A model that always sees what similar people chose
+# learns to repeat it; one that often has to do without, or is told wrongly, learns to read.
+WHOLE, UNTOLD, MISLED, FEW = "whole", "no hint", "hints of other candidates", "few lines, no hint, no summary"
+_WORLD = {WHOLE: 0.4, UNTOLD: 0.3, MISLED: 0.15, FEW: 0.15}
+_REAL = {WHOLE: 0.7, UNTOLD: 0.3}  # titles often say little there, and what similar people chose is true
+APART = ", "  # between a source and the way in which its questions are shown, where they are measured apart
+_FEWEST = (1, 2, 3)  # lines of the history in FEW
 _RECENT, _BLOCK, _WINDOW = Recipe().recent, Recipe().block_size, Recipe().window
 
 
@@ -66,19 +73,30 @@ class Asking:
         history: Sequence[str],
         asked: Sequence[tuple[Candidate, bool]],
         *,
-        summarised: bool,
+        rng: random.Random,
+        shown: str = WHOLE,
+        summarised: bool = True,
+        learned: bool = False,
     ) -> Moment:
         """The questions about `asked` (candidate, answer) after a history of item ids, oldest first."""
+        summarised = summarised and shown != FEW and rng.random() < _SUMMARISED
         summary = self._summary(history) if summarised else ""
-        lines = [self._line(self._things[one], TOKENS // 2) for one in history[-_RECENT:]]
+        recent = history[-(rng.choice(_FEWEST) if shown == FEW else _RECENT) :]
+        lines = [self._line(self._things[one], TOKENS // 2) for one in recent]
+        hints = ["" if shown in (UNTOLD, FEW) else self._hint(candidate) for candidate, _ in asked]
+        if shown == MISLED:
+            rng.shuffle(hints)
         questions = []
-        for candidate, _ in asked:
-            companion = self._things[candidate.companion].item if candidate.companion else None
-            values = {"summary": summary, "history": lines, "hint": hint(candidate, companion),
+        for (candidate, _), told in zip(asked, hints, strict=True):
+            values = {"summary": summary, "history": lines, "hint": told,
                       "candidate": self._line(self._things[candidate.item_id], TOKENS)}  # fmt: skip
             questions.append(self._template.question(values))
         answers = tuple(answer for _, answer in asked)
-        return Moment(source, user, len(history), tuple(questions), answers, tuple(one for one, _ in asked))
+        candidates = tuple(one for one, _ in asked)
+        return Moment(source, user, len(history), tuple(questions), answers, candidates, learned)
+
+    def _hint(self, candidate: Candidate) -> str:
+        return hint(candidate, self._things[candidate.companion].item if candidate.companion else None)
 
     def _line(self, thing: Thing, room: int) -> str:
         return describe(thing.item, thing.caption, room, self._order)
@@ -97,11 +115,18 @@ class Asking:
 
 
 def of_world(
-    world: World, name: str, rng: random.Random, most: int, read: Callable[[list[str]], Floats] | None = None
+    world: World,
+    name: str,
+    rng: random.Random,
+    most: int,
+    read: Callable[[list[str]], Floats] | None = None,
+    *,
+    measured: bool = False,
 ) -> Iterator[Moment]:
     """Two moments each of `most` people of one half; the others are those whom recall knows.
 
-    With `read`, which makes the vectors of texts, recall is learned from them.
+    With `read`, which makes the vectors of texts, recall is learned from them. A moment that is `measured` is asked
+    about as a whole and, under another source, without its hints.
     """
     things, ids = world.catalogue.things, [thing.item.item_id for thing in world.catalogue.things]
     half = len(world.people) // 2
@@ -121,10 +146,15 @@ def of_world(
                 seen = [ids[place] for place in one.steps[:at]]
                 described = recall.described(seen, np.array([place for place, _ in chosen], np.int32))
                 asked = [(candidate, answer) for candidate, (_, answer) in zip(described, chosen, strict=True)]
-                summarised = rng.random() < _SUMMARISED
-                yield replace(
-                    asking.moment(world.kind, f"{name} {number}", seen, asked, summarised=summarised), learned=used
-                )
+                for source, shown in _ways(world.kind, _WORLD, rng, measured=measured):
+                    yield asking.moment(source, f"{name} {number}", seen, asked, rng=rng, shown=shown, learned=used)
+
+
+def _ways(source: str, shares: Mapping[str, float], rng: random.Random, *, measured: bool) -> list[tuple[str, str]]:
+    """(source, how its questions are shown) of a moment: drawn for training, fixed for what is measured."""
+    if measured:
+        return [(source, WHOLE), (f"{source}{APART}{UNTOLD}", UNTOLD)]
+    return [(source, rng.choices([*shares], [*shares.values()])[0])]
 
 
 def _log(ids: list[str], steps: Sequence[Sequence[int]]) -> Log:
@@ -214,10 +244,10 @@ def of_histories(recommender: Recommender, name: str, rng: random.Random) -> Ite
                 pairs = [(candidate, n == 0) for n, candidate in enumerate(described)]
                 rng.shuffle(pairs)
                 seen = [log.item_ids[i] for i in history]
-                summarised = terms and rng.random() < _SUMMARISED
                 asked_about += 1
-                one = asking.moment(name, f"{name} {user}", seen, pairs, summarised=summarised)
-                yield which, replace(one, learned=facts["used"])
+                for source, shown in _ways(name, _REAL, rng, measured=which):
+                    yield which, asking.moment(source, f"{name} {user}", seen, pairs, rng=rng, shown=shown,
+                                               summarised=terms, learned=facts["used"])  # fmt: skip
 
 
 def _real_moment(

@@ -65,7 +65,7 @@ from msr_local.training.rows import NO, YES, Row, parts_of
 from msr_local.training.settings import Settings
 
 from . import moments, worlds
-from .moments import OTHERS, REAL, Moment
+from .moments import APART, OTHERS, REAL, Moment
 from .ship import ADAPTERS, VERSIONS
 
 _TASKS = ("rows", "train", "ship")
@@ -120,7 +120,8 @@ def every_moment(data: Path, work: Path, only: Sequence[str]) -> Iterator[tuple[
             if made is not None:
                 name = f"{kind}-{number}"
                 reads = _read if measured and number % 2 else None  # of the others, recall has its hand-set weights
-                yield from ((measured, one) for one in moments.of_world(made, name, rng, _PEOPLE, reads))
+                asked = moments.of_world(made, name, rng, _PEOPLE, reads, measured=measured)
+                yield from ((measured, one) for one in asked)
         print(kind, flush=True)
     for name in REAL:
         if name in only:
@@ -208,7 +209,7 @@ def train(arguments: argparse.Namespace) -> None:
     sets, answers = kept(arguments.work)
     chosen = {source: parts for source, parts in sets.items() if source not in arguments.without}
     rows = [row for source, (some, _) in chosen.items() for row in some * _TIMES.get(source, 1)]
-    validation = [row for _, some in chosen.values() for row in some[: 12 * (OTHERS + 2)]]
+    validation = [row for source, (_, some) in chosen.items() if APART not in source for row in _some(some, 12)]
     settings = replace(
         _ASKED, rank=arguments.rank, alpha=2 * arguments.rank, learning_rate=arguments.lr, epochs=arguments.epochs,
         batch=arguments.batch, accumulation=1, loss=arguments.loss, patience=99, eval_every=_EVERY,
@@ -296,6 +297,7 @@ def ship(arguments: argparse.Namespace) -> None:
     convert_adapter(converter(), work / LORA, base.folder, work / ADAPTER_GGUF)
     plain = EngineConfig(base.model, threads=arguments.threads)
     kept_sets, answers = kept(arguments.work)
+    kept_sets = {source: parts for source, parts in kept_sets.items() if APART not in source}
     sets = {source: _some(rows, _MEASURED) for source, (_, rows) in kept_sets.items() if rows}
     every = [row for rows in sets.values() for row in rows]
     before = engine_log_odds(plain, every)[0]

@@ -1,4 +1,4 @@
-"""What one part of a question does for an item rather than for others: measured, by asking about all without it.
+"""What one part of a question does for an item rather than for others: measured, by asking with it and without it.
 
 Leaving a part out often moves the answers about all items alike: a short question is answered otherwise than a long
 one. That is no reason to choose this item. So the same is left out of the questions about other candidates as well,
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtrit
 
+from ..arrays import Floats
 from ..progress import silent
 from ..values import values
 from . import views
@@ -21,12 +22,13 @@ from .recommender import Recommender
 from .scoring import Part
 from .words import content_words
 
+_OF_THE_USER = ("summary", "history")
 COMPARED = 12  # other candidates, if there are so many: each part costs a question about each
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What is lost with a part, less `common`, what others lose on average; `ci95` is None for fewer than two."""
+    """What an item loses with a part, less `common`, what others lose on average; for fewer than two no `ci95`."""
 
     value: float
     common: float | None
@@ -62,6 +64,19 @@ def compared(candidates: Sequence[Asked], item_id: str, listed: int) -> list[Ask
     return first + [others[place] for place in places]
 
 
+def contexts(part: Part, parts: Sequence[Part]) -> list[frozenset[Part]]:
+    """What else is left out of the two questions in which a part is measured: nothing, and all that may say the same.
+
+    Ten lines of one taste make up for each other, so that none is missed; alone, each can tell what it has to tell. So
+    a part is measured as the last one out and as the first one in, which are the two ends of Shapley's value (Shapley
+    1953, for features Strumbelj and Kononenko 2010). Of the item, only what similar users chose says the same.
+    """
+    hint = {one for one in parts if one.kind == "hint"}
+    of_the_user = {one for one in parts if one.kind in _OF_THE_USER}
+    same = hint if part.kind in ("caption", "image") else of_the_user | hint
+    return [frozenset(), *([frozenset(rest)] if (rest := same - {part}) else [])]
+
+
 def evidence(
     recommender: Recommender, user_id: str, asked: Asked, others: Sequence[Asked], titles: Sequence[str]
 ) -> list[views.Evidence]:
@@ -71,17 +86,17 @@ def evidence(
     """
     everyone = [asked, *others]
     whole = recommender.judge.scores(user_id, everyone, progress=silent)
-    rest = [dict(one.evidence.without()) for one in everyone]
-    measured = []
-    for done, part in enumerate(rest[0], start=1):
-        less = [replace(one, evidence=left[part]) for one, left in zip(everyone, rest, strict=True) if part in left]
-        without = recommender.judge.scores(user_id, less, without=part.name, progress=silent)
+
+    def z(gone: frozenset[Part]) -> Floats:
+        less = [replace(one, evidence=one.evidence.less(gone)) for one in everyone]
+        found = recommender.judge.past_scores(less) if gone else whole
+        return np.array([found[one.item.item_id].log_odds for one in everyone])
+
+    measured, parts = [], asked.evidence.parts
+    for done, part in enumerate(parts, start=1):
         # Who has no such part (no picture, say) loses nothing without it.
-        lost = [
-            whole[item_id].log_odds - without[item_id].log_odds if item_id in without else 0.0
-            for item_id in (one.item.item_id for one in everyone)
-        ]
-        found = effect(lost[0], lost[1:])
+        lost = np.mean([z(gone) - z(gone | {part}) for gone in contexts(part, parts)], axis=0)
+        found = effect(float(lost[0]), lost[1:].tolist())
         measured.append(
             views.Evidence(
                 kind=part.kind,
@@ -93,7 +108,7 @@ def evidence(
                 shared=shared_words(_of_the_user(asked, part), asked, others),
             )
         )
-        recommender.progress("evidence", done, len(rest[0]))
+        recommender.progress("evidence", done, len(parts))
     return measured
 
 

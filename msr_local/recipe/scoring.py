@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from ..recall.candidates import Candidate
@@ -32,6 +32,7 @@ class Part:
         return titles[self.index] if self.kind == "history" else _LABELS[self.kind]
 
 
+_FIELDS = {"caption": "caption", "image": "image_sha256", "hint": "hint", "summary": "summary"}  # of a kind of part
 _LABELS = {
     "caption": "the caption of its picture",
     "image": "the picture itself",
@@ -54,22 +55,16 @@ class Evidence:
     def to_json(self) -> list[object]:
         return [self.summary, self.history, self.description, self.caption, self.hint, self.image_sha256]
 
-    def without(self) -> Iterator[tuple[Part, Evidence]]:
-        """This evidence with one part left out, for each part that is there.
+    @property
+    def parts(self) -> list[Part]:
+        """Its parts that are there; those of the candidate come first, then what all questions of a user share."""
+        told = [Part(kind) for kind, field in _FIELDS.items() if getattr(self, field)]
+        return told + [Part("history", index) for index in range(len(self.history))]
 
-        Parts of the candidate come first: without them the question's shared prefix stays as it was.
-        """
-        if self.caption:
-            yield Part("caption"), replace(self, caption="")
-        if self.image_sha256:
-            yield Part("image"), replace(self, image_sha256="")
-        if self.hint:
-            yield Part("hint"), replace(self, hint="")
-        if self.summary:
-            yield Part("summary"), replace(self, summary="")
-        for index in range(len(self.history)):
-            rest = self.history[:index] + self.history[index + 1 :]
-            yield Part("history", index), replace(self, history=rest)
+    def less(self, gone: Set[Part]) -> Evidence:
+        """This evidence with some parts left out."""
+        rest = tuple(line for index, line in enumerate(self.history) if Part("history", index) not in gone)
+        return replace(self, history=rest, **{_FIELDS[part.kind]: "" for part in gone if part.kind in _FIELDS})
 
 
 def hint(candidate: Candidate, companion: Item | None) -> str:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msr_local.recall.candidates import Candidate
-from msr_local.recipe.contrast import COMPARED, compared, effect
+from msr_local.recipe.contrast import COMPARED, compared, contexts, effect
 from msr_local.recipe.judge import Asked
-from msr_local.recipe.scoring import Evidence
+from msr_local.recipe.scoring import Evidence, Part
 from msr_local.recipe.views import SMALL
 from msr_local.recipe.views import Evidence as Shown
 from msr_local.store.rows import Item
@@ -69,3 +69,27 @@ def test_an_item_is_compared_with_the_first_others_and_a_spread_of_the_rest(coun
     assert others[:first] == rest[:first]
     if len(rest) > COMPARED:
         assert others[-1] == rest[-1]
+
+
+WHOLE = Evidence("She likes red.", ("a red shoe", "a blue shoe"), "A bag", "A red bag.", "Popular.", "ab12")
+
+
+@pytest.mark.parametrize(
+    ("part", "left"),
+    [
+        (Part("history", 1), Evidence("", ("a blue shoe",), "A bag", "A red bag.", "", "ab12")),
+        (Part("summary"), Evidence("She likes red.", (), "A bag", "A red bag.", "", "ab12")),
+        (Part("hint"), Evidence("", (), "A bag", "A red bag.", "Popular.", "ab12")),
+        (Part("caption"), Evidence("She likes red.", WHOLE.history, "A bag", "A red bag.", "", "ab12")),
+        (Part("image"), Evidence("She likes red.", WHOLE.history, "A bag", "A red bag.", "", "ab12")),
+    ],
+)
+def test_a_part_is_measured_beside_all_others_and_without_what_may_say_the_same(part: Part, left: Evidence) -> None:
+    everything, rest = contexts(part, WHOLE.parts)
+    assert not everything
+    assert WHOLE.less(rest) == left
+
+
+def test_the_only_part_is_measured_once() -> None:
+    assert contexts(Part("caption"), [Part("caption")]) == [frozenset()]
+    assert contexts(Part("history"), [Part("caption"), Part("history")]) == [frozenset()]
