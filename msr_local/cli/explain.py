@@ -36,7 +36,7 @@ def explain(
     """Explain a recommendation to a user.
 
     Shows the user's taste over time, and what speaks for this item rather than for others. This evidence is measured:
-    each part of the prompt is left out in turn, for this item and for others, and the model is asked again.
+    the model is asked with each part of the prompt and without it, about this item and about others.
     """
     from ..recipe.explanations import explain as explain_item
     from ..viewer.explanation import explanation_view

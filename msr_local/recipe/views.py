@@ -114,10 +114,11 @@ SMALL = 0.1  # log-odds: moves a probability by two or three points in a hundred
 class Evidence:
     """What one part of the question says for this item rather than for other candidates.
 
-    `delta_log_odds` is what leaving the part out costs this item, z(whole question) - z(question without it), less
-    `common`, what the same costs `compared_with` other candidates on average: positive speaks for this item. `ci95` is
-    its 95% interval, from how far the others differ among themselves; None where there are fewer than two. Without any
-    others `common` is None, and nothing is taken off.
+    `delta_log_odds` is what the part adds for this item: z(question with it) - z(question without it), the mean of this
+    difference beside all other parts and without those that may say the same (`recipe.contrast.contexts`). It is less
+    `common`, what the part adds for `compared_with` other candidates on average: positive speaks for this item. `ci95`
+    is its 95% interval, from how far the others differ among themselves; None where there are fewer than two. Without
+    any others `common` is None, and nothing is taken off.
 
     `kind` is one of summary, history, caption, image, hint; `label` is what a reader sees. `shared` has the words that
     the part and the item have in common, and not all the others as well.
@@ -200,7 +201,7 @@ class Explanation:
         others = max((one.compared_with for one in self.evidence), default=0)
         if not others:
             return (
-                "Log-odds that the answer loses without this part of the question; measured. There is no other "
+                "Log-odds that this part of the question adds to the answer; measured. There is no other "
                 "candidate to compare with, so a part may say the same for every item."
             )
         rather = f"{others} other candidates" if others > 1 else "the only other candidate"
