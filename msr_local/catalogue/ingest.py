@@ -86,6 +86,7 @@ def ingest(
     one. `day_first` says what 3/4/2019 is, where the column does not. `tell` gets what is odd about the files and what
     was chosen. Raises `InputError` when a file cannot be read at all; single bad rows are kept in `rejects`.
     """
+    workspace.require_writable()
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")

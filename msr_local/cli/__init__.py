@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sqlite3
 import sys
 
 import typer
@@ -14,8 +13,6 @@ from ..text import storable
 from .output import DONE, FAILED, INTERRUPTED, USAGE, Output
 
 __all__ = ["run"]
-
-_UNWRITABLE = ("full", "readonly", "read-only", "unable to open", "disk I/O")
 
 
 def run() -> int:
@@ -64,10 +61,10 @@ def run() -> int:
 
 def _explain(error: Exception) -> str:
     """What an error that is not ours means to the user."""
-    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-        return "another msr-local is writing to this workspace. Next: try again when it is done."
-    if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _UNWRITABLE):
-        return f"the workspace cannot be read or written ({error}). Next: check space and rights of its folder."
+    from ..store.faults import Fault, said
+
+    if isinstance(error, Fault) and (words := said(error)):
+        return words
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Next: check that path and its rights."
     if isinstance(error, MemoryError):

@@ -223,6 +223,8 @@ class Session:
             self.output.progress() as progress,
             self.recommender(workspace, progress, asking) as recommender,
         ):
+            if workspace.read_only:
+                self.output.note(f"{workspace.path} is read-only: what is not stored yet is asked anew, and not kept.")
             yield recommender
 
     def note_misfit(self, workspace: Workspace) -> None:

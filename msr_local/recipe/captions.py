@@ -99,6 +99,7 @@ class Captions:
         """
         if self._captioner is None:
             raise ModelError("captions need a vision model. Next: msr-local models use FILE --mmproj FILE.")
+        self._workspace.require_writable()
         run = CaptionRun()
         known = results.captions(self._workspace, self.settings)
         missing = []

@@ -52,6 +52,7 @@ def recommend_to(
     format than Parquet, CSV or JSON lines.
     """
     check_format(out)
+    recommender.workspace.require_writable()
     run = _Run(recommender, (k, candidates, look, miss), only)
     made = run.make(user_ids, progress)
     made.rows = write_rows(out, COLUMNS, run.rows(user_ids, {user for user, _ in made.failed}))
