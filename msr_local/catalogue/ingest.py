@@ -22,7 +22,7 @@ from ..store import catalogue
 from ..store.catalogue import Added, ImageFact
 from ..store.rows import ItemRow, Rejected
 from ..store.workspace import Workspace
-from ..text import printable
+from ..text import name_of, printable
 from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS
 from .images import Images, check_image, images_within, resolve_image
 from .readers import find_sources, read_interactions, read_items, read_items_of_log
@@ -236,7 +236,7 @@ def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Prog
                 if fact.error is None:
                     usable += 1
                 else:
-                    rejected.append(Rejected(pictures.lines[fact.path], fact.error, str(fact.path)))
+                    rejected.append(Rejected(pictures.lines[fact.path], fact.error, name_of(fact.path)))
             done += len(group)
             progress("pictures", done, len(pictures.lines))
     catalogue.add_rejects(workspace, file, rejected)

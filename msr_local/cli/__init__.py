@@ -28,9 +28,9 @@ def run() -> int:
     output = Output()
     command = typer.main.get_command(app)
     try:
-        # Bytes that are no text arrive as lone surrogates, which neither SQLite nor a terminal can take.
-        arguments = [argument if os.path.exists(argument) else storable(argument) for argument in sys.argv[1:]]  # noqa: PTH110
-        code = command.main(arguments, prog_name="msr-local", standalone_mode=False)
+        code = command.main(
+            [_taken(argument) for argument in sys.argv[1:]], prog_name="msr-local", standalone_mode=False
+        )
         sys.stdout.flush()
         if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
             raise KeyboardInterrupt
@@ -59,6 +59,14 @@ def run() -> int:
         return error.exit_code if isinstance(error, MsrError) else FAILED
 
 
+def _taken(argument: str) -> str:
+    """`argument` without bytes that are no text, unless it is a path: as lone surrogates they fit no SQLite."""
+    path = argument.partition("=")[2] if argument.startswith("--") else argument
+    folder = os.path.dirname(path)  # noqa: PTH120
+    is_path = os.path.exists(path) or os.path.isabs(path) or os.path.isdir(folder)  # noqa: PTH110, PTH112, PTH117
+    return argument if is_path else storable(argument)
+
+
 def _explain(error: Exception) -> str:
     """What an error that is not ours means to the user."""
     from ..store.faults import Fault, said
@@ -67,6 +75,8 @@ def _explain(error: Exception) -> str:
         return words
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Next: check that path and its rights."
+    if isinstance(error, UnicodeEncodeError):
+        return f"a name that is not UTF-8 cannot be kept ({error}). Next: rename it."
     if isinstance(error, MemoryError):
         return "out of memory. Next: a smaller model, --context or --candidates."
     return (

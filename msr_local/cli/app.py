@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import adapters, browse, demo, doctor, evaluate, explain, finetune, ingest, models, recommend, serve, similar
-from .options import Session, given
+from .options import Session
 from .output import Output
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def main(
     from ..files import data_folder
 
     place = home or data_folder()
-    ctx.obj = Session(place, "home" in given(ctx), Output(quiet=quiet))
+    ctx.obj = Session(place, home is not None, Output(quiet=quiet))
 
 
 for command in (

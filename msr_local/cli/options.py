@@ -206,7 +206,7 @@ class Session:
     """What the global options say: where the workspace is and how to write."""
 
     home: Path
-    home_given: bool
+    home_given: bool  # by --home or MSR_LOCAL_HOME
     output: Output
 
     def workspace(self, home: Path | None = None) -> Workspace:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..text import name_of, storable, storable_path
 from .rows import InteractionRow, ItemRow, Rejected
 from .schema import TOKEN
 from .workspace import Workspace
@@ -53,7 +54,7 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
             _good_items(rows, refused, added),
         )
     with workspace.write():
-        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [name_of(file)])
         add_rejects(workspace, file, refused)
         added.rejected = len(refused)
         read = workspace.one("SELECT count(*) FROM incoming_items")
@@ -76,14 +77,15 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
 
 def _good_items(
     rows: Iterable[ItemRow | Rejected], refused: list[Rejected], added: Added
-) -> Iterator[tuple[str, str, str, str | None]]:
+) -> Iterator[tuple[str, str, str, str | bytes | None]]:
     """The first row of each item; another with other values goes to `refused`."""
     first: dict[str, tuple[int, int]] = {}
     for row in rows:
         if isinstance(row, Rejected):
             refused.append(row)
             continue
-        values = (row.item_id, row.title, _json(row.attributes), None if row.image is None else str(row.image))
+        image = None if row.image is None else storable_path(str(row.image))
+        values = (row.item_id, row.title, _json(row.attributes), image)
         if row.item_id not in first:
             first[row.item_id] = (row.line, hash(values))
             yield values
@@ -93,7 +95,7 @@ def _good_items(
             added.duplicate += 1
         else:
             reason = f"item {row.item_id!r} is already defined on line {line} with other values"
-            refused.append(Rejected(row.line, reason, _json(values)))
+            refused.append(Rejected(row.line, reason, _json([*values[:3], row.image])))
 
 
 def add_interactions(
@@ -117,7 +119,7 @@ def add_interactions(
             _good_interactions(rows, refused),
         )
     with workspace.write():
-        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [name_of(file)])
         add_rejects(workspace, file, refused)
         added.rejected = len(refused)
         added.rejected += _reject_unknown_items(workspace, file)
@@ -169,7 +171,7 @@ def _reject_unknown_items(workspace: Workspace, file: Path) -> int:
     workspace.execute(
         f"{_REJECT} SELECT :file, {_NUMBER}, line, 'unknown item ' || quote(item_id), {_RAW}"
         f" FROM incoming WHERE {unknown} ORDER BY rowid",
-        {"file": str(file)},
+        {"file": name_of(file)},
     )
     return workspace.execute(f"DELETE FROM incoming WHERE {unknown}").rowcount
 
@@ -186,7 +188,7 @@ def _drop_repeats(workspace: Workspace, file: Path) -> tuple[int, int]:
         f"{_REJECT} SELECT :file, {_NUMBER}, line,"
         f" 'another rating for the same user, item and time as on line ' || first_line, {_RAW}"
         " FROM repeats WHERE rating IS NOT first_rating ORDER BY id",
-        {"file": str(file)},
+        {"file": name_of(file)},
     )
     repeats = workspace.one("SELECT count(*) FROM repeats")
     rejected = workspace.one("SELECT count(*) FROM repeats WHERE rating IS NOT first_rating")
@@ -229,10 +231,13 @@ def add_rejects(workspace: Workspace, file: Path, rows: Iterable[Rejected]) -> N
     """Keep rows that cannot be used."""
     with workspace.write():
         # Counted once: a count for each row is quadratic.
-        before = workspace.one(f"SELECT {_COUNT}", {"file": str(file)})
+        before = workspace.one(f"SELECT {_COUNT}", {"file": name_of(file)})
         workspace.db.conn.executemany(
             f"{_REJECT} VALUES (?, ?, ?, ?, ?)",
-            ((str(file), number, row.line, row.reason, row.raw) for number, row in enumerate(rows, before + 1)),
+            (
+                (name_of(file), number, row.line, storable(row.reason), storable(row.raw))
+                for number, row in enumerate(rows, before + 1)
+            ),
         )
 
 
@@ -252,7 +257,7 @@ def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, Imag
             continue
         row = workspace.execute(
             "SELECT sha256, error FROM images WHERE path = ? AND size = ? AND mtime_ns = ?",
-            [str(path), stat.st_size, stat.st_mtime_ns],
+            [storable_path(path), stat.st_size, stat.st_mtime_ns],
         ).fetchone()
         if row:
             found[path] = ImageFact(path, stat.st_size, stat.st_mtime_ns, *row)
@@ -264,7 +269,7 @@ def add_images(workspace: Workspace, facts: Iterable[ImageFact]) -> None:
     with workspace.write():
         workspace.db.conn.executemany(
             "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)",
-            [(str(f.path), f.size, f.mtime_ns, f.sha256, f.error) for f in facts],
+            [(storable_path(f.path), f.size, f.mtime_ns, f.sha256, f.error and storable(f.error)) for f in facts],
         )
 
 

@@ -23,7 +23,7 @@ def _kept_if_possible(save: Callable[Concatenate[Workspace, P], None]) -> Callab
     """A read-only workspace does without: whoever needs the result again has it made again."""
 
     @functools.wraps(save)
-    def kept(workspace: Workspace, *args: P.args, **kwargs: P.kwargs) -> None:
+    def kept(workspace: Workspace, /, *args: P.args, **kwargs: P.kwargs) -> None:
         if not workspace.read_only:
             save(workspace, *args, **kwargs)
 
