@@ -110,6 +110,12 @@ def ingest(
     for file, counts in ((item_file, found_items.how.counts), (interaction_file, how.counts)):
         for what, count in counts.items():
             tell(f"{file.name}: {count:,} {what}")
+    if added.repeated:
+        tell(
+            f"{interaction_file.name}: {added.repeated:,} rows without a time name a user and an item of another file. "
+            "They count once: without times, nothing tells a repeat from the same again. Next, if they are repeats: "
+            "a column of times, or one file that holds all."
+        )
     usable, broken = _check(workspace, item_file, pictures, progress)
     pictures.tell(tell)
     return Ingested(added_items, added, usable, broken + len(pictures.refused), (item_file, interaction_file))

@@ -16,10 +16,12 @@ from .rows import InteractionRow, ItemRow, Rejected
 from .schema import TOKEN
 from .workspace import Workspace
 
+_UNTIMED = "files without times"  # the setting that names them
+
 
 @dataclass(slots=True)
 class Added:
-    """What became of the rows of one file: each is in exactly one of these counts."""
+    """What became of the rows of one file: each is in exactly one of these counts, but for the last."""
 
     new: int = 0
     changed: int = 0
@@ -27,6 +29,7 @@ class Added:
     duplicate: int = 0
     low_rated: int = 0
     rejected: int = 0
+    repeated: int = 0  # of the unchanged: without a time, and from another file than the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,9 @@ def add_interactions(
 
     The same user, item and time again is a duplicate; with another rating, a reject. A row for an item that
     is not in the catalogue is a reject. Ratings under `min_rating` go to `low_ratings`.
+
+    Without times, nothing tells a file that overlaps another from one that goes on after it. So a user has an item as
+    often as in the file that has the pair most often: nothing is doubled, and what counts once is told in `repeated`.
     """
     added = Added()
     refused: list[Rejected] = []
@@ -128,6 +134,7 @@ def add_interactions(
         _number_repeats(workspace)
         if min_rating is not None:
             added.low_rated = _keep_low_ratings(workspace, min_rating)
+        added.repeated = _repeated(workspace, file)
         before = workspace.one("SELECT count(*) FROM interactions")
         left = workspace.one("SELECT count(*) FROM incoming")
         written = workspace.execute(
@@ -208,6 +215,22 @@ def _number_repeats(workspace: Workspace) -> None:
         "UPDATE incoming SET occurrence = ? WHERE rowid = ?", workspace.execute("SELECT n, id FROM numbered").fetchall()
     )
     workspace.execute("DROP TABLE numbered")
+
+
+def _repeated(workspace: Workspace, file: Path) -> int:
+    """How many rows without a time another file has brought already; remembers that `file` was read."""
+    if not workspace.one("SELECT EXISTS (SELECT 1 FROM incoming WHERE timestamp IS NULL)"):
+        return 0
+    known = workspace.setting(_UNTIMED) or []
+    if name_of(file) in known:
+        return 0
+    workspace.set_setting(_UNTIMED, [*known, name_of(file)])
+    return int(
+        workspace.one(
+            "SELECT count(*) FROM incoming JOIN interactions USING (user_id, item_id, occurrence)"
+            " WHERE incoming.timestamp IS NULL AND interactions.timestamp IS NULL"
+        )
+    )
 
 
 def _keep_low_ratings(workspace: Workspace, min_rating: float) -> int:
