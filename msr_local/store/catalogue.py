@@ -224,7 +224,8 @@ def _repeated(workspace: Workspace, file: Path) -> int:
     known = workspace.setting(_UNTIMED) or []
     if name_of(file) in known:
         return 0
-    workspace.set_setting(_UNTIMED, [*known, name_of(file)])
+    if file.is_absolute():  # what was sent to `serve` is no file, and does not come again
+        workspace.set_setting(_UNTIMED, [*known, name_of(file)])
     return int(
         workspace.one(
             "SELECT count(*) FROM incoming JOIN interactions USING (user_id, item_id, occurrence)"
