@@ -14,9 +14,10 @@ from ..models.spec import Cast
 from ..progress import Progress
 from ..store import histories, results
 from ..store.rows import Item
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, versioned
 from .asking import Asker, repeat_penalty
 
+_KIND = versioned("caption", 1)  # another number where what is written of the same picture changes, beside the template
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
 _TOGETHER = 32  # pictures in memory at a time
@@ -49,7 +50,7 @@ class Captions:
         """Hash of all that shapes a caption but the picture."""
         template = self._asker.template("item_caption")
         shape = [self._config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
-        return fingerprint("caption", self._captioner and self._captioner.identity, template.sha256, shape)
+        return fingerprint(_KIND, self._captioner and self._captioner.identity, template.sha256, shape)
 
     def _key(self, item: Item) -> str:
         return fingerprint(self.settings, item.image_sha256)

@@ -18,13 +18,14 @@ from ..progress import Progress, silent
 from ..recall.candidates import Candidate
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, versioned
 from . import scoring
 from .asking import Asker
 from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import Descriptions, shorten
 from .scoring import Evidence
 
+_KIND = versioned("score", 1)  # another number where what is asked of the same evidence changes, beside the template
 _TOGETHER = 64  # questions built and sent at once: their pictures are held in memory meanwhile
 
 
@@ -64,7 +65,7 @@ class Judge:
         """Hash of all that shapes an answer but the question's evidence."""
         cast = self._cast
         shape = [cast.recipe.to_json(), cast.config.context, self._descriptions.rooms, LONGEST_EDGE, "oldest first"]
-        return fingerprint("score", cast.judge.identity, self._asker.template("score").sha256, shape)
+        return fingerprint(_KIND, cast.judge.identity, self._asker.template("score").sha256, shape)
 
     @property
     def prompt_sha256(self) -> str:
@@ -171,7 +172,7 @@ class Judge:
         known = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
         missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
         for _, key, answer in self._answered([(one, key) for key, one in missing.items()], progress):
-            results.save_answer(self._workspace, key, answer.z, answer.coverage)
+            results.save_answer(self._workspace, key, answer.z, answer.coverage, self.settings)
             known[key] = answer.z, answer.coverage
         return {
             one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)

@@ -108,11 +108,12 @@ def past_summary(workspace: Workspace, key: str) -> str | None:
 
 
 @_kept_if_possible
-def save_past_summary(workspace: Workspace, key: str, summary: str) -> None:
-    """Keep a summary of the past; the user's present chain is not touched."""
+def save_past_summary(workspace: Workspace, key: str, summary: str, settings: str) -> None:
+    """Keep a summary of the past, made under `settings`; the user's present chain is not touched."""
     with workspace.write():
         workspace.execute(
-            "INSERT OR REPLACE INTO past_summaries (key, summary, created) VALUES (?, ?, ?)", [key, summary, now()]
+            "INSERT OR REPLACE INTO past_summaries (key, summary, created, settings) VALUES (?, ?, ?, ?)",
+            [key, summary, now(), settings],
         )
 
 
@@ -125,12 +126,12 @@ def answer(workspace: Workspace, key: str) -> tuple[float, float] | None:
 
 
 @_kept_if_possible
-def save_answer(workspace: Workspace, key: str, log_odds: float, coverage: float) -> None:
-    """Keep an answer about the past."""
+def save_answer(workspace: Workspace, key: str, log_odds: float, coverage: float, settings: str) -> None:
+    """Keep an answer about the past, given under `settings`."""
     with workspace.write():
         workspace.execute(
-            "INSERT OR REPLACE INTO answers (key, log_odds, coverage, created) VALUES (?, ?, ?, ?)",
-            [key, log_odds, coverage, now()],
+            "INSERT OR REPLACE INTO answers (key, log_odds, coverage, created, settings) VALUES (?, ?, ?, ?, ?)",
+            [key, log_odds, coverage, now(), settings],
         )
 
 

@@ -243,3 +243,8 @@ def fingerprint(*parts: object) -> str:
     """A short stable hash of JSON-able parts: the keys of all cached results."""
     data = json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(data.encode()).hexdigest()[:32]
+
+
+def versioned(kind: str, code: int) -> str:
+    """What stands in a fingerprint for the code that makes results of a kind: keys of its first version stay valid."""
+    return kind if code == 1 else f"{kind} {code}"

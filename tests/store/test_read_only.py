@@ -73,8 +73,8 @@ def test_what_would_be_lost_is_refused_and_what_can_be_made_again_is_not_kept(ho
         results.save_ranking(workspace, "u", "s", [("c", 0.5, 1.0)])
         results.save_preference(workspace, "u", "s", Preference(0, "likes a", None, None, ("a",), "k"), "model")
         results.keep_preferences(workspace, "u", "s", 0, 0)
-        results.save_past_summary(workspace, "k", "likes a")
-        results.save_answer(workspace, "k", 1.0, 0.9)
+        results.save_past_summary(workspace, "k", "likes a", "s")
+        results.save_answer(workspace, "k", 1.0, 0.9, "s")
         results.save_vectors(workspace, {"k": np.ones(3, np.float32)})
         assert results.scores(workspace, "u", "s") == results.preferences(workspace, "u", "s") == {}
         assert results.answer(workspace, "k") is None and not results.vectors(workspace, ["k"])
