@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -21,13 +21,23 @@ _ABANDONED = 3600.0  # seconds without a change, after which an unfinished file 
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be made again; it may not be there yet."""
-    return Path(platformdirs.user_cache_dir("msr-local"))
+    """Where things are kept that can be made again; it may not be there yet. Raises `FileError` without a home."""
+    return _of_user(platformdirs.user_cache_dir, "msr-local", "HOME or XDG_CACHE_HOME")
 
 
 def data_folder(name: str = "msr-local") -> Path:
-    """Where a workspace is kept by default; it may not be there yet."""
-    return Path(platformdirs.user_data_dir(name))
+    """Where a workspace is kept by default; it may not be there yet. Raises `FileError` without a home."""
+    return _of_user(platformdirs.user_data_dir, name, "HOME or XDG_DATA_HOME, or give --home DIR")
+
+
+def _of_user(find: Callable[[str], str], name: str, then: str) -> Path:
+    try:
+        place = Path(find(name))
+    except RuntimeError:  # platformdirs says so, or leaves a ~ where it found no home
+        place = Path("~")
+    if not place.is_absolute():
+        raise FileError(f"this user has no home folder, so there is no place for {name}. Next: set {then}.")
+    return place
 
 
 def package_data(name: str) -> Path:
@@ -43,7 +53,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     A kill leaves the final name as it was, and a hidden `.unfinished` that a later call sweeps away. Raises
     `FileError` where the disk refuses.
     """
-    mark = hashlib.sha256(target.name.encode()).hexdigest()[:8]
+    mark = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
     part = target.parent / f".{mark}-{secrets.token_hex(4)}.unfinished"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +93,9 @@ def sha256(path: Path) -> str:
     stat = path.stat()
     name = str(path.resolve())
     found: list[object] = [name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-    kept = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    where = Path("hashes") / hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    with contextlib.suppress(OSError, ValueError, TypeError, FileError):
+        kept = cache_folder() / where
         *what, digest = json.loads(kept.read_text(encoding="utf-8"))
         if what == found and isinstance(digest, str) and len(digest) == 64:
             return digest
@@ -93,6 +104,7 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             read.update(chunk)
     digest = read.hexdigest()
-    with contextlib.suppress(FileError), written_whole(kept) as part:  # a full disk is no reason not to answer
+    # A full disk is no reason not to answer, nor is a missing home.
+    with contextlib.suppress(FileError), written_whole(cache_folder() / where) as part:
         part.write_text(json.dumps([*found, digest]), encoding="utf-8")
     return digest

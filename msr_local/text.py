@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # DEL and C1 controls, bidirectional marks and overrides, line separators: a terminal may act on these.
@@ -14,6 +16,20 @@ _UNSAFE_IN_JSON = re.compile(f"[{_UNSAFE_BUT_C0}]")
 def storable(text: str) -> str:
     """`text` as SQLite can keep it: lone surrogates and NULs, which it cannot, become U+FFFD."""
     return _UNSTORABLE.sub("\ufffd", text)
+
+
+def storable_path(path: str | Path) -> str | bytes:
+    """`path` as SQLite can keep it and `os.fsdecode` gives it back: bytes, where its name is not UTF-8."""
+    name = os.fsencode(path)
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return name
+
+
+def name_of(path: str | Path) -> str:
+    """`path` as text to keep and show, in which bytes that are not UTF-8 stand as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:

@@ -12,6 +12,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored, here a
 # ruff: noqa: E402
 import io
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def _no_surprises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as msr_local.catalogue.images does, which pytest undoes
     monkeypatch.delenv("MSR_LOCAL_DEBUG", raising=False)
     monkeypatch.setenv("MSR_LOCAL_HOME", str(tmp_path / "home"))
 

@@ -13,7 +13,7 @@ import platformdirs
 import pytest
 
 from msr_local.errors import FileError
-from msr_local.files import cache_folder, remove, sha256, written_whole
+from msr_local.files import cache_folder, data_folder, remove, sha256, written_whole
 
 # ---- whole or not there
 
@@ -142,6 +142,25 @@ def write(path: Path, content: bytes, time_ns: int = 10**18) -> Path:
     path.write_bytes(content)
     os.utime(path, ns=(time_ns, time_ns))
     return path
+
+
+@pytest.mark.parametrize("answer", ["~/.cache/msr-local", "", RuntimeError("could not determine the home directory")])
+def test_without_a_home_nothing_is_written_where_the_command_runs(tmp_path, monkeypatch, answer):
+    def find(name: str) -> str:
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    for kind in ("user_cache_dir", "user_data_dir"):
+        monkeypatch.setattr(platformdirs, kind, find)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError, match=r"no home folder.* Next: set HOME or XDG_CACHE_HOME"):
+        cache_folder()
+    with pytest.raises(FileError, match="Next: set HOME or XDG_DATA_HOME, or give --home DIR"):
+        data_folder()
+    (tmp_path / "x").write_bytes(b"content")
+    assert sha256(tmp_path / "x") == of(b"content")  # it is only read again
+    assert [one.name for one in tmp_path.iterdir()] == ["x"]
 
 
 def test_the_cache_is_where_the_platform_has_it(cache: Path) -> None:

@@ -24,6 +24,9 @@ from ..engine import types
 from ..errors import InputError
 from .fields import shown
 
+# What Pillow warns of is decided here anyway. Once, while this is imported: threads decode pictures later.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
@@ -162,8 +165,6 @@ def _read(path: Path) -> bytes:
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    # Not catch_warnings, which threads may not share. What Pillow warns of is decided here anyway.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         yield
     except Image.DecompressionBombError:

@@ -22,7 +22,7 @@ from ..store import catalogue
 from ..store.catalogue import Added, ImageFact
 from ..store.rows import ItemRow, Rejected
 from ..store.workspace import Workspace
-from ..text import printable
+from ..text import name_of, printable
 from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS
 from .images import Images, check_image, images_within, resolve_image
 from .readers import find_sources, read_interactions, read_items, read_items_of_log
@@ -86,6 +86,7 @@ def ingest(
     one. `day_first` says what 3/4/2019 is, where the column does not. `tell` gets what is odd about the files and what
     was chosen. Raises `InputError` when a file cannot be read at all; single bad rows are kept in `rejects`.
     """
+    workspace.require_writable()
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
@@ -109,6 +110,12 @@ def ingest(
     for file, counts in ((item_file, found_items.how.counts), (interaction_file, how.counts)):
         for what, count in counts.items():
             tell(f"{file.name}: {count:,} {what}")
+    if added.repeated:
+        tell(
+            f"{interaction_file.name}: {added.repeated:,} rows without a time name a user and an item of another file. "
+            "They count once: without times, nothing tells a repeat from the same again. Next, if they are repeats: "
+            "a column of times, or one file that holds all."
+        )
     usable, broken = _check(workspace, item_file, pictures, progress)
     pictures.tell(tell)
     return Ingested(added_items, added, usable, broken + len(pictures.refused), (item_file, interaction_file))
@@ -235,7 +242,7 @@ def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Prog
                 if fact.error is None:
                     usable += 1
                 else:
-                    rejected.append(Rejected(pictures.lines[fact.path], fact.error, str(fact.path)))
+                    rejected.append(Rejected(pictures.lines[fact.path], fact.error, name_of(fact.path)))
             done += len(group)
             progress("pictures", done, len(pictures.lines))
     catalogue.add_rejects(workspace, file, rejected)

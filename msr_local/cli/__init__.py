@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sqlite3
 import sys
 
 import typer
@@ -14,8 +13,6 @@ from ..text import storable
 from .output import DONE, FAILED, INTERRUPTED, USAGE, Output
 
 __all__ = ["run"]
-
-_UNWRITABLE = ("full", "readonly", "read-only", "unable to open", "disk I/O")
 
 
 def run() -> int:
@@ -31,9 +28,9 @@ def run() -> int:
     output = Output()
     command = typer.main.get_command(app)
     try:
-        # Bytes that are no text arrive as lone surrogates, which neither SQLite nor a terminal can take.
-        arguments = [argument if os.path.exists(argument) else storable(argument) for argument in sys.argv[1:]]  # noqa: PTH110
-        code = command.main(arguments, prog_name="msr-local", standalone_mode=False)
+        code = command.main(
+            [_taken(argument) for argument in sys.argv[1:]], prog_name="msr-local", standalone_mode=False
+        )
         sys.stdout.flush()
         if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
             raise KeyboardInterrupt
@@ -62,14 +59,24 @@ def run() -> int:
         return error.exit_code if isinstance(error, MsrError) else FAILED
 
 
+def _taken(argument: str) -> str:
+    """`argument` without bytes that are no text, unless it is a path: as lone surrogates they fit no SQLite."""
+    path = argument.partition("=")[2] if argument.startswith("--") else argument
+    folder = os.path.dirname(path)  # noqa: PTH120
+    is_path = os.path.exists(path) or os.path.isabs(path) or os.path.isdir(folder)  # noqa: PTH110, PTH112, PTH117
+    return argument if is_path else storable(argument)
+
+
 def _explain(error: Exception) -> str:
     """What an error that is not ours means to the user."""
-    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-        return "another msr-local is writing to this workspace. Next: try again when it is done."
-    if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _UNWRITABLE):
-        return f"the workspace cannot be read or written ({error}). Next: check space and rights of its folder."
+    from ..store.faults import Fault, said
+
+    if isinstance(error, Fault) and (words := said(error)):
+        return words
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Next: check that path and its rights."
+    if isinstance(error, UnicodeEncodeError):
+        return f"a name that is not UTF-8 cannot be kept ({error}). Next: rename it."
     if isinstance(error, MemoryError):
         return "out of memory. Next: a smaller model, --context or --candidates."
     return (

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from . import adapters, browse, demo, doctor, evaluate, explain, finetune, ingest, models, recommend, serve, similar
-from .options import Session, given
+from .clean import clean
+from .options import Session
 from .output import Output
 
 app = typer.Typer(
@@ -52,12 +53,12 @@ def main(
     from ..files import data_folder
 
     place = home or data_folder()
-    ctx.obj = Session(place, "home" in given(ctx), Output(quiet=quiet))
+    ctx.obj = Session(place, home is not None, Output(quiet=quiet))
 
 
 for command in (
     demo.demo, ingest.ingest, finetune.finetune, evaluate.evaluate, recommend.recommend, explain.explain,
-    similar.similar, browse.users, browse.items, browse.status, serve.serve, doctor.doctor,
+    similar.similar, browse.users, browse.items, browse.status, clean, serve.serve, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(models.app, name="models")

@@ -18,13 +18,15 @@ def demo(
 ) -> None:
     """Recommend and explain in an invented shop.
 
-    The shop is drawn on this machine: 300 items with pictures, and 60 users whose taste changes over time.
+    The shop is drawn on this machine: 300 items with pictures, and 60 users whose taste changes over time. It has a
+    workspace of its own, unless --home or MSR_LOCAL_HOME name one, which is to hold nothing else.
     """
     import shlex
 
     from ..catalogue.ingest import ingest
     from ..demo.shop import write as draw_shop
-    from ..errors import InputError
+    from ..demo.users import shoppers
+    from ..errors import InputError, NotFoundError
     from ..files import data_folder
     from ..recipe.explanations import explain
     from ..store import histories
@@ -34,7 +36,12 @@ def demo(
     home = session.home if session.home_given else data_folder("msr-local-demo")
     with session.workspace(home) as workspace, session.output.progress() as progress:
         if workspace.setting("demo") != _SHOP and histories.counts(workspace)["items"]:
-            raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home DIR demo.")
+            raise InputError(f"{home}: this workspace holds other items. Next: msr-local --home NEWDIR demo.")
+        known = [one.user_id for one in shoppers()]
+        if user not in known and not histories.user_exists(workspace, user):  # said before minutes of work
+            raise NotFoundError(
+                f"there is no user {user!r}. Next: --user with one of {', '.join(sorted(known)[:8])}, …."
+            )
         workspace.set_setting("demo", _SHOP)
         shop = home / "shop"
         draw_shop(shop)

@@ -87,4 +87,5 @@ def evaluate(
         with opened(tuned=not no_model) as recommender:
             experiment = Experiment(recommender, options, note=session.output.note)
             found = run_ablation(experiment, opened) if ablation else experiment.run()
+            session.note_unseen(recommender)
     session.output.result(found, lambda: ablation_view(found) if ablation else evaluation_view(found), as_json=as_json)

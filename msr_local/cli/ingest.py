@@ -218,6 +218,8 @@ def _caption(session: opt.Session, recommender: Recommender, pictures: int, limi
     run = recommender.captions.make(limit=limit)
     for item, reason in run.failed[:_SHOWN]:
         session.output.note(f"No caption for item {item.item_id!r}: {reason}")
+    if len(run.failed) > _SHOWN:
+        session.output.note(f"  … and none for {len(run.failed) - _SHOWN:,} others. The same command tries them again.")
     return {"made": run.made, "present": run.present, "failed": len(run.failed), "left": run.left}
 
 

@@ -125,6 +125,8 @@ Only = Annotated[
 Exclude = Annotated[Path | None, readable("No items of this list, which is like that of --only.", "--exclude")]
 MaxCaptions = Annotated[int | None, number("Caption N pictures at most now.", least=0, default="all")]
 
+_TOLD = 5  # pictures that could not be shown
+
 Command = Callable[..., None]
 
 
@@ -206,7 +208,7 @@ class Session:
     """What the global options say: where the workspace is and how to write."""
 
     home: Path
-    home_given: bool
+    home_given: bool  # by --home or MSR_LOCAL_HOME
     output: Output
 
     def workspace(self, home: Path | None = None) -> Workspace:
@@ -223,7 +225,17 @@ class Session:
             self.output.progress() as progress,
             self.recommender(workspace, progress, asking) as recommender,
         ):
+            if workspace.read_only:
+                self.output.note(f"{workspace.path} is read-only: what is not stored yet is asked anew, and not kept.")
             yield recommender
+            self.note_unseen(recommender)
+
+    def note_unseen(self, recommender: Recommender) -> None:
+        """Say which items were asked about without their pictures, because those could not be shown."""
+        for item_id, why in list(recommender.judge.unseen.items())[:_TOLD]:
+            self.output.note(f"Item {item_id!r} was asked about without its picture: {why}")
+        if len(recommender.judge.unseen) > _TOLD:
+            self.output.note(f"  … and {len(recommender.judge.unseen) - _TOLD:,} others. Next: ingest again.")
 
     def note_misfit(self, workspace: Workspace) -> None:
         """Say what is wrong with the adapter that comes with msr-local, if the embedded model is to answer with it."""

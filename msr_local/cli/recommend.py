@@ -134,6 +134,7 @@ def _to_many(
         only = chosen(workspace, *filters)
         ids = [one["user"] for one in histories.users(workspace)] if wanted is None else wanted
         made = recommend_to(recommender, ids, out, *how, only=only, progress=progress)
+        session.note_unseen(recommender)
         if recommender.recall.unread:
             session.output.note(recommender.recall.unread)
         if made.coverages and (coverage := sorted(made.coverages)[len(made.coverages) // 2]) < WEAK:

@@ -113,7 +113,7 @@ def require(workspace: Workspace, name: str) -> Path:
     place = folder(workspace, name)
     if not (place / FILE_NAME).exists():
         _mend(workspace)  # a process was killed while it replaced the adapter
-        with workspace.write():  # or takes it just now: folders move under this lock only
+        with workspace.settled():  # or takes it just now: folders move under this lock only
             if not (place / FILE_NAME).exists():
                 raise _missing(workspace, name)
     return place
@@ -126,7 +126,7 @@ def find(workspace: Workspace, name: str) -> Manifest:
     """
     manifest = Manifest.read(folder(workspace, name))
     if manifest is None:
-        with workspace.write():  # its successor cannot begin to take its place before we have read
+        with workspace.settled():  # its successor cannot begin to take its place before we have read
             manifest = Manifest.read(require(workspace, name))
     if manifest is None:
         raise _missing(workspace, name)
@@ -242,8 +242,15 @@ def _missing(workspace: Workspace, name: str) -> NotFoundError:
 
 def _root(workspace: Workspace) -> Path:
     root = workspace.home / "adapters"
-    root.mkdir(exist_ok=True)
+    if not workspace.read_only:
+        root.mkdir(exist_ok=True)
     return root
+
+
+def _inside(workspace: Workspace) -> list[Path]:
+    """The folders beside each other where adapters are, by name."""
+    root = _root(workspace)
+    return sorted(place for place in root.iterdir() if place.is_dir()) if root.is_dir() else []
 
 
 def _hidden(workspace: Workspace, name: str, state: str) -> Path:
@@ -252,13 +259,11 @@ def _hidden(workspace: Workspace, name: str, state: str) -> Path:
 
 
 def _folders(workspace: Workspace) -> Iterator[Path]:
-    for place in sorted(_root(workspace).iterdir()):
-        if _possible(place.name) and place.is_dir():
-            yield place
+    return (place for place in _inside(workspace) if _possible(place.name))
 
 
 def _leftovers(workspace: Workspace) -> list[Path]:
-    return [place for place in sorted(_root(workspace).iterdir()) if _LEFT.fullmatch(place.name) and place.is_dir()]
+    return [place for place in _inside(workspace) if _LEFT.fullmatch(place.name)]
 
 
 def _readable(workspace: Workspace) -> dict[str, Manifest]:
@@ -275,6 +280,8 @@ def _readable(workspace: Workspace) -> dict[str, Manifest]:
 
 def _mend(workspace: Workspace) -> None:
     """Finish what a killed process began, and bring the rows in line with the folders."""
+    if workspace.read_only:
+        return
     indexed = {row.name: row.manifest for row in runs.adapters(workspace)}
     present = {name: manifest.to_json() for name, manifest in _readable(workspace).items()}
     if indexed == present and not _leftovers(workspace):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..catalogue.images import load_rgb
@@ -14,13 +14,15 @@ from ..models.spec import Cast
 from ..progress import Progress
 from ..store import histories, results
 from ..store.rows import Item
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, versioned
 from .asking import Asker, repeat_penalty
 
+_KIND = versioned("caption", 1)  # another number where what is written of the same picture changes, beside the template
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
 _TOGETHER = 32  # pictures in memory at a time
-_CRASHES = 3  # in a row, after which it is not the pictures' fault
+_DOUBT = 3  # pictures that fail in a row, after which a plain one shows whether it is the model's fault
+_PLAIN = 64  # pixels a side of the plain picture
 LONGEST_EDGE = 1024  # pixels of a picture that an engine gets
 
 
@@ -32,7 +34,7 @@ class CaptionRun:
     made: int = 0
     left: int = 0
     failed: list[tuple[Item, str]] = field(default_factory=list)
-    crashes: int = 0  # of the engine, one after the other
+    in_a_row: int = 0  # that failed, one after the other
 
 
 class Captions:
@@ -49,7 +51,7 @@ class Captions:
         """Hash of all that shapes a caption but the picture."""
         template = self._asker.template("item_caption")
         shape = [self._config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
-        return fingerprint("caption", self._captioner and self._captioner.identity, template.sha256, shape)
+        return fingerprint(_KIND, self._captioner and self._captioner.identity, template.sha256, shape)
 
     def _key(self, item: Item) -> str:
         return fingerprint(self.settings, item.image_sha256)
@@ -99,6 +101,7 @@ class Captions:
         """
         if self._captioner is None:
             raise ModelError("captions need a vision model. Next: msr-local models use FILE --mmproj FILE.")
+        self._workspace.require_writable()
         run = CaptionRun()
         known = results.captions(self._workspace, self.settings)
         missing = []
@@ -124,13 +127,10 @@ class Captions:
             try:
                 for place, text in self._asker.write(questions, self._writing):
                     item, _ = left.pop(asked[place][0].item_id)
-                    run.crashes = 0
+                    run.in_a_row = 0
                     self._keep(item, text, run)
                     self._progress("captions", before + len(items) - len(left), total)
-            except ContextOverflow as error:  # all before the one that did it are finished
-                item, _ = left.pop(next(iter(left)))
-                run.failed.append((item, str(error)))
-            except EngineCrashed:  # one of those that are left did it
+            except (ModelError, EngineCrashed):  # one of those that are left did it
                 for item, question in list(left.values()):
                     self._progress("captions", before + len(items) - len(left), total)
                     del left[item.item_id]
@@ -149,14 +149,26 @@ class Captions:
     def _caption_alone(self, item: Item, question: Question, run: CaptionRun) -> None:
         try:
             ((_, text),) = self._asker.write([question], self._writing)
-        except (ContextOverflow, EngineCrashed) as error:  # one picture must not stop all those behind it
+        except ContextOverflow as error:  # one picture must not stop all those behind it
             run.failed.append((item, str(error)))
-            run.crashes += isinstance(error, EngineCrashed)
-            if run.crashes == _CRASHES:
+        except (ModelError, EngineCrashed) as error:
+            run.failed.append((item, str(error)))
+            run.in_a_row += 1
+            if run.in_a_row % _DOUBT == 0 and not self._sees_anything():
                 raise
         else:
-            run.crashes = 0
+            run.in_a_row = 0
             self._keep(item, text, run)
+
+    def _sees_anything(self) -> bool:
+        """Whether the model can caption a plain grey picture, at least."""
+        plain = Image(_PLAIN, _PLAIN, bytes([128]) * (3 * _PLAIN * _PLAIN), "plain")
+        question = self._asker.template("item_caption").question({}, plain)
+        try:
+            _ = list(self._asker.write([question], replace(self._writing, max_tokens=1)))
+        except (ModelError, EngineCrashed):
+            return False
+        return True
 
     def _keep(self, item: Item, text: str, run: CaptionRun) -> None:
         if not text:

@@ -73,7 +73,7 @@ def current(workspace: Workspace) -> Columns:
     with workspace.snapshot():
         log = histories.log(workspace)
         columns = learned(histories.items(workspace, log.item_ids), log, seen)
-    if seen[0] and not workspace.in_transaction:  # else whoever comes next keeps it
+    if seen[0] and not (workspace.in_transaction or workspace.read_only):  # else whoever comes next keeps it
         workspace.set_setting(_SETTING, columns.to_json())
     return columns
 

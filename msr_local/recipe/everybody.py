@@ -6,13 +6,15 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..catalogue.writers import check_format, write_rows
 from ..errors import ContextOverflow, InputError, NotFoundError
+from ..models.spec import Cast
 from ..progress import Progress, silent
 from ..store import histories, results
 from ..store.rows import Interaction, ListedItem
-from ..store.workspace import fingerprint
+from ..store.workspace import Workspace, fingerprint
 from .enough import MISS
 from .recommender import LOOK, Person, Recommender
 
@@ -52,10 +54,27 @@ def recommend_to(
     format than Parquet, CSV or JSON lines.
     """
     check_format(out)
+    recommender.workspace.require_writable()
     run = _Run(recommender, (k, candidates, look, miss), only)
     made = run.make(user_ids, progress)
     made.rows = write_rows(out, COLUMNS, run.rows(user_ids, {user for user, _ in made.failed}))
     return made
+
+
+def pictures_of(workspace: Workspace, cast: Cast) -> str | None:
+    """Hash of all pictures, where the model looks at any."""
+    return fingerprint(histories.pictures(workspace)) if cast.looks else None
+
+
+def state_of(recommender: Recommender, pictures: str | None) -> tuple[Any, ...]:
+    """All in the workspace that lists depend on, but for what belongs to a user."""
+    learned = results.learned_recall_key(recommender.workspace)
+    return recommender.recall.revision(), learned, pictures, tuple(recommender.descriptions.order)
+
+
+def key_of(workspace: Workspace, settings: str, state: tuple[Any, ...], user_id: str) -> str:
+    """Hash of all that a user's list under `settings` depends on."""
+    return fingerprint(settings, *state, sorted(histories.low_rated(workspace, user_id)))
 
 
 class _Run:
@@ -69,15 +88,10 @@ class _Run:
             "list", _FORMAT, recommender.judge.settings, how, None if only is None else sorted(only),
             recommender.preferences.settings if recipe.summary else None, [one and asdict(one) for one in fitted],
         )  # fmt: skip
-        self._pictures = fingerprint(histories.pictures(self._workspace)) if cast.looks else None
+        self._pictures = pictures_of(self._workspace, cast)
 
     def _key(self, user_id: str) -> str:
-        """Hash of all in the workspace that a list depends on."""
-        recommender, workspace = self._recommender, self._workspace
-        return fingerprint(
-            self.settings, recommender.recall.revision(), results.learned_recall_key(workspace), self._pictures,
-            list(recommender.descriptions.order), sorted(histories.low_rated(workspace, user_id)),
-        )  # fmt: skip
+        return key_of(self._workspace, self.settings, state_of(self._recommender, self._pictures), user_id)
 
     def make(self, user_ids: Iterable[str], progress: Progress) -> Made:
         """See to it that all lists are there that can be."""

@@ -13,18 +13,20 @@ from typing import NamedTuple
 
 from ..engine.answers import sigmoid
 from ..engine.types import LogOdds, Question, TokenEngine
+from ..errors import AnswerTokensError, ContextOverflow, EngineCrashed, InputError, ModelError, MsrError
 from ..models.spec import Cast
 from ..progress import Progress, silent
 from ..recall.candidates import Candidate
 from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, versioned
 from . import scoring
 from .asking import Asker
 from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import Descriptions, shorten
 from .scoring import Evidence
 
+_KIND = versioned("score", 1)  # another number where what is asked of the same evidence changes, beside the template
 _TOGETHER = 64  # questions built and sent at once: their pictures are held in memory meanwhile
 
 
@@ -49,8 +51,19 @@ class Cut(NamedTuple):
     room: int
 
 
+class _Shown(NamedTuple):
+    """A question as it goes to the model, and what its answer is kept under."""
+
+    asked: Asked
+    key: str
+    question: Question
+
+
 class Judge:
-    """Asks the model of a cast whether a user will take an item next."""
+    """Asks the model of a cast whether a user will take an item next.
+
+    `unseen` is {item id: why} of items that were asked about without their picture, because it could not be shown.
+    """
 
     def __init__(
         self, workspace: Workspace, cast: Cast, asker: Asker, captions: Captions, descriptions: Descriptions,
@@ -58,13 +71,14 @@ class Judge:
     ) -> None:  # fmt: skip
         self._workspace, self._cast, self._asker = workspace, cast, asker
         self._captions, self._descriptions, self._progress = captions, descriptions, progress
+        self.unseen: dict[str, str] = {}
 
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes an answer but the question's evidence."""
         cast = self._cast
         shape = [cast.recipe.to_json(), cast.config.context, self._descriptions.rooms, LONGEST_EDGE, "oldest first"]
-        return fingerprint("score", cast.judge.identity, self._asker.template("score").sha256, shape)
+        return fingerprint(_KIND, cast.judge.identity, self._asker.template("score").sha256, shape)
 
     @property
     def prompt_sha256(self) -> str:
@@ -136,10 +150,6 @@ class Judge:
         scorer = self._cast.scorer
         return self._asker.fitting(build, cuts, limit=limit or (scorer.max_length if scorer else None))
 
-    def answers(self, asked: Sequence[Asked]) -> Iterator[LogOdds]:
-        """The log-odds of yes, in order, asked anew; nothing is kept."""
-        return self._asker.answers([self.question(one) for one in asked])
-
     def scores(
         self, user_id: str, asked: Sequence[Asked], *, without: str = "", progress: Progress | None = None
     ) -> dict[str, Score]:
@@ -156,8 +166,8 @@ class Judge:
                 found[known.item_id] = self._uncalibrated(user_id, known, without)
             else:
                 missing.append((one, key))
-        for one, key, answer in self._answered(missing, progress or self._progress):
-            score = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
+        for place, key, answer in self._answered(missing, progress or self._progress):
+            score = Score(missing[place][0].item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
             self._save(user_id, score, without)
             found[score.item_id] = score
         return found
@@ -169,10 +179,11 @@ class Judge:
         """
         keys = [self.key(one) for one in asked]
         known = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
-        missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
-        for _, key, answer in self._answered([(one, key) for key, one in missing.items()], progress):
-            results.save_answer(self._workspace, key, answer.z, answer.coverage)
-            known[key] = answer.z, answer.coverage
+        wanted = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
+        missing = [(one, key) for key, one in wanted.items()]
+        for place, key, answer in self._answered(missing, progress):
+            results.save_answer(self._workspace, key, answer.z, answer.coverage, self.settings)
+            known[missing[place][1]] = answer.z, answer.coverage
         return {
             one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)
             for one, key in zip(asked, keys, strict=True)
@@ -180,15 +191,55 @@ class Judge:
 
     def _answered(
         self, missing: Sequence[tuple[Asked, str]], tell: Progress
-    ) -> Iterator[tuple[Asked, str, LogOdds]]:  # fmt: skip
-        """Each question with its key and its answer, as it is given."""
+    ) -> Iterator[tuple[int, str, LogOdds]]:  # fmt: skip
+        """(place, key, answer) of each question, as it is given, in order.
+
+        One whose picture cannot be shown is asked without it, and has the key of that question.
+        """
         tell("scores", 0, len(missing))
         for start in range(0, len(missing), _TOGETHER):
-            group = missing[start : start + _TOGETHER]
-            answers = self.answers([one for one, _ in group])
-            for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
-                yield one, key, answer
-                tell("scores", done, len(missing))
+            group = [self._shown(one, key) for one, key in missing[start : start + _TOGETHER]]
+            for done, (key, answer) in enumerate(self._each(group), start=start):
+                yield done, key, answer
+                tell("scores", done + 1, len(missing))
+
+    def _each(self, group: Sequence[_Shown]) -> Iterator[tuple[str, LogOdds]]:
+        """(key, answer) of each; where the model fails over pictures, each of those that are left is asked alone."""
+        done = 0
+        try:
+            for one, answer in zip(group, self._asker.answers([one.question for one in group]), strict=True):
+                done += 1
+                yield one.key, answer
+        except (ContextOverflow, AnswerTokensError):
+            raise
+        except (ModelError, EngineCrashed):
+            left = group[done:]
+            if not any(one.question.image for one in left):
+                raise
+            for one in left:
+                yield self._alone(one)
+
+    def _alone(self, shown: _Shown) -> tuple[str, LogOdds]:
+        try:
+            (answer,) = self._asker.answers([shown.question])
+        except (ModelError, EngineCrashed) as error:
+            if not shown.question.image:
+                raise
+            shown = self._hidden(shown.asked, error)
+            (answer,) = self._asker.answers([shown.question])  # if this fails too, it was not the picture
+        return shown.key, answer
+
+    def _shown(self, asked: Asked, key: str) -> _Shown:
+        try:
+            return _Shown(asked, key, self.question(asked))
+        except InputError as error:  # the file changed or went away since it was checked
+            return self._hidden(asked, error)
+
+    def _hidden(self, asked: Asked, why: MsrError) -> _Shown:
+        blind = asked.blind
+        shown = _Shown(blind, self.key(blind), self.question(blind))
+        self.unseen[asked.item.item_id] = str(why)
+        return shown
 
     def _save(self, user_id: str, score: Score, without: str) -> None:
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)

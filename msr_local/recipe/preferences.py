@@ -12,12 +12,13 @@ from ..models.spec import Cast
 from ..progress import Progress, silent
 from ..store import results
 from ..store.rows import Interaction, Item, Preference
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, versioned
 from .asking import Asker, repeat_penalty
 from .blocks import Block, blocks
 from .captions import Captions
 from .descriptions import Descriptions
 
+_KIND = versioned("preference", 1)  # another number where what is written of the same history changes
 MAX_TOKENS = 96
 # The previous summary counts as written: without that pressure an untuned small model copies it word for word.
 REPEAT_PENALTY = 1.2
@@ -73,7 +74,7 @@ class Preferences:
             self._config.context,
             self._descriptions.rooms,
         ]
-        return fingerprint("preference", self._summariser.identity, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
+        return fingerprint(_KIND, self._summariser.identity, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
 
     def chain(self, user_id: str | None, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
         """The summaries after each block of `history`, oldest first; each new one is committed at once.
@@ -159,7 +160,7 @@ class Preferences:
 
     def _save(self, chain: _Chain, preference: Preference) -> None:
         if chain.past or chain.user_id is None:
-            results.save_past_summary(self._workspace, preference.key, preference.summary)
+            results.save_past_summary(self._workspace, preference.key, preference.summary, self.settings)
         else:
             model = self._config.name
             results.save_preference(self._workspace, chain.user_id, self.settings, preference, model)

@@ -11,11 +11,12 @@ from ..engine.types import LONGEST
 from ..models.spec import Role
 from ..progress import Progress
 from ..store import results
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, versioned
 from ..text import printable
 from .asking import Asker
 
 OPENING = "Item: "  # so that the text's own first word is not the first of all
+_KIND = versioned("vector", 1)  # another number where what is read of the same text changes
 _KEPT = 64  # vectors in a commit
 
 
@@ -24,11 +25,15 @@ class Vectors:
 
     def __init__(self, workspace: Workspace, reader: Role, asker: Asker, progress: Progress) -> None:
         self._workspace, self._asker, self._progress = workspace, asker, progress
-        self.settings = fingerprint("vector", reader.identity, OPENING, LONGEST)
+        self.settings = fingerprint(_KIND, reader.identity, OPENING, LONGEST)
+
+    def keys(self, texts: Sequence[str]) -> list[str]:
+        """What each text's vector is kept under."""
+        return [fingerprint(self.settings, text) for text in texts]
 
     def of(self, texts: Sequence[str]) -> Floats:
         """The vectors of the texts, shape [N, D]."""
-        keys = [fingerprint(self.settings, text) for text in texts]
+        keys = self.keys(texts)
         known = results.vectors(self._workspace, keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         self._progress("item vectors", 0, len(missing))

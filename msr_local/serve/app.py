@@ -27,6 +27,7 @@ from ..recipe.explanations import explain
 from ..recipe.recommender import Recommender
 from ..recipe.similar import similar
 from ..store import catalogue, histories
+from ..store.faults import Fault, said
 from ..store.workspace import Workspace, now
 from ..text import printable_json, storable
 from ..viewer.report import browse_page, html_report
@@ -183,7 +184,7 @@ def application(home: Path, desk: Desk, *, token: str | None = None, hosts: Sequ
     middleware = [Middleware(Guard, token=token)]
     if hosts:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)))
-    refusals: Mapping[Any, Any] = dict.fromkeys((MsrError, Busy, Left, TooLarge, ClientDisconnect), _refused)
+    refusals: Mapping[Any, Any] = dict.fromkeys((MsrError, Fault, Busy, Left, TooLarge, ClientDisconnect), _refused)
     routes = [Route(one.path, one.handler, methods=[one.method]) for one in Site(home, desk).endpoints]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=refusals, lifespan=lifespan)
 
@@ -215,7 +216,8 @@ def _added(workspace: Workspace, body: bytes, suffix: str) -> dict[str, Any]:
     rejects = [
         {key: one[key] for key in ("line", "reason", "raw")} for one in histories.rejects(workspace, None, [name])
     ]
-    return {"new": added.new, "duplicate": added.duplicate, "rejected": added.rejected, "rejects": rejects}
+    counts = {name: getattr(added, name) for name in ("new", "changed", "unchanged", "duplicate", "rejected")}
+    return {**counts, "rejects": rejects}
 
 
 def _png(path: Path) -> bytes:
@@ -273,6 +275,8 @@ def _refused(request: Request, error: Exception) -> Response:
         response = _json({"error": "too many requests are waiting. Next: try again in a moment."}, 503)
         response.headers["Retry-After"] = "2"
         return response
+    if isinstance(error, Fault):  # of the database: locked, full, damaged
+        return _json({"error": said(error) or f"the database failed ({error})."}, 503)
     if isinstance(error, (Left, ClientDisconnect)):
         return Response(status_code=499)
     for kind, status in ((TooLarge, 413), (NotFoundError, 404), (InputError, 400)):

@@ -11,14 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..text import name_of, storable, storable_path
 from .rows import InteractionRow, ItemRow, Rejected
 from .schema import TOKEN
 from .workspace import Workspace
 
+_UNTIMED = "files without times"  # the setting that names them
+
 
 @dataclass(slots=True)
 class Added:
-    """What became of the rows of one file: each is in exactly one of these counts."""
+    """What became of the rows of one file: each is in exactly one of these counts, but for the last."""
 
     new: int = 0
     changed: int = 0
@@ -26,6 +29,7 @@ class Added:
     duplicate: int = 0
     low_rated: int = 0
     rejected: int = 0
+    repeated: int = 0  # of the unchanged: without a time, and from another file than the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
             _good_items(rows, refused, added),
         )
     with workspace.write():
-        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [name_of(file)])
         add_rejects(workspace, file, refused)
         added.rejected = len(refused)
         read = workspace.one("SELECT count(*) FROM incoming_items")
@@ -76,14 +80,15 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
 
 def _good_items(
     rows: Iterable[ItemRow | Rejected], refused: list[Rejected], added: Added
-) -> Iterator[tuple[str, str, str, str | None]]:
+) -> Iterator[tuple[str, str, str, str | bytes | None]]:
     """The first row of each item; another with other values goes to `refused`."""
     first: dict[str, tuple[int, int]] = {}
     for row in rows:
         if isinstance(row, Rejected):
             refused.append(row)
             continue
-        values = (row.item_id, row.title, _json(row.attributes), None if row.image is None else str(row.image))
+        image = None if row.image is None else storable_path(str(row.image))
+        values = (row.item_id, row.title, _json(row.attributes), image)
         if row.item_id not in first:
             first[row.item_id] = (row.line, hash(values))
             yield values
@@ -93,7 +98,7 @@ def _good_items(
             added.duplicate += 1
         else:
             reason = f"item {row.item_id!r} is already defined on line {line} with other values"
-            refused.append(Rejected(row.line, reason, _json(values)))
+            refused.append(Rejected(row.line, reason, _json([*values[:3], row.image])))
 
 
 def add_interactions(
@@ -103,6 +108,9 @@ def add_interactions(
 
     The same user, item and time again is a duplicate; with another rating, a reject. A row for an item that
     is not in the catalogue is a reject. Ratings under `min_rating` go to `low_ratings`.
+
+    Without times, nothing tells a file that overlaps another from one that goes on after it. So a user has an item as
+    often as in the file that has the pair most often: nothing is doubled, and what counts once is told in `repeated`.
     """
     added = Added()
     refused: list[Rejected] = []
@@ -117,7 +125,7 @@ def add_interactions(
             _good_interactions(rows, refused),
         )
     with workspace.write():
-        workspace.execute("DELETE FROM rejects WHERE file = ?", [str(file)])
+        workspace.execute("DELETE FROM rejects WHERE file = ?", [name_of(file)])
         add_rejects(workspace, file, refused)
         added.rejected = len(refused)
         added.rejected += _reject_unknown_items(workspace, file)
@@ -126,6 +134,7 @@ def add_interactions(
         _number_repeats(workspace)
         if min_rating is not None:
             added.low_rated = _keep_low_ratings(workspace, min_rating)
+        added.repeated = _repeated(workspace, file)
         before = workspace.one("SELECT count(*) FROM interactions")
         left = workspace.one("SELECT count(*) FROM incoming")
         written = workspace.execute(
@@ -169,7 +178,7 @@ def _reject_unknown_items(workspace: Workspace, file: Path) -> int:
     workspace.execute(
         f"{_REJECT} SELECT :file, {_NUMBER}, line, 'unknown item ' || quote(item_id), {_RAW}"
         f" FROM incoming WHERE {unknown} ORDER BY rowid",
-        {"file": str(file)},
+        {"file": name_of(file)},
     )
     return workspace.execute(f"DELETE FROM incoming WHERE {unknown}").rowcount
 
@@ -186,7 +195,7 @@ def _drop_repeats(workspace: Workspace, file: Path) -> tuple[int, int]:
         f"{_REJECT} SELECT :file, {_NUMBER}, line,"
         f" 'another rating for the same user, item and time as on line ' || first_line, {_RAW}"
         " FROM repeats WHERE rating IS NOT first_rating ORDER BY id",
-        {"file": str(file)},
+        {"file": name_of(file)},
     )
     repeats = workspace.one("SELECT count(*) FROM repeats")
     rejected = workspace.one("SELECT count(*) FROM repeats WHERE rating IS NOT first_rating")
@@ -206,6 +215,23 @@ def _number_repeats(workspace: Workspace) -> None:
         "UPDATE incoming SET occurrence = ? WHERE rowid = ?", workspace.execute("SELECT n, id FROM numbered").fetchall()
     )
     workspace.execute("DROP TABLE numbered")
+
+
+def _repeated(workspace: Workspace, file: Path) -> int:
+    """How many rows without a time another file has brought already; remembers that `file` was read."""
+    if not workspace.one("SELECT EXISTS (SELECT 1 FROM incoming WHERE timestamp IS NULL)"):
+        return 0
+    known = workspace.setting(_UNTIMED) or []
+    if name_of(file) in known:
+        return 0
+    if file.is_absolute():  # what was sent to `serve` is no file, and does not come again
+        workspace.set_setting(_UNTIMED, [*known, name_of(file)])
+    return int(
+        workspace.one(
+            "SELECT count(*) FROM incoming JOIN interactions USING (user_id, item_id, occurrence)"
+            " WHERE incoming.timestamp IS NULL AND interactions.timestamp IS NULL"
+        )
+    )
 
 
 def _keep_low_ratings(workspace: Workspace, min_rating: float) -> int:
@@ -229,10 +255,13 @@ def add_rejects(workspace: Workspace, file: Path, rows: Iterable[Rejected]) -> N
     """Keep rows that cannot be used."""
     with workspace.write():
         # Counted once: a count for each row is quadratic.
-        before = workspace.one(f"SELECT {_COUNT}", {"file": str(file)})
+        before = workspace.one(f"SELECT {_COUNT}", {"file": name_of(file)})
         workspace.db.conn.executemany(
             f"{_REJECT} VALUES (?, ?, ?, ?, ?)",
-            ((str(file), number, row.line, row.reason, row.raw) for number, row in enumerate(rows, before + 1)),
+            (
+                (name_of(file), number, row.line, storable(row.reason), storable(row.raw))
+                for number, row in enumerate(rows, before + 1)
+            ),
         )
 
 
@@ -252,7 +281,7 @@ def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, Imag
             continue
         row = workspace.execute(
             "SELECT sha256, error FROM images WHERE path = ? AND size = ? AND mtime_ns = ?",
-            [str(path), stat.st_size, stat.st_mtime_ns],
+            [storable_path(path), stat.st_size, stat.st_mtime_ns],
         ).fetchone()
         if row:
             found[path] = ImageFact(path, stat.st_size, stat.st_mtime_ns, *row)
@@ -264,7 +293,7 @@ def add_images(workspace: Workspace, facts: Iterable[ImageFact]) -> None:
     with workspace.write():
         workspace.db.conn.executemany(
             "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)",
-            [(str(f.path), f.size, f.mtime_ns, f.sha256, f.error) for f in facts],
+            [(storable_path(f.path), f.size, f.mtime_ns, f.sha256, f.error and storable(f.error)) for f in facts],
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NotFoundError
+from ..text import name_of
 from ..values import words
 from .rows import Interaction, Item, Log
 from .workspace import Workspace
@@ -123,7 +125,11 @@ def search_items(
     rows = workspace.execute(sql, {"query": query, "limit": -1 if limit is None or only is not None else limit})
     chosen = islice((row for row in rows if only is None or row[0] in only), limit)
     found = [dict(zip(names, row, strict=True)) for row in chosen]
-    return [{**one, "attributes": json.loads(one["attributes"])} for one in found]
+    paths = (one["image"] and os.fsdecode(one["image"]) for one in found)
+    return [
+        {**one, "attributes": json.loads(one["attributes"]), "image": path}
+        for one, path in zip(found, paths, strict=True)
+    ]
 
 
 def similar_users(workspace: Workspace, user_id: str, limit: int = 3) -> list[str]:
@@ -201,7 +207,8 @@ def attributes(workspace: Workspace) -> Iterator[tuple[str, str, dict[str, Any]]
 
 def pictures(workspace: Workspace) -> list[tuple[str, str]]:
     """(path, SHA-256) of all usable pictures."""
-    return workspace.execute("SELECT path, sha256 FROM images WHERE sha256 IS NOT NULL ORDER BY path").fetchall()
+    rows = workspace.execute("SELECT path, sha256 FROM images WHERE sha256 IS NOT NULL ORDER BY path")
+    return [(os.fsdecode(path), sha256) for path, sha256 in rows]
 
 
 def counts(workspace: Workspace) -> dict[str, int]:
@@ -227,16 +234,17 @@ def rejects(
     where = "" if files is None else f" WHERE file IN ({', '.join('?' * len(files))})"
     rows = workspace.execute(
         f"SELECT file, line, reason, raw FROM rejects{where} ORDER BY file, line, number LIMIT ?",
-        [*map(str, files or ()), -1 if limit is None else limit],
+        [*map(name_of, files or ()), -1 if limit is None else limit],
     )
     return [dict(zip(("file", "line", "reason", "raw"), row, strict=True)) for row in rows]
 
 
 def _item(row: Any) -> Item:
     item_id, title, attributes, path, size, mtime_ns, sha256 = row
-    if path is None or not _unchanged(Path(path), size, mtime_ns):
+    place = None if path is None else Path(os.fsdecode(path))
+    if place is None or not _unchanged(place, size, mtime_ns):
         return Item(item_id, title, json.loads(attributes))
-    return Item(item_id, title, json.loads(attributes), Path(path), sha256)
+    return Item(item_id, title, json.loads(attributes), place, sha256)
 
 
 def _unchanged(path: Path, size: int, mtime_ns: int) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,18 @@ from .workspace import Workspace, now
 
 LEARNED = 1  # the format of what is learned about ranking: another number where that, or how, changes
 _ASKED = 500  # keys in one statement
+P = ParamSpec("P")
+
+
+def _kept_if_possible(save: Callable[Concatenate[Workspace, P], None]) -> Callable[Concatenate[Workspace, P], None]:
+    """A read-only workspace does without: whoever needs the result again has it made again."""
+
+    @functools.wraps(save)
+    def kept(workspace: Workspace, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if not workspace.read_only:
+            save(workspace, *args, **kwargs)
+
+    return kept
 
 
 def captions(workspace: Workspace, settings: str) -> dict[str, tuple[str, str]]:
@@ -60,6 +73,7 @@ def users_summarised(workspace: Workspace, settings: str) -> int:
     return count
 
 
+@_kept_if_possible
 def save_preference(workspace: Workspace, user_id: str, settings: str, preference: Preference, model: str) -> None:
     """Keep one block's summary; whatever stood in its place, and all after it, was made stale by it."""
     with workspace.write():
@@ -77,6 +91,7 @@ def save_preference(workspace: Workspace, user_id: str, settings: str, preferenc
         )  # fmt: skip
 
 
+@_kept_if_possible
 def keep_preferences(workspace: Workspace, user_id: str, settings: str, first: int, last: int) -> None:
     """Keep blocks `first` to `last` only: the others are no longer part of the user's chain."""
     with workspace.write():
@@ -92,11 +107,13 @@ def past_summary(workspace: Workspace, key: str) -> str | None:
     return text
 
 
-def save_past_summary(workspace: Workspace, key: str, summary: str) -> None:
-    """Keep a summary of the past; the user's present chain is not touched."""
+@_kept_if_possible
+def save_past_summary(workspace: Workspace, key: str, summary: str, settings: str) -> None:
+    """Keep a summary of the past, made under `settings`; the user's present chain is not touched."""
     with workspace.write():
         workspace.execute(
-            "INSERT OR REPLACE INTO past_summaries (key, summary, created) VALUES (?, ?, ?)", [key, summary, now()]
+            "INSERT OR REPLACE INTO past_summaries (key, summary, created, settings) VALUES (?, ?, ?, ?)",
+            [key, summary, now(), settings],
         )
 
 
@@ -108,12 +125,13 @@ def answer(workspace: Workspace, key: str) -> tuple[float, float] | None:
     return row
 
 
-def save_answer(workspace: Workspace, key: str, log_odds: float, coverage: float) -> None:
-    """Keep an answer about the past."""
+@_kept_if_possible
+def save_answer(workspace: Workspace, key: str, log_odds: float, coverage: float, settings: str) -> None:
+    """Keep an answer about the past, given under `settings`."""
     with workspace.write():
         workspace.execute(
-            "INSERT OR REPLACE INTO answers (key, log_odds, coverage, created) VALUES (?, ?, ?, ?)",
-            [key, log_odds, coverage, now()],
+            "INSERT OR REPLACE INTO answers (key, log_odds, coverage, created, settings) VALUES (?, ?, ?, ?, ?)",
+            [key, log_odds, coverage, now(), settings],
         )
 
 
@@ -127,6 +145,7 @@ def vectors(workspace: Workspace, keys: Sequence[str]) -> dict[str, npt.NDArray[
     return found
 
 
+@_kept_if_possible
 def save_vectors(workspace: Workspace, found: Mapping[str, Floats]) -> None:
     """Keep vectors as halves, under the hash of all that made each."""
     with workspace.write():
@@ -187,6 +206,7 @@ def scores(workspace: Workspace, user_id: str, settings: str, without: str = "")
     return {row[0]: Score(*row) for row in rows}
 
 
+@_kept_if_possible
 def save_score(workspace: Workspace, user_id: str, settings: str, score: Score, model: str, without: str = "") -> None:
     """Keep an answer; `without` names the evidence that was left out of the question."""
     with workspace.write():
@@ -202,6 +222,7 @@ def save_score(workspace: Workspace, user_id: str, settings: str, score: Score, 
         )  # fmt: skip
 
 
+@_kept_if_possible
 def save_ranking(
     workspace: Workspace, user_id: str, settings: str, ranking: Iterable[tuple[str, float, float]]
 ) -> None:

@@ -271,3 +271,16 @@ def m011_lists() -> str:
             PRIMARY KEY (user_id, settings)
         )
     """
+
+
+@_script
+def m012_settings() -> str:
+    """Each kept result says under which settings it was made, so that `clean` knows who can use it; NULL: before this.
+
+    Hashes of model files are kept once a machine now, not in each workspace.
+    """
+    return """
+        ALTER TABLE answers ADD COLUMN settings TEXT;
+        ALTER TABLE past_summaries ADD COLUMN settings TEXT;
+        DROP TABLE files
+    """

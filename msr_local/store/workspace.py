@@ -5,38 +5,49 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlite_utils
 
 from ..errors import WorkspaceError
+from .faults import said
 from .schema import migrations
 
 _ATTEMPTS = 500  # to switch to WAL, 20 ms apart
+_PATIENCE = 60.0  # seconds that a writer waits for another one
+_LEDGER = "_sqlite_migrations"
 
 
 class Workspace:
     """An open workspace. Use as a context manager; everything written is in SQLite when a method returns.
 
-    Raises `WorkspaceError` when the folder cannot be written, or the file is no database, or was written
-    by a newer release.
+    One that cannot be written (its file, its folder, its disk) is opened to read: see `read_only`.
+
+    Raises `WorkspaceError` when the folder cannot be made, when the file is no database, a damaged one or another
+    program's, and when it was written by a newer release.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.path = home / "msr.db"
+        self._doing: Literal["", "read", "write"] = ""
+        self._unwatched: tuple[int, int] | None = None
         try:
             home.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
+            self._read_only = self.path.is_file() and not _writable(self.path)
+            connection = self._connected()
+        except (OSError, ValueError, sqlite3.Error) as error:
             raise WorkspaceError(f"{home}: cannot keep a workspace here ({error}). Next: --home DIR.") from error
         try:
-            _switch_to_wal(connection)
+            self._refuse_foreign(connection)
+            if not self._read_only:
+                _switch_to_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA cache_size = -200000")  # 200 MB at most: indexes of a million rows fit
@@ -44,14 +55,48 @@ class Workspace:
             self._migrate()
         except sqlite3.Error as error:
             connection.close()
-            raise WorkspaceError(
-                f"{self.path}: cannot be used as a workspace ({error}). Next: "
-                + ("move the file away" if "not a database" in str(error) else "check its rights")
-                + ", or --home DIR."
-            ) from error
+            why = said(error, self.path) or f"{self.path}: cannot be used as a workspace ({error}). Next: --home DIR."
+            raise WorkspaceError(why) from error
         except WorkspaceError:
             connection.close()
             raise
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it can be read but not written: `write` raises, and results that can be made again are not kept."""
+        return self._read_only
+
+    def _connected(self) -> sqlite3.Connection:
+        if not self._read_only:
+            return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:  # SQLite needs a file beside it, which cannot be made
+            connection.close()
+        except sqlite3.Error:  # said when it is read
+            return connection
+        else:
+            return connection
+        log = self.path.with_name("msr.db-wal")
+        if log.exists() and log.stat().st_size:
+            raise OSError(f"{log.name} holds changes, and only who may write here can read them; copy the folder")
+        stat = self.path.stat()
+        self._unwatched = stat.st_size, stat.st_mtime_ns
+        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+
+    def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
+        """Raise `WorkspaceError` for the database of another program, before anything in it is touched."""
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        if _LEDGER in tables:
+            ours = connection.execute(f"SELECT 1 FROM {_LEDGER} WHERE migration_set = ?", [migrations.name]).fetchone()
+            tables = [] if ours else [name for name in tables if name != _LEDGER]
+        if tables:
+            raise WorkspaceError(
+                f"{self.path}: this is a database of another program (its tables: {', '.join(tables[:5])}"
+                f"{', …' if len(tables) > 5 else ''}). Next: move it away, or --home DIR."
+            )
 
     def _migrate(self) -> None:
         known = {m.name for m in migrations._migrations}
@@ -61,6 +106,11 @@ class Workspace:
                 f"{self.path}: written by a newer msr-local (it knows {', '.join(sorted(applied - known))}). "
                 "Next: upgrade msr-local."
             )
+        if known - applied and self._read_only:
+            raise WorkspaceError(
+                f"{self.path}: {'written by an earlier msr-local' if applied else 'empty'}, and read-only, so it "
+                "cannot be brought up to date. Next: copy its folder to where you can write, and --home DIR."
+            )
         if known - applied:
             with self.write():  # takes the lock first: two processes may open a new workspace at once
                 migrations.apply(self.db)
@@ -68,21 +118,62 @@ class Workspace:
     @property
     def in_transaction(self) -> bool:
         """Whether this is inside `write` or `snapshot`."""
-        return bool(self.db.conn.in_transaction)
+        return bool(self._doing)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[None]:
-        """One transaction, all or nothing; waits for other writers."""
-        if self.in_transaction:
+        """One transaction, all or nothing; waits for other writers. One within another is a part of it.
+
+        Raises `WorkspaceError` for a workspace that is read-only.
+        """
+        if self._doing == "write":
             yield
             return
-        self.db.conn.execute("BEGIN IMMEDIATE")
+        if self._doing:  # its reads may be out of date, and what it writes would be undone with them
+            raise RuntimeError("a write inside a snapshot")
+        self.require_writable()
+        with self._transaction("write", "BEGIN IMMEDIATE"):
+            yield
+
+    def require_writable(self) -> None:
+        """Raise `WorkspaceError` if this workspace is read-only: for long work, before it begins."""
+        if self._read_only:
+            raise WorkspaceError(
+                f"{self.path}: read-only, so nothing can be changed or kept here. Next: check rights of file and "
+                "folder, or --home DIR."
+            )
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several reads of one state, whatever others write meanwhile. One within another is a part of it."""
+        if self._doing:
+            yield
+            return
+        with self._transaction("read", "BEGIN"):
+            yield
+
+    # Writes to temporary tables lock nobody out either.
+    staging = snapshot
+
+    @contextlib.contextmanager
+    def _transaction(self, doing: Literal["read", "write"], begin: str) -> Iterator[None]:
+        self.db.conn.execute(begin)
+        self._doing = doing
         try:
             yield
             self.db.conn.execute("COMMIT")
         except BaseException:
-            self.db.conn.rollback()
+            with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
+                self.db.conn.rollback()
             raise
+        finally:
+            self._doing = ""
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """No other writer is at work meanwhile; who cannot write here, and so not wait, sees what there is."""
+        with contextlib.nullcontext() if self._read_only else self.write():
+            yield
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         """Run one statement; on its own it is committed at once, inside `write` with the rest."""
@@ -92,21 +183,6 @@ class Workspace:
         """The first column of the first row, or None."""
         row = self.execute(sql, parameters).fetchone()
         return row[0] if row else None
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Several reads of one state, whatever others write meanwhile."""
-        if self.in_transaction:
-            yield
-            return
-        self.db.conn.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.db.conn.execute("COMMIT")
-
-    # Writes to temporary tables lock nobody out either.
-    staging = snapshot
 
     def check(self) -> str:
         """SQLite's own quick check: "ok", or what is wrong."""
@@ -128,8 +204,21 @@ class Workspace:
     def __enter__(self) -> Workspace:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if self._unwatched and kind is None:
+            stat = self.path.stat()
+            if self._unwatched != (stat.st_size, stat.st_mtime_ns):
+                raise WorkspaceError(
+                    f"{self.path}: changed by another program while it was read, so what was read may be wrong. "
+                    "Next: the same command again."
+                )
+
+
+def _writable(path: Path) -> bool:
+    """Whether a database can be written: the file, its logs, and the folder, where they are made."""
+    logs = [log for name in ("-wal", "-shm") if (log := path.with_name(path.name + name)).exists()]
+    return all(os.access(one, os.W_OK) for one in (path, path.parent, *logs))
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
@@ -154,3 +243,8 @@ def fingerprint(*parts: object) -> str:
     """A short stable hash of JSON-able parts: the keys of all cached results."""
     data = json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(data.encode()).hexdigest()[:32]
+
+
+def versioned(kind: str, code: int) -> str:
+    """What stands in a fingerprint for the code that makes results of a kind: keys of its first version stay valid."""
+    return kind if code == 1 else f"{kind} {code}"

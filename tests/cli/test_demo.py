@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from samples import Ran
 
 from embedded import words
@@ -46,7 +47,23 @@ def test_the_demo_keeps_to_itself(cli: Cli, shop: tuple[Path, Path], tmp_path: P
     assert len(cli("items", "-n", "99", "--json").json) == 12
 
 
-def test_an_unknown_shopper_is_a_clear_error(cli: Cli, tmp_path: Path) -> None:
-    for user in ("nobody", "[bold]ada"):  # the pictures are drawn once
-        ran = cli("--home", tmp_path / "demo", "demo", "--user", user, "--max-captions", "0")
-        assert ran.code == 1 and f"no user {user!r}" in ran.err and "Next:" in ran.err
+@pytest.mark.parametrize("user", ["nobody", "[bold]ada", "-a", "%", ""])
+def test_an_unknown_shopper_is_a_clear_error_before_anything_is_drawn(cli: Cli, tmp_path: Path, user: str) -> None:
+    ran = cli("--home", tmp_path / "demo", "demo", f"--user={user}")
+    assert ran.code == 1 and f"no user {user!r}" in ran.err and "Next: --user with one of ada, " in ran.err
+    assert not (tmp_path / "demo" / "shop").exists()
+
+
+def test_the_environment_says_where_the_demo_is_too(
+    cli: Cli, shop: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert cli("ingest", *shop, "--no-captions").code == 0
+    refused = cli("demo")  # MSR_LOCAL_HOME names the workspace of the shop
+    assert refused.code == 1 and f"{tmp_path / 'home'}: this workspace holds other items" in refused.err
+    monkeypatch.setenv("MSR_LOCAL_HOME", str(tmp_path / "own"))
+    assert cli("demo", "--user", "nobody").code == 1 and (tmp_path / "own" / "msr.db").exists()
+    assert not (tmp_path / "data").exists()
+    monkeypatch.delenv("MSR_LOCAL_HOME")
+    assert cli("demo", "--user", "nobody").code == 1
+    assert (tmp_path / "data" / "msr-local-demo" / "msr.db").exists()

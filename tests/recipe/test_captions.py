@@ -12,7 +12,6 @@ from PIL import Image as Pillow
 from msr_local import Asking, Recommender, Workspace, cast, ingest
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import Generation, Image, ModelFacts, Question, Writing
-from msr_local.errors import EngineCrashed
 from msr_local.prompts import PromptTemplate
 from msr_local.recipe import captions
 from msr_local.store import histories
@@ -42,22 +41,18 @@ class Deadly(EngineProcess):
         return question.image is not None and question.image.sha256 in self.deadly
 
 
-@pytest.mark.parametrize(("deadly", "made"), [(2, 10), (5, None)])
+@pytest.mark.parametrize(("deadly", "made"), [(2, 10), (5, 7)])
 def test_a_deadly_picture_does_not_stop_the_others(
-    workspace: Workspace, shop: tuple[Path, Path], models: Path, deadly: int, made: int | None
+    workspace: Workspace, shop: tuple[Path, Path], models: Path, deadly: int, made: int
 ) -> None:
     ingest(workspace, *shop)
     hashes = [sha for (sha,) in workspace.execute("SELECT sha256 FROM images ORDER BY path")]
     Deadly.deadly, Deadly.started = frozenset(hashes[:deadly]), 0
     weights = cast(workspace, Asking(model=models / "text.gguf", projector=models / "eyes.gguf"))
     with Recommender(workspace, weights, open_engine=Deadly) as recommender:
-        if made is None:
-            with pytest.raises(EngineCrashed):
-                recommender.captions.make()
-        else:
-            run = recommender.captions.make()
-            assert (run.made, len(run.failed)) == (made, deadly) and Deadly.started == deadly + 2
-            assert all("SIGKILL" in reason for _, reason in run.failed)
+        run = recommender.captions.make()
+        assert (run.made, len(run.failed)) == (made, deadly) and Deadly.started == deadly + 2
+        assert all("SIGKILL" in reason for _, reason in run.failed)
 
 
 def test_a_few_deadly_pictures_between_good_ones_stop_nothing(

@@ -8,6 +8,7 @@ import html
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -253,6 +254,29 @@ def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: 
     assert answer.status_code == 500 and answer.json() == {"error": "the model is broken."}
     slow.broken = False
     assert client.get("/recommend/u2?k=2").status_code == 200
+
+
+def test_a_fault_of_the_database_is_told_in_words(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    post = {"content": b"user_id,item_id\nu0,i9\n", "headers": {"content-type": "text/csv"}}
+    assert client.post("/interactions", **post).json()["new"] == 1
+    assert client.post("/interactions", **post).json() == {
+        "new": 0, "changed": 0, "unchanged": 1, "duplicate": 0, "rejected": 0, "rejects": [],
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(histories, "users", _raising(sqlite3.OperationalError("database is locked")))
+        locked = client.get("/users")
+        patch.setattr(histories, "users", _raising(sqlite3.DatabaseError("database disk image is malformed")))
+        damaged = client.get("/users")
+    assert locked.status_code == 503 and "another program is writing to it" in locked.json()["error"]
+    assert damaged.status_code == 503 and "Next: a copy from before" in damaged.json()["error"]
+    assert client.get("/users").status_code == 200
+
+
+def _raising(error: Exception) -> Callable[..., None]:
+    def raise_it(*_: object) -> None:
+        raise error
+
+    return raise_it
 
 
 # ---- the command

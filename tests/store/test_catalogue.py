@@ -342,3 +342,32 @@ def test_a_file_that_grew_is_the_same_as_one_reading_of_the_whole(shelf, reading
     once = add_interactions(whole, STEPS, rows, min_rating=min_rating)
     assert everything(grown) == everything(whole)
     assert (part.new + rest.new, rest.changed, rest.low_rated) == (once.new, 0, once.low_rated)
+
+
+pairs = st.lists(st.tuples(st.sampled_from("uv"), st.sampled_from("abc")), max_size=6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(files=st.lists(st.tuples(st.sampled_from(["jan", "feb", "all"]), pairs), min_size=1, max_size=4))
+def test_without_times_nothing_is_doubled_and_what_counts_once_is_told(shelf, files):
+    workspace, _ = shelf
+    empty(workspace)
+    workspace.execute("DELETE FROM settings")
+    add_items(workspace, ITEMS, catalogue(("a",), ("b",), ("c",)))
+    most, read = Counter(), set()
+    for name, rows in files:
+        there = Counter(rows)
+        added = add_interactions(workspace, Path(f"/data/{name}.csv"), steps(*rows))
+        assert added.new + added.unchanged == len(rows)
+        assert added.unchanged == (most & there).total()
+        assert added.repeated == (0 if name in read else added.unchanged)
+        most |= there
+        read |= {name} if rows else set()
+        assert Counter((user, item) for user, item, *_ in kept(workspace)) == most
+
+
+def test_with_times_a_repeat_in_a_second_file_counts(stocked):
+    add_interactions(stocked, Path("/data/jan.csv"), steps(("u", "a", T1)))
+    assert add_interactions(stocked, Path("/data/feb.csv"), steps(("u", "a", T2), ("u", "a", T1))) == Added(
+        new=1, unchanged=1
+    )

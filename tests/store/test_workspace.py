@@ -14,7 +14,7 @@ from msr_local.store.schema import migrations
 from msr_local.store.workspace import Workspace, fingerprint, now
 
 TABLES = {
-    "items", "interactions", "low_ratings", "images", "rejects", "settings", "files", "captions", "preferences",
+    "items", "interactions", "low_ratings", "images", "rejects", "settings", "captions", "preferences",
     "scores",
 }  # fmt: skip
 VIEWS = {"item_descriptions", "user_timeline", "recommendations"}

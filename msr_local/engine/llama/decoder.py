@@ -48,6 +48,12 @@ class _Begun:
     output: bytearray = field(default_factory=bytearray)
     count: int = 0
 
+    def free(self) -> None:
+        """Give the sampler back, once."""
+        if self.sampler is not None:
+            llama.llama_sampler_free(self.sampler)
+        self.sampler = None
+
 
 class Decoder:
     """A GGUF model, with an optional projector and LoRA adapters, in this process.
@@ -255,8 +261,9 @@ class Decoder:
         """As `Engine.write`, of prompts: what the model writes after `prefix + suffix`. A suffix ends in text."""
 
         def sampler(place: int) -> Any:
+            said = self._tokenise(how.said[place] if how.said else "", special=False)
             made = make_sampler(self._n_vocab, how.temperature, how.seed, how.repeat_penalty)
-            for token in self._tokenise(how.said[place] if how.said else "", special=False):
+            for token in said:
                 llama.llama_sampler_accept(made, token)
             return made
 
@@ -272,10 +279,11 @@ class Decoder:
         source = ((place, self._tail(suffix)) for place, suffix in enumerate(suffixes))
         waiting = deque(itertools.islice(source, FORKS))
         running: list[_Begun] = []
+        new: list[_Begun] = []
         call, room, most = -1, 0, 1  # the engine's call, cells after the prefix, and texts at a time: not yet known
         try:
             while waiting or running:
-                new: list[_Begun] = []
+                new = []
                 while waiting and len(running) + len(new) < most:
                     place, tail = waiting[0]
                     need = cells(tail) + max_tokens
@@ -305,8 +313,8 @@ class Decoder:
                 for writing in ended:
                     self._end(running, writing)
         finally:
-            for writing in running:
-                llama.llama_sampler_free(writing.sampler)
+            for writing in (*running, *new):  # what was to begin is not among the running yet
+                writing.free()
 
     def _begin(self, running: list[_Begun], new: Sequence[_Begun]) -> Iterator[tuple[_Begun, int]]:
         """Decode the suffixes of new texts: each with the index of its last logits, to be sampled at once."""
@@ -342,7 +350,7 @@ class Decoder:
     def _end(self, running: list[_Begun], writing: _Begun) -> None:
         """Take a text out of the running ones; the last of them moves into its fork."""
         fork, last = running.index(writing) + 1, len(running)
-        llama.llama_sampler_free(writing.sampler)
+        writing.free()
         moved = running.pop()
         if moved is not writing:
             running[fork - 1] = moved

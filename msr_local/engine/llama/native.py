@@ -139,6 +139,8 @@ class Eyes:
             raise ModelError(f"the projector failed on an image (code {code}). {self._log.last()}")
         size = mtmd.mtmd_input_chunk_get_n_tokens(chunk) * llama.llama_model_n_embd_inp(self._model)
         vectors = np.ctypeslib.as_array(mtmd.mtmd_get_output_embd(self._projector), (size,)).copy()
+        if not np.isfinite(vectors).all():
+            raise ModelError("the projector makes no finite vectors of this picture.")
         return Embedded(key, mtmd.mtmd_input_chunk_copy(chunk), vectors)
 
     def place(self, context: Any, batch: int, sequence: int, position: int, unit: Embedded) -> int:

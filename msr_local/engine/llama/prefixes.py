@@ -60,7 +60,7 @@ class Prefixes:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.state"
 
     def _make_room(self, size: int) -> None:
-        kept = [(path.stat(), path) for path in _states(self._folder)]
+        kept = [(path.stat(), path) for path in states(self._folder)]
         total = size + sum(stat.st_size for stat, _ in kept)
         for stat, path in sorted(kept, key=lambda one: one[0].st_mtime):
             if total <= _ROOM:
@@ -72,11 +72,11 @@ class Prefixes:
 def forget(folders: Path) -> None:
     """Remove the states in the folders of `folders` that nobody used for a month: their models answer no more."""
     with contextlib.suppress(OSError):
-        for path in (path for folder in folders.iterdir() for path in _states(folder)):
+        for path in (path for folder in folders.iterdir() for path in states(folder)):
             if time.time() - path.stat().st_mtime > _FORGOTTEN:
                 path.unlink(missing_ok=True)
 
 
-def _states(folder: Path) -> Iterator[Path]:
+def states(folder: Path) -> Iterator[Path]:
     """The states that were written into a folder."""
     return (path for path in folder.glob("*.state") if _NAME.fullmatch(path.name) and path.is_file())
