@@ -12,6 +12,7 @@ import jinja2.sandbox
 from ...errors import ModelError
 from ..types import IMAGE_MARK, Image, ModelFacts, Question, Rendered, Text
 
+_CLOSING = "\n</think>\n\n"  # of thoughts that a template opens: as Qwen3's writes those that are not wanted
 _SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: where the contents go
 
 
@@ -36,7 +37,7 @@ def rendered(facts: ModelFacts, question: Question) -> Rendered:
         shared = f"{chat.blank}{shared}\n\n"
     else:
         own = chat.blank + own
-    asked = (*_parts(own, question.image), *chat.after, *_parts(question.opening, None))
+    asked = (*_parts(own, question.image, facts.around), *chat.after, *_parts(question.opening, None))
     if asked and isinstance(asked[-1], Image):
         asked += (Text("\n"),)  # the answer is read off a token, and this chat has none to begin it
     return Rendered((*chat.before, *_parts(shared, None)), asked)
@@ -49,9 +50,9 @@ def within(asked: Rendered, room: int) -> bool:
     return len(texts) == len(parts) and sum(len(text.encode("utf-8", "replace")) for text in texts) <= room
 
 
-def _parts(text: str, image: Image | None) -> tuple[Text | Image, ...]:
+def _parts(text: str, image: Image | None, around: str = "") -> tuple[Text | Image, ...]:
     before, mark, after = text.partition(IMAGE_MARK) if image else (text, "", "")
-    found = (Text(before), image, Text(after)) if mark and image else (Text(before),)
+    found = (Text(before + around), image, Text(around + after)) if mark and image else (Text(before),)
     return tuple(part for part in found if isinstance(part, Image) or part.text)
 
 
@@ -78,11 +79,25 @@ def frame(facts: ModelFacts, system: str) -> Frame:
             middle, tail = rest.split(_USER)
             head, gap = _without_blank(head)
             middle, blank = _without_blank(middle)
+            tail += _CLOSING if _opens_thinking(tail) else ""
             return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank)
     because = f" ({reason})" if reason else ""
     raise ModelError(
         f"{facts.name}: its chat template accepts no user message{because}. Next: choose an instruction-tuned model."
     ) from reason
+
+
+def closes_thinking(facts: ModelFacts) -> bool:
+    """Whether the chat template begins each answer with thoughts, which `frame` then ends at once.
+
+    p(yes) is read off the next token: inside of thoughts it would be that of their first word.
+    """
+    after = frame(facts, "").after
+    return bool(after) and after[-1].text.endswith(_CLOSING) and _opens_thinking(after[-1].text.removesuffix(_CLOSING))
+
+
+def _opens_thinking(text: str) -> bool:
+    return text.rfind("<think>") > text.rfind("</think>")
 
 
 def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
