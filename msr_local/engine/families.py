@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from PIL import Image as Pillow
-
 from .types import Image
 
 
@@ -76,6 +74,8 @@ class Preparation:
         size = self.size(image.width, image.height)
         if size == (image.width, image.height):
             return image
+        from PIL import Image as Pillow
+
         picture = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
         scaled = picture.resize(size, Pillow.Resampling[self.family.filter])
         return replace(image, width=size[0], height=size[1], pixels=scaled.tobytes())

@@ -108,6 +108,8 @@ class EngineConfig:
     threads: int | None = None
     image_detail: Literal["overview", "tiles"] = "overview"
     image_tokens: int = IMAGE_TOKENS
+    copy: Path | None = None  # the same weights in F16, which are loaded instead
+    gpu_layers: int | None = None  # as many layers on a GPU; None: all that llama.cpp puts there
     states: Path | None = None  # a folder of these very weights' own, where states of long prefixes are kept
 
     @property
@@ -149,6 +151,7 @@ class ModelFacts:
     no: tuple[str, ...]
     threads: int
     system: str  # what the native build can use, in llama.cpp's words
+    gpu: bool = False  # whether the native build can use one
     around: str = ""  # text that goes before a picture and after it
 
     @property

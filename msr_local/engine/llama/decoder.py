@@ -84,7 +84,10 @@ class Decoder:
             if path is not None:
                 require_gguf(path)
         llama.llama_backend_init()
-        self._model = llama.llama_model_load_from_file(c_path(config.model), llama.llama_model_default_params())
+        params = llama.llama_model_default_params()
+        if config.gpu_layers is not None:
+            params.n_gpu_layers = config.gpu_layers
+        self._model = llama.llama_model_load_from_file(c_path(config.copy or config.model), params)
         if not self._model:
             require_model(config.model)
             raise ModelError(
@@ -132,6 +135,7 @@ class Decoder:
             no=tuple(self._no),
             threads=self._threads,
             system=llama.llama_print_system_info().decode(),
+            gpu=bool(llama.llama_supports_gpu_offload()),
             around=self._eyes.prepare.family.around if self._eyes and self._eyes.prepare else "",
         )
 
@@ -291,6 +295,7 @@ class Decoder:
         """Write the texts, as many at a time as there are forks; `running` has those in the making, in forks 1, 2, …"""
         side, head = self._writing, self._units(prefix)
         self._require_room(cells(head))
+
         def longest() -> int:
             return max(cells(one) for _, one in waiting if isinstance(one, list))
 

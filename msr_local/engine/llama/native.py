@@ -65,6 +65,7 @@ class Eyes:
         params = mtmd.mtmd_context_params_default()
         params.n_threads = config.threads or usable_threads()
         params.print_timings = False
+        params.use_gpu = config.gpu_layers != 0
         params.warmup = False
         self._projector = mtmd.mtmd_init_from_file(c_path(path), model, params)
         if not self._projector:
