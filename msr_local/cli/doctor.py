@@ -60,7 +60,7 @@ def _workspace(workspace: Workspace) -> Finding:
 
 
 def _model(recommender: Recommender) -> Iterator[Finding]:
-    from ..engine.llama.chat import closes_thinking
+    from ..engine.llama.chat import frame
     from ..engine.types import EngineConfig
 
     facts, config = recommender.tokens.facts, recommender.cast.config
@@ -79,7 +79,7 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
         read = recommender.judge.tokens.rendered(recommender.judge.sample())
         parts = len(read.prefix) + len(read.suffix)
         closed = ". It opens <think>; that is closed at once, so that the answer comes next"
-        told = f"takes a yes/no question, in {parts} parts{closed if closes_thinking(facts) else ''}"
+        told = f"takes a yes/no question, in {parts} parts{closed if frame(facts, '').closed else ''}"
         yield Finding("chat template", "ok", told)
     except MsrError as error:
         yield Finding("chat template", "broken", str(error))

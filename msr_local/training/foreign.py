@@ -15,6 +15,7 @@ from typing import Any
 
 _PREDICTING = ("qwen3_5", "qwen3_next")  # model types with weights that guess the token after the next
 _PREDICTORS = "mtp_num_hidden_layers"
+_POSITIONS = "embeddings.position_embeddings"
 _EYES = ("vision_tower.", "multi_modal_projector.")  # as transformers calls InternVL's; the converter: "model." + that
 
 
@@ -42,7 +43,7 @@ def predicting(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def eyes(folder: Path) -> Iterator[Path]:
-    """The folder with the weights of the projector called as the converter knows them."""
+    """The folder with the weights of InternVL's projector as the converter and llama.cpp want them."""
     if _config(folder).get("model_type") != "internvl":
         yield folder
         return
@@ -64,7 +65,7 @@ def _view(folder: Path, without: str) -> Iterator[Path]:
 
 
 def _copy_eyes(source: Path, target: Path) -> None:
-    """The weights of the projector in a file of safetensors, under the converter's names, if there are any."""
+    """The weights of the projector in a file of safetensors, as the converter wants them, if there are any."""
     with source.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         entries: dict[str, Any] = json.loads(file.read(size))
@@ -79,10 +80,12 @@ def _copy_eyes(source: Path, target: Path) -> None:
         text = json.dumps(head).encode()
         with target.open("wb") as out:
             out.write(struct.pack("<Q", len(text)) + text)
-            for entry in kept.values():
+            for name, entry in kept.items():
                 start, end = entry["data_offsets"]
                 file.seek(8 + size + start)
-                out.write(file.read(end - start))
+                data, row = file.read(end - start), (end - start) // entry["shape"][1] if len(entry["shape"]) > 1 else 0
+                # llama.cpp puts the class token behind the patches, and leaves its position before theirs.
+                out.write(data[row:] + data[:row] if name.endswith(_POSITIONS) else data)
 
 
 def _config(folder: Path) -> dict[str, Any]:

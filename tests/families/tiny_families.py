@@ -273,12 +273,23 @@ def _save(
         model.get_input_embeddings().weight.mul_(quieter)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _edit(folder / "tokenizer_config.json", added_tokens_decoder=_added(tokenizer))  # as published folders have it
     if pictures:
         (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
     if renamed:
         file, (old, new) = folder / "model.safetensors", renamed
         named = {new + k[len(old) :] if k.startswith(old) else k: one for k, one in load_file(file).items()}
         save_file(named, file, metadata={"format": "pt"})
+
+
+def _added(tokenizer: Any) -> dict[str, Any]:
+    return {
+        str(number): {
+            "content": one.content, "lstrip": one.lstrip, "normalized": one.normalized, "rstrip": one.rstrip,
+            "single_word": one.single_word, "special": one.special,
+        }
+        for number, one in tokenizer.added_tokens_decoder.items()
+    }  # fmt: skip
 
 
 def _scale(name: str, weight: Any) -> float:
@@ -358,18 +369,21 @@ def _trained(folder: Path, **options: Any) -> None:
 
 
 def _gemma_tokenizer(folder: Path, marks: list[str]) -> Any:
-    from transformers import AutoTokenizer
+    from transformers import AddedToken, AutoTokenizer
 
     lines = ["\n" * count for count in range(1, 6)]  # Gemma has tokens for runs of line ends
     _trained(
         folder, vocab_size=3000, add_dummy_prefix=False, pad_id=0, eos_id=1, bos_id=2, unk_id=3,
         pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", user_defined_symbols=[*marks, *lines],
     )  # fmt: skip
-    return AutoTokenizer.from_pretrained(folder, chat_template=_GEMMA)
+    tokenizer = AutoTokenizer.from_pretrained(folder, chat_template=_GEMMA)
+    tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    tokenizer.add_tokens([AddedToken(line, special=False, normalized=False) for line in lines])
+    return tokenizer
 
 
 def _llama_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
+    from transformers import LlamaTokenizer
 
     _trained(folder, vocab_size=3000, add_dummy_prefix=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1)
-    return AutoTokenizer.from_pretrained(folder, chat_template=_VICUNA)
+    return LlamaTokenizer.from_pretrained(folder, chat_template=_VICUNA, legacy=False)

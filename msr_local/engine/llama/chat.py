@@ -12,7 +12,7 @@ import jinja2.sandbox
 from ...errors import ModelError
 from ..types import IMAGE_MARK, Image, ModelFacts, Question, Rendered, Text
 
-_CLOSING = "\n</think>\n\n"  # of thoughts that a template opens: as Qwen3's writes those that are not wanted
+_CLOSING = "\n\n</think>\n\n"  # of thoughts that a template opens: as Qwen3's writes those that are not wanted
 _SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: where the contents go
 
 
@@ -21,12 +21,14 @@ class Frame:
     """The chat markup of a one-question conversation: what stands before and after the user's content.
 
     `blank` goes before the content's first word and is tokenised with it: after "User: " a tokenizer of the
-    whole would make one token of the blank and the word.
+    whole would make one token of the blank and the word. `closed`: the template begins the answer with thoughts, which
+    are ended at once, since p(yes) is read off the next token.
     """
 
     before: tuple[Text, ...]
     after: tuple[Text, ...]
     blank: str = ""
+    closed: bool = False
 
 
 def rendered(facts: ModelFacts, question: Question) -> Rendered:
@@ -79,25 +81,13 @@ def frame(facts: ModelFacts, system: str) -> Frame:
             middle, tail = rest.split(_USER)
             head, gap = _without_blank(head)
             middle, blank = _without_blank(middle)
-            tail += _CLOSING if _opens_thinking(tail) else ""
-            return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank)
+            opened = tail.rfind("<think>") > tail.rfind("</think>")
+            tail = tail.rstrip("\n") + _CLOSING if opened else tail
+            return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank, opened)
     because = f" ({reason})" if reason else ""
     raise ModelError(
         f"{facts.name}: its chat template accepts no user message{because}. Next: choose an instruction-tuned model."
     ) from reason
-
-
-def closes_thinking(facts: ModelFacts) -> bool:
-    """Whether the chat template begins each answer with thoughts, which `frame` then ends at once.
-
-    p(yes) is read off the next token: inside of thoughts it would be that of their first word.
-    """
-    after = frame(facts, "").after
-    return bool(after) and after[-1].text.endswith(_CLOSING) and _opens_thinking(after[-1].text.removesuffix(_CLOSING))
-
-
-def _opens_thinking(text: str) -> bool:
-    return text.rfind("<think>") > text.rfind("</think>")
 
 
 def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
