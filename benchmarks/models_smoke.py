@@ -146,9 +146,9 @@ def measure(name: str, model: Path, files: list[str], work: Path) -> dict[str, A
 
 def markdown(found: dict[str, Any]) -> str:
     """The table."""
+    same = "the same to the bit in two processes, and in explain"
     lines = [
-        "| model, Q4_K_M | verify | computed with | tokens/s | recommend | the same to the bit in two processes, and in "
-        "explain |",
+        f"| model, Q4_K_M | verify | computed with | tokens/s | recommend | {same} |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, made in found["models"].items():
@@ -156,9 +156,9 @@ def markdown(found: dict[str, Any]) -> str:
             one = made[form]
             worked = isinstance(one["recommend"], dict)
             listed = f"{one['seconds']:.0f} s" if worked else "refused"
-            same = f"{_yes(one['same in two processes'])}, {_yes(one['explain'])}" if worked else ""
+            alike = f"{_yes(one['same in two processes'])}, {_yes(one['explain'])}" if worked else ""
             head = f"{name} ({made['bytes'] / 1e6:.0f} MB) | {_said(made['verify'])}" if form == "F16 copy" else " | "
-            lines.append(f"| {head} | {form} | {made['speed'][form]:.0f} | {listed} | {same} |")
+            lines.append(f"| {head} | {form} | {made['speed'][form]:.0f} | {listed} | {alike} |")
         lines.append(f"| | `finetune`: {_said(made['finetune'])} | | | | |")
     return "\n".join([*lines, "", found["machine"]])
 

@@ -183,7 +183,8 @@ def gemma3(folder: Path) -> None:
     config = Gemma3Config(
         text_config={
             **_TEXT, "vocab_size": size, "num_key_value_heads": 1, "head_dim": 64, "query_pre_attn_scalar": 64,
-            "sliding_window": 128, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "sliding_window": 300, "num_hidden_layers": 6,
+            "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
             "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0,
         },
         vision_config={
@@ -203,7 +204,7 @@ def gemma3(folder: Path) -> None:
         folder, Gemma3ForConditionalGeneration(config), tokenizer,
         {"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 896, "width": 896}, "resample": 2,
          "image_seq_length": 256, **_HALF},
-        norms, renamed=("vision_tower.", "vision_tower.vision_model."), quieter=1 / math.sqrt(WIDTH),
+        norms, renamed=("vision_tower.", "vision_tower.vision_model."), quieter=0.5 / math.sqrt(WIDTH),
     )  # fmt: skip
 
 
