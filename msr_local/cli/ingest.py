@@ -35,7 +35,19 @@ _FILES = ("items", "interactions")  # before a colon: the file that an option is
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
-@opt.asking("block_size", "window", "direct", "model", "projector", "image_detail", "context", "threads")
+@opt.asking(
+    "block_size",
+    "window",
+    "direct",
+    "model",
+    "projector",
+    "image_detail",
+    "image_tokens",
+    "gpu_layers",
+    "as_is",
+    "context",
+    "threads",
+)
 def ingest(
     ctx: typer.Context,
     items: Annotated[

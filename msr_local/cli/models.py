@@ -165,7 +165,7 @@ def use(
 
 
 @app.command()
-@opt.asking("model", "projector")
+@opt.asking("model", "projector", "gpu_layers", "as_is")
 def verify(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no.
 

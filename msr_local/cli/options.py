@@ -174,6 +174,14 @@ def _asking(
         ImageDetail,
         typer.Option(help="What SmolVLM sees of a picture. overview: a small copy; tiles: enlarged parts of it too."),
     ] = "overview",
+    image_tokens: Annotated[
+        int, number("Tokens that a picture may take, where the model leaves a choice.", least=16)
+    ] = 256,
+    gpu_layers: Annotated[
+        int | None,
+        typer.Option("--gpu-layers", min=0, help="Layers of the model on a GPU; 0: none.", show_default="all that fit"),
+    ] = None,
+    as_is: Annotated[bool, flag("--as-is", "Compute with a quantised model itself, not with an F16 copy.")] = False,
     context: Annotated[int, number("Tokens that the model's context holds.", least=256)] = 4096,
     threads: Threads = None,
 ) -> Asking:  # fmt: skip

@@ -92,6 +92,7 @@ class Capabilities:
 
 
 Prompt = Sequence[Text | Image]
+IMAGE_TOKENS = 256  # cells of the context that a picture may fill: what a laptop bears
 LONGEST = 256  # tokens that are read of a text for its vector
 IMAGE_CELL = -1  # stands in a list of token ids for one cell of the context that a picture's vectors fill
 
@@ -106,6 +107,9 @@ class EngineConfig:
     context: int = 4096
     threads: int | None = None
     image_detail: Literal["overview", "tiles"] = "overview"
+    image_tokens: int = IMAGE_TOKENS
+    copy: Path | None = None  # the same weights in F16, which are loaded instead
+    gpu_layers: int | None = None  # as many layers on a GPU; None: all that llama.cpp puts there
     states: Path | None = None  # a folder of these very weights' own, where states of long prefixes are kept
 
     @property
@@ -147,6 +151,8 @@ class ModelFacts:
     no: tuple[str, ...]
     threads: int
     system: str  # what the native build can use, in llama.cpp's words
+    gpu: bool = False  # whether the native build can use one
+    around: str = ""  # text that goes before a picture and after it
 
     @property
     def can(self) -> Capabilities:

@@ -21,6 +21,9 @@ class Asking:
     context: int = 4096
     threads: int | None = None
     image_detail: Literal["overview", "tiles"] = "overview"
+    image_tokens: int = 256
+    gpu_layers: int | None = None
+    as_is: bool = False
     recipe: str | None = None
     block_size: int | None = None
     window: int | None = None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..engine.llama import kinds
 from ..engine.types import CAPTION, SCORE, SUMMARY, EngineConfig, ServerConfig
 from ..errors import InputError, ModelError, MsrError
 from ..files import package_data, sha256
@@ -23,7 +24,7 @@ from .asking import Asking
 from .find import Files, check, find, missing, model_sha256, unsaid
 from .manifest import FILE_NAME, Manifest
 from .names import Server
-from .prepared import to_compute_with
+from .prepared import copy_of, to_compute_with
 from .spec import Cast, Fused, Scorer
 
 __all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "choose", "chosen_model", "use_adapter", "use_model"]
@@ -51,7 +52,7 @@ def cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], 
     else:
         files = find(asking.model, asking.projector, note) if asking.model else chosen_files(workspace)
         origin = "option" if asking.model else "workspace"
-        plain = _of_files(asking, files, origin) if files else embedded_cast(workspace, asking)
+        plain = _of_files(asking, files, origin, note) if files else embedded_cast(workspace, asking)
     found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter)
     return replace(found, recipe=_recipe(asking, found.scorer))
 
@@ -71,18 +72,25 @@ def _of_server(asking: Asking, server: Server) -> Cast:
     return Cast(config, identity, identity if config.sees else None, "option")
 
 
-def _of_files(asking: Asking, files: Files, origin: str) -> Cast:
+def _of_files(asking: Asking, files: Files, origin: str, note: Callable[[str], None]) -> Cast:
     try:
         hashes = model_sha256(files.model), sha256(files.projector) if files.projector else None
     except OSError as error:
         raise missing(Path(error.filename or files.model), error.strerror or str(error)) from error
-    return Cast(_config(asking, files.model, files.projector), *hashes, origin)
+    scaled = kinds.scaled(files.projector, asking.image_tokens) if files.projector else ""
+    config = _config(asking, files.model, files.projector)
+    if not asking.as_is and (copy := copy_of(files.model, hashes[0])):
+        config = replace(config, copy=copy)
+        if not copy.exists():
+            note(f"{files.model.name} is computed with as its F16 copy, made once: {copy}. Next: --as-is to decline.")
+    return Cast(config, *hashes, origin, scaled=scaled)
 
 
 def _config(asking: Asking, model: Path, projector: Path | None) -> EngineConfig:
     return EngineConfig(
-        model, projector, context=asking.context, threads=asking.threads, image_detail=asking.image_detail
-    )
+        model, projector, context=asking.context, threads=asking.threads, image_detail=asking.image_detail,
+        image_tokens=asking.image_tokens, gpu_layers=asking.gpu_layers,
+    )  # fmt: skip
 
 
 def embedded_cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:

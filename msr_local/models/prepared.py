@@ -8,13 +8,18 @@ what answers.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ..engine.llama.gguf import Head, peek
 from ..engine.llama.process import quantise_in_child
 from ..files import cache_folder, remove, written_whole
+from ..hardware import usable_memory
 
 _F16 = 1  # llama_ftype
+_QUANTISED = {2, 3, 7, 8, 9, *range(10, 19)}  # llama_ftype: Q4_0 to Q5_1, and the K-quants
+_SPARE = 2_000_000_000  # bytes of the disk, and of memory, that are left alone
 _SMALL = 1_000_000_000  # bytes of a quantised file whose copy is worth its room
 
 
@@ -26,6 +31,29 @@ def to_compute_with(model: Path, sha256: str, *, quantised: bool) -> Path:
     if not quantised or model.stat().st_size > _SMALL:
         return model
     return as_f16(model, cache_folder() / "f16" / f"{sha256}.gguf")
+
+
+def copy_of(model: Path, sha256: str) -> Path | None:
+    """Where the F16 copy of `model` is or will be, which answers for it; None where it answers itself.
+
+    That is where it is not quantised, of a kind that cannot be read back exactly, or large, and where there is no room
+    for the copy: on the disk, unless it is there already, or in memory.
+    """
+    if model.stat().st_size > _SMALL:
+        return None
+    kind = peek(model).get("general.file_type")
+    if (Head.read(model).value("general.file_type") if kind is None else kind) not in _QUANTISED:
+        return None
+    copy = cache_folder() / "f16" / f"{sha256}.gguf"
+    if copy.exists():
+        size = copy.stat().st_size
+    else:
+        size = 2 * Head.read(model).values
+        near = next(folder for folder in copy.parents if folder.exists())
+        if shutil.disk_usage(near).free < 2 * size + _SPARE:
+            return None
+    memory = usable_memory()
+    return copy if memory is None or size + _SPARE <= memory else None
 
 
 def as_f16(source: Path, target: Path, *, finish: Callable[[Path, Path], None] | None = None) -> Path:

@@ -14,6 +14,7 @@ from ..engine.remote import RemoteEngine
 from ..engine.types import CAPTION, SUMMARY, Engine, EngineConfig, ServerConfig
 from ..recipes import RECIPES, Recipe
 from ..store.workspace import fingerprint
+from .prepared import as_f16
 
 
 def open_engine(config: EngineConfig | ServerConfig) -> Engine:
@@ -84,6 +85,7 @@ class Cast:
     scorer: Scorer | None = None
     tuned: dict[str, str] = field(default_factory=dict)
     recipe: Recipe = RECIPES["full"]
+    scaled: str = ""  # how pictures are scaled before llama.cpp gets them; "" where they are not
 
     # ---- the roles
 
@@ -113,7 +115,7 @@ class Cast:
             identity = fingerprint(identity, tuned.form, tuned.sha256, tuned.max_length)
             if tuned.form == "merged":  # the adapters of the base are not its own
                 assert isinstance(config, EngineConfig)
-                config = replace(config, model=tuned.file, adapters={})
+                config = replace(config, model=tuned.file, adapters={}, copy=None)
         return Role(config, identity, tuned is not None)
 
     def _writer(self, role: str, plain: str) -> Role:
@@ -126,7 +128,7 @@ class Cast:
         if isinstance(self.config, ServerConfig):
             return self.sha256
         runtime = "llama-cpp-python " + importlib.metadata.version("llama-cpp-python")
-        return fingerprint(runtime, self.sha256)
+        return fingerprint(runtime, self.sha256, *(["f16"] if self.config.copy else []))
 
     @property
     def _seeing(self) -> str | None:
@@ -135,7 +137,8 @@ class Cast:
             return None
         if isinstance(self.config, ServerConfig):
             return self._text
-        return fingerprint(self._text, self.projector_sha256, self.config.image_detail)
+        scaled = [self.scaled] if self.scaled else []
+        return fingerprint(self._text, self.projector_sha256, self.config.image_detail, *scaled)
 
     def weights_id(self, role: Role) -> str:
         """Stands for all files that the engine of a role loads: what a prompt that was read comes from."""
@@ -145,10 +148,15 @@ class Cast:
         return fingerprint(self._text, self.tuned, scorer.sha256 if scorer and scorer.form == "adapter" else None)
 
     def loaded(self, role: Role, kept: Path) -> EngineConfig | ServerConfig:
-        """How an engine loads a role, with the states of prompts that it has read in a folder of `kept`."""
+        """How an engine loads a role, with the states of prompts that it has read in a folder of `kept`.
+
+        The F16 copy of a quantised model is made unless it is there. Raises `FileError` without room for it.
+        """
         if isinstance(role.config, ServerConfig):
             return role.config
         forget(kept)
+        if role.config.copy:
+            as_f16(role.config.model, role.config.copy)
         return replace(role.config, states=kept / self.weights_id(role)[:16])
 
     # ---- the question

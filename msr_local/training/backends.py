@@ -155,6 +155,20 @@ def load_plain(folder: Path, *, cuda: bool = False, four_bit: bool = False) -> A
     return model.to("cuda") if cuda and not four_bit else model
 
 
+def shares(folder: Path) -> bool:
+    """Whether questions may share their common part in training: where attention alone mixes tokens, and all of them.
+
+    A state that is handed from token to token, as in convolutions, and a sliding window follow no mask of ours.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    text = config.get_text_config()
+    alike = set(getattr(text, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    own = "vision_config" not in config_of(folder) or config.model_type in ("idefics3", "smolvlm")
+    return own and alike and getattr(text, "sliding_window", None) is None
+
+
 def _hush() -> None:
     """No bars and warnings of transformers: they go to stderr, between our own."""
     from transformers.utils import logging
@@ -164,7 +178,9 @@ def _hush() -> None:
 
 
 def _language_layers(model: Any) -> list[str]:
-    """Full names of the linear layers of the language part: never the tower, the connector or the head."""
+    """Full names of all linear layers of the language part: never the tower, the connector or the head."""
+    import torch
+
     decoder = model.get_decoder()
     (start,) = [name for name, module in model.named_modules() if module is decoder]
-    return [f"{start}.{name}" for name, _ in decoder.named_modules() if name.rsplit(".", 1)[-1] in _LAYERS]
+    return [f"{start}.{name}" for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)]

@@ -23,6 +23,7 @@ from ..files import cache_folder, sha256, written_whole
 from ..models import embedded
 from ..models.hub import safe_reason
 from .convert import convert_model, silent
+from .pictures import require_trainable
 
 EMBEDDED = "embedded"
 
@@ -172,7 +173,8 @@ def _from_folder(
         contents = [(path.name, sha256(path)) for path in _parts(folder)]
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot read this file ({error.strerror}). {next_step}") from error
-    made = cache_folder() / "bases" / _key(importlib.metadata.version("llama-cpp-python"), contents)[:24]
+    again = ["eyes"] if config.get("model_type") == "internvl" else []  # whose projector once came out empty
+    made = cache_folder() / "bases" / _key(importlib.metadata.version("llama-cpp-python"), contents, *again)[:24]
     sees = "vision_config" in config
     if not made.is_dir():
         note(f"Converting {name} for the engine, once.")
@@ -207,6 +209,7 @@ def _checked_config(folder: Path, next_step: str) -> dict[str, Any]:
             raise ModelError(f"{folder}: incomplete, {shard} is missing. {next_step}")
     if not any(folder.glob("tokenizer*")):
         raise ModelError(f"{folder}: no tokenizer (tokenizer.json or tokenizer.model). {next_step}")
+    require_trainable(folder)  # before anything is converted, asked or summarised
     return config
 
 

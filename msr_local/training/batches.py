@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image as Pillow
 
-from ..arrays import Floats, Vector
-from ..engine.types import IMAGE_CELL, Image
+from ..arrays import Vector
+from ..engine.types import IMAGE_CELL
 from ..errors import ModelError
-from .backends import config_of
+from .pictures import Pictures
 from .rows import NO, YES, Row
 
 if TYPE_CHECKING:
@@ -31,74 +27,6 @@ class Answers:
     no: int
     all_yes: tuple[int, ...]
     all_no: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """How a SmolVLM (Idefics3) turns a picture into its one overview: sizes in pixels, statistics per channel."""
-
-    tile: int
-    longest_edge: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, image: Image) -> Floats:
-        """The tower's input, shape [1, 3, tile, tile].
-
-        The three resizes with 8-bit rounding between are those of llama.cpp's mtmd, whose filter is Pillow's. Width
-        goes first, as there: Pillow 13 begins with the height where that is less work, and rounds otherwise.
-        """
-        picture = Pillow.frombytes("RGB", (image.width, image.height), image.pixels)
-        aspect = image.width / image.height
-        if image.width >= image.height:
-            height = int(self.longest_edge / aspect)
-            size = (self.longest_edge, height + height % 2)
-        else:
-            width = int(self.longest_edge * aspect)
-            size = (width + width % 2, self.longest_edge)
-        whole = tuple(-(-edge // self.tile) * self.tile for edge in size)
-        for width, height in (size, whole, (self.tile, self.tile)):
-            for target in ((max(1, width), picture.height), (max(1, width), max(1, height))):
-                if picture.size != target:
-                    picture = picture.resize(target, Pillow.Resampling.LANCZOS)
-        values: npt.NDArray[Any] = np.asarray(picture, np.float32) / 255.0
-        values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(values.transpose(2, 0, 1))[None]
-
-
-def pixels_of(folder: Path) -> Pixels | None:
-    """How pictures go into the model of `folder`; None for a text model.
-
-    Raises `ModelError` for a vision model of another family: only SmolVLM's pictures are known to equal the engine's.
-    """
-    config = config_of(folder)
-    if "vision_config" not in config:
-        return None
-    if config.get("model_type") not in ("idefics3", "smolvlm"):
-        raise ModelError(
-            f"{folder}: training with pictures is not supported for {config.get('model_type')} models yet; only "
-            "SmolVLM's picture preparation is verified. Next: a SmolVLM, or a text model."
-        )
-    try:
-        said = _picture_settings(folder)
-        return Pixels(
-            tile=int(config["vision_config"]["image_size"]),
-            longest_edge=int(said["size"]["longest_edge"]),
-            mean=tuple(said["image_mean"]),
-            std=tuple(said["image_std"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: unusable preprocessor_config.json ({error!r}). Next: another --base.") from error
-
-
-def _picture_settings(folder: Path) -> dict[str, Any]:
-    """As llama.cpp's converter reads them; transformers 5 writes the second file alone."""
-    said: dict[str, Any] = {}
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).exists():
-            document = json.loads((folder / name).read_text(encoding="utf-8"))
-            said |= document | document.get("image_processor", {})
-    return said
 
 
 Group = Sequence[Row]  # questions about one moment of one user: they begin alike
@@ -119,7 +47,7 @@ class Collator:
     """
 
     answers: Answers
-    pixels: Pixels | None
+    pixels: Pictures | None
     image_token: int | None
     share: bool = True
     device: str = "cpu"
@@ -140,12 +68,15 @@ class Collator:
             ids[number, : len(line.ids)] = torch.tensor(line.ids)
             positions[number, : len(line.ids)] = torch.tensor(line.positions)
             segments[number, : len(line.ids)] = torch.tensor(line.segments)
-        batch: dict[str, Any] = {"position_ids": positions, "attention_mask": (segments >= 0).long()}
+        batch: dict[str, Any] = {"attention_mask": (segments >= 0).long()}
         if self.share:
             batch["attention_mask"] = _tree_mask(segments.to(self.device))
-        if (ids == IMAGE_CELL).any():
-            batch["pixel_values"] = self._pictures(groups)
-            ids[ids == IMAGE_CELL] = self.image_token
+        if not self.pixels or self.pixels.shares:  # else the model knows best: a picture may take few positions
+            batch["position_ids"] = positions
+        cells = ids == IMAGE_CELL
+        if cells.any():
+            batch |= self._pictures(groups, cells)
+            ids[cells] = self.image_token
         batch["input_ids"] = ids
         batch["where"] = torch.tensor([(number, last) for number, line in enumerate(lines) for last in line.last])
         tokens = {YES: self.answers.yes, NO: self.answers.no}
@@ -154,19 +85,13 @@ class Collator:
         batch["blend"] = torch.tensor([row.blend for group in groups for row in group])
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _pictures(self, groups: Sequence[Group]) -> torch.Tensor:
-        """[lines, most pictures in a line, 3, tile, tile]; Idefics3 drops the zeros that fill it up."""
+    def _pictures(self, groups: Sequence[Group], cells: torch.Tensor) -> dict[str, torch.Tensor]:
         import torch
 
         if self.pixels is None or self.image_token is None:
             raise ModelError("the training set holds pictures, but the model is a text model.")
-        shown = [[self.pixels(row.load_image()) for row in group if row.image_sha256] for group in groups]
-        most = max(map(len, shown))
-        filled = np.zeros((len(groups), most, 3, self.pixels.tile, self.pixels.tile), np.float32)
-        for number, pictures in enumerate(shown):
-            for place, picture in enumerate(pictures):
-                filled[number, place] = picture
-        return torch.from_numpy(filled)
+        shown = [[row.load_image() for row in group if row.image_sha256] for group in groups]
+        return {name: torch.from_numpy(one) for name, one in self.pixels.inputs(shown, cells.numpy()).items()}
 
 
 class _Line:

@@ -10,6 +10,7 @@ the workspace or of torch.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -20,10 +21,11 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..engine.llama.gguf import Head, metadata, require_gguf
+from ..engine.llama.gguf import Head, metadata
 from ..engine.llama.process import quantise_in_child
 from ..errors import ModelError
 from ..files import cache_folder, sha256, written_whole
+from . import foreign
 
 QUANTISATIONS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k_m": 15}  # llama_ftype
 
@@ -128,7 +130,10 @@ def convert_model(tools: Path, folder: Path, target: Path, *, projector: bool = 
     Raises `ModelError` where the converter does not know or cannot read the model.
     """
     options = ["--outtype", outtype, *(["--mmproj"] if projector else [])]
-    _convert(tools, _MODEL_SCRIPT, folder, target, options)
+    if not projector and foreign.predicts(folder):
+        options.append("--no-mtp")
+    with foreign.eyes(folder) if projector else contextlib.nullcontext(folder) as source:
+        _convert(tools, _MODEL_SCRIPT, source, target, options)
 
 
 def convert_adapter(tools: Path, adapter: Path, base: Path, target: Path, *, outtype: str = "f16") -> None:
@@ -136,7 +141,8 @@ def convert_adapter(tools: Path, adapter: Path, base: Path, target: Path, *, out
 
     Raises `ModelError` where the converter does not know the model or the adapter is no plain LoRA.
     """
-    _convert(tools, _ADAPTER_SCRIPT, adapter, target, ["--outtype", outtype, "--base", str(base.resolve())])
+    with foreign.predicting(base) as known:
+        _convert(tools, _ADAPTER_SCRIPT, adapter, target, ["--outtype", outtype, "--base", str(known.resolve())])
 
 
 def _convert(tools: Path, script: str, source: Path, target: Path, options: list[str]) -> None:
@@ -153,12 +159,13 @@ def _convert(tools: Path, script: str, source: Path, target: Path, options: list
         done = _execute(command, environment)
         if done.returncode:
             raise ModelError(f"{source}: {script} could not convert it: {_last_words(done)} Next: try another base.")
-        try:
-            require_gguf(part)
-        except ModelError:
+        if not _is_gguf(part):
+            raise ModelError(f"{source}: {script} ended well but wrote no GGUF file. Next: check --llama-cpp DIR.")
+        if not Head.read(part).tensors:
             raise ModelError(
-                f"{source}: {script} ended well but wrote no GGUF file. Next: check --llama-cpp DIR."
-            ) from None
+                f"{source}: {script} knows none of its weights by their names, so the file would be empty. "
+                "Next: another base, or a newer llama.cpp (--llama-cpp DIR)."
+            )
 
 
 def quantise(source: Path, target: Path, quantisation: str) -> None:
@@ -224,3 +231,11 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
     said = errors[-1] if errors and "Traceback (most recent call last):" not in lines else (telling or [""])[-1]
     said = re.sub(r"^ERROR:(\s+|[\w.-]+:)?", "", said)  # of pip, of a script's logger
     return (said or f"exit code {done.returncode}").rstrip(".") + "."
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False

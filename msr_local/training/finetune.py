@@ -40,11 +40,12 @@ from ..recall.learned import READING
 from ..recipe.recommender import Recommender
 from ..store import runs
 from ..store.workspace import Workspace
-from .backends import Backend, choose_backend, config_of, load_trainable
+from .backends import Backend, choose_backend, config_of, load_trainable, shares
 from .bases import EMBEDDED, Base, resolve
-from .batches import Answers, Collator, pixels_of
+from .batches import Answers, Collator
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge_unpatched, save_lora, to_gguf
 from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
+from .pictures import pixels_of
 from .questions import Questions, questions
 from .rows import NO, YES, Row
 from .settings import Settings
@@ -82,8 +83,10 @@ def answers_of(engine: TokenEngine, base: Base, row: Row) -> Answers:
     # An answer begins at once on a new line ("assistant\\n"), and with a blank after a word ("Assistant:").
     blank = "" if row.suffix[-1][1][-1:].isspace() else " "
 
+    before = [Text("x")]  # a tokenizer may write the first word of all otherwise
+
     def token(text: str) -> int:
-        ids = engine.token_ids([Text(text)])
+        ids = engine.token_ids([*before, Text(text)])[len(engine.token_ids(before)) :]
         if len(ids) != 1:
             raise ModelError(
                 f"{base.name}: {text!r} is {len(ids)} tokens; an answer must be one. Next: another --base."
@@ -189,10 +192,13 @@ class Finetuning:
         runs.update_run(self.workspace, self.run_id, stage="training", split=held)
         cuda = _cuda()
         backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)
-        collator = Collator(answers, pixels_of(base.folder), config_of(base.folder).get("image_token_id"))
+        config = config_of(base.folder)
+        mark = config.get("image_token_id", config.get("image_token_index"))
+        collator = Collator(answers, pixels_of(base.folder, base.projector), mark, share=shares(base.folder))
         if not (self.folder / LORA).exists():
             # Unsloth's fast attention on a GPU takes no masks of our own.
-            there = replace(collator, share=not cuda or backend.name == "peft", device="cuda" if cuda else "cpu")
+            fast = cuda and backend.name == "unsloth"
+            there = replace(collator, share=collator.share and not fast, device="cuda" if cuda else "cpu")
             self._train(base, backend, made, there)
         self._stage("export")
         gate_rows = _spread(made.validation, GATE_ROWS)

@@ -48,6 +48,18 @@ def test_chatml() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("opening", "closed"),
+    [("<think>\n", True), ("<think>", True), ("<think>\n\n</think>\n\n", False), ("", False)],
+)
+def test_thoughts_that_a_template_opens_are_closed(opening: str, closed: bool) -> None:
+    template = CHATML.replace("assistant\n'", f"assistant\n{opening}'")
+    said = text(template).partition("assistant\n")[2]
+    assert said.count("<think>") == said.count("</think>") == bool(opening)
+    assert said == (opening and "<think>\n\n</think>\n\n")
+    assert frame(replace(FACTS, chat_template=template), "").closed == closed
+
+
 def test_typed_content() -> None:
     assert text(SMOLVLM) == (
         "<|im_start|>System: Be brief.<end_of_utterance>\nUser: QUESTION<end_of_utterance>\nAssistant:"

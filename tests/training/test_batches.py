@@ -32,9 +32,9 @@ from msr_local.training.batches import (  # noqa: E402
     answer_logits,
     grouped,
     log_odds,
-    pixels_of,
     ranking_loss,
 )
+from msr_local.training.pictures import pixels_of  # noqa: E402
 from msr_local.training.settings import Settings  # noqa: E402
 
 ANSWERS = Answers(100, 200, (100, 101, 102), (200, 201))

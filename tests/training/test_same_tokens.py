@@ -18,8 +18,8 @@ from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import IMAGE_CELL, EngineConfig, Image, ModelFacts, Rendered, Text
 from msr_local.prompts import PromptTemplate
 from msr_local.training.bases import Base
-from msr_local.training.batches import Pixels, pixels_of
 from msr_local.training.convert import convert_model
+from msr_local.training.pictures import Pixels, pixels_of
 
 pytest.importorskip("transformers")
 pytest.importorskip("torch")

@@ -29,9 +29,10 @@ pytest.importorskip("accelerate")
 from safetensors.torch import load_file  # noqa: E402
 
 from msr_local.training.backends import config_of, load_plain  # noqa: E402
-from msr_local.training.batches import Answers, Collator, log_odds, pixels_of  # noqa: E402
+from msr_local.training.batches import Answers, Collator, log_odds  # noqa: E402
 from msr_local.training.finetune import Finetuning  # noqa: E402
 from msr_local.training.gate import agreement, engine_log_odds  # noqa: E402
+from msr_local.training.pictures import pixels_of  # noqa: E402
 
 LAYERS, MODULES = 2, 7
 CELLS = 4  # of a picture

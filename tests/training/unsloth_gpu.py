@@ -35,7 +35,8 @@ from unsloth_zoo.compiler import unsloth_compile_transformers
 
 from msr_local.engine.types import IMAGE_CELL, Image
 from msr_local.training.backends import load_plain, unsloth_load, unsloth_lora
-from msr_local.training.batches import Answers, Collator, answer_logits, grouped, pixels_of
+from msr_local.training.batches import Answers, Collator, answer_logits, grouped
+from msr_local.training.pictures import pixels_of
 from msr_local.training.rows import NO, YES, Row
 from msr_local.training.settings import Settings
 

@@ -12,6 +12,7 @@ import jinja2.sandbox
 from ...errors import ModelError
 from ..types import IMAGE_MARK, Image, ModelFacts, Question, Rendered, Text
 
+_CLOSING = "\n\n</think>\n\n"  # of thoughts that a template opens: as Qwen3's writes those that are not wanted
 _SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use marks: where the contents go
 
 
@@ -20,12 +21,14 @@ class Frame:
     """The chat markup of a one-question conversation: what stands before and after the user's content.
 
     `blank` goes before the content's first word and is tokenised with it: after "User: " a tokenizer of the
-    whole would make one token of the blank and the word.
+    whole would make one token of the blank and the word. `closed`: the template begins the answer with thoughts, which
+    are ended at once, since p(yes) is read off the next token.
     """
 
     before: tuple[Text, ...]
     after: tuple[Text, ...]
     blank: str = ""
+    closed: bool = False
 
 
 def rendered(facts: ModelFacts, question: Question) -> Rendered:
@@ -36,7 +39,7 @@ def rendered(facts: ModelFacts, question: Question) -> Rendered:
         shared = f"{chat.blank}{shared}\n\n"
     else:
         own = chat.blank + own
-    asked = (*_parts(own, question.image), *chat.after, *_parts(question.opening, None))
+    asked = (*_parts(own, question.image, facts.around), *chat.after, *_parts(question.opening, None))
     if asked and isinstance(asked[-1], Image):
         asked += (Text("\n"),)  # the answer is read off a token, and this chat has none to begin it
     return Rendered((*chat.before, *_parts(shared, None)), asked)
@@ -49,9 +52,9 @@ def within(asked: Rendered, room: int) -> bool:
     return len(texts) == len(parts) and sum(len(text.encode("utf-8", "replace")) for text in texts) <= room
 
 
-def _parts(text: str, image: Image | None) -> tuple[Text | Image, ...]:
+def _parts(text: str, image: Image | None, around: str = "") -> tuple[Text | Image, ...]:
     before, mark, after = text.partition(IMAGE_MARK) if image else (text, "", "")
-    found = (Text(before), image, Text(after)) if mark and image else (Text(before),)
+    found = (Text(before + around), image, Text(around + after)) if mark and image else (Text(before),)
     return tuple(part for part in found if isinstance(part, Image) or part.text)
 
 
@@ -78,7 +81,9 @@ def frame(facts: ModelFacts, system: str) -> Frame:
             middle, tail = rest.split(_USER)
             head, gap = _without_blank(head)
             middle, blank = _without_blank(middle)
-            return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank)
+            opened = tail.rfind("<think>") > tail.rfind("</think>")
+            tail = tail.rstrip("\n") + _CLOSING if opened else tail
+            return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank, opened)
     because = f" ({reason})" if reason else ""
     raise ModelError(
         f"{facts.name}: its chat template accepts no user message{because}. Next: choose an instruction-tuned model."

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,18 +69,36 @@ def unquantised(model: Any) -> bool:
     return llama.llama_model_ftype(model) in _UNQUANTISED
 
 
-def shape(model: Any, cells: int, forks: int, *, exact: bool) -> tuple[int, int]:
+def cache_width(model: Any, facts: Mapping[str, Any]) -> int:
+    """How many values of keys and values the cache holds of a token, by the GGUF keys `facts` of `model`.
+
+    Layers that are no attention have none.
+    """
+    architecture, layers = facts.get("general.architecture"), llama.llama_model_n_layer(model)
+    heads = facts.get(f"{architecture}.attention.head_count_kv") or llama.llama_model_n_head(model)
+    layers //= facts.get(f"{architecture}.full_attention_interval") or 1
+    usual: int = llama.llama_model_n_embd(model) // max(1, llama.llama_model_n_head(model))
+    width: int = sum(facts.get(f"{architecture}.attention.{kind}_length") or usual for kind in ("key", "value"))
+    return max(1, width * (sum(heads) if isinstance(heads, list) else heads * layers))
+
+
+def reads_alone(model: Any) -> bool:
+    """Whether a sequence of `model` keeps a state that cannot be taken back: then it cannot be filled up either."""
+    return bool(llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
+
+
+def shape(model: Any, width: int, cells: int, forks: int, *, exact: bool) -> tuple[int, int]:
     """(cells of a sequence, forks beside sequence 0) for prompts of `cells` tokens, as far as memory goes.
 
-    Cells come in sizes of 1, 2, 3, 4, 6, 8, 12, … x 256, so that a context serves prompts of many lengths.
+    `width` is that of the cache. Cells come in sizes of 1, 2, 3, 4, 6, 8, 12, … x 256, so that a context serves prompts
+    of many lengths.
     """
     steps = max(1, -(-(cells if exact else cells + BATCH + _SPARE) // CELLS))
     doubled = 1 << (steps - 1).bit_length()
     size = CELLS * min(n for n in (doubled, doubled * 3 // 4) if n >= steps)
     if not exact:
         return size, forks
-    heads = llama.llama_model_n_head_kv(model) * llama.llama_model_n_embd(model) // llama.llama_model_n_head(model)
-    affordable = _MEMORY // (2 * 2 * llama.llama_model_n_layer(model) * heads * size) - 1
+    affordable = _MEMORY // (2 * width * size) - 1  # 2 bytes a value
     rows = Rows.of(model)
     together = min(rows.enough(forks), affordable // rows.step * rows.step)
     return size, together if together >= rows.least else 1
@@ -97,7 +115,7 @@ class Context:
         self._rows, self._log = Rows.of(model), log
         # Only then does a text that is written alone get the rows that it gets among others.
         self.together = exact and forks >= self._rows.least
-        self.trims = not (llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
+        self.trims = not reads_alone(model)
         params = llama.llama_context_default_params()
         params.n_ctx = cells * (forks + 1) if exact else cells
         params.n_batch = params.n_ubatch = BATCH + _SPARE
@@ -156,8 +174,10 @@ class Context:
         """Whether runs of these lengths may be read in one batch, and had better be."""
         if not self.exact:
             return len(lengths) <= self.forks and sum(lengths) <= self.batch
+        if not self.trims:  # a run that cannot be filled up gets the same rows alone only
+            return len(lengths) == 1
         longest, shortest = max(lengths), min(lengths)
-        near = longest <= (shortest + shortest // 4 + 2 if self.trims else shortest)
+        near = longest <= shortest + shortest // 4 + 2
         return len(lengths) <= self.forks and len(lengths) * longest <= self.batch and near
 
     def append(self, runs: Sequence[Run], *, read: bool = False) -> list[int]:

@@ -20,19 +20,21 @@ import llama_cpp as llama
 import numpy as np
 
 from ...arrays import Floats
-from ...errors import AnswerTokensError, ContextOverflow, ModelError
+from ...errors import AnswerTokensError, ContextOverflow, ModelError, PictureError
 from ...hardware import usable_threads
 from ..answers import answer_log_odds, spellings
 from ..types import IMAGE_CELL, EngineConfig, Generation, Image, LogOdds, ModelFacts, Prompt, Writing
-from .context import Context, unquantised
+from .context import Context, cache_width, unquantised
 from .forks import FORKS, Forks, cells, positions
-from .gguf import require_gguf
+from .gguf import peek, require_gguf
 from .hidden import HiddenStates
 from .kinds import require_model
 from .native import Eyes, NativeLog, Unit, c_path, make_sampler
 from .prefixes import Prefixes
 
 _WINDOW = 32  # questions that are sorted by length and answered together
+_START = "\x01"  # a token of its own in every SentencePiece
+_MARKUP = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED | llama.LLAMA_TOKEN_ATTR_UNKNOWN
 _TEXTS_KEPT = 4096  # tokenised texts: prefixes and descriptions come again and again
 
 
@@ -88,7 +90,10 @@ class Decoder:
             if path is not None:
                 require_gguf(path)
         llama.llama_backend_init()
-        self._model = llama.llama_model_load_from_file(c_path(config.model), llama.llama_model_default_params())
+        params = llama.llama_model_default_params()
+        if config.gpu_layers is not None:
+            params.n_gpu_layers = config.gpu_layers
+        self._model = llama.llama_model_load_from_file(c_path(config.copy or config.model), params)
         if not self._model:
             require_model(config.model)
             raise ModelError(
@@ -108,8 +113,11 @@ class Decoder:
             whole = config.image_detail != "overview"
             around = [] if whole else list(self._tokenise("<fake_token_around_image><global-img>", special=True))
             self._eyes = Eyes(config.projector, config, self._model, around, self._log)
-        kept = Prefixes(config.states) if config.states else None
-        side = functools.partial(Forks, self._model, self._adapters, self._eyes, kept, self._threads, self._log)
+        # llama.cpp does not give back the very cache of a sliding window.
+        whole = not llama.llama_model_n_swa(self._model)
+        kept = Prefixes(config.states) if config.states and whole else None
+        width = cache_width(self._model, peek(config.model))
+        side = functools.partial(Forks, self._model, width, self._adapters, self._eyes, kept, self._threads, self._log)
         self._writing = side(exact=True)
         self._asking = side(exact=False) if unquantised(self._model) else self._writing
         self._sides = [self._writing, self._asking]
@@ -118,6 +126,7 @@ class Decoder:
         template = llama.llama_model_chat_template(self._model, None)
         bos = llama.llama_vocab_bos(self._vocab)
         eos = llama.llama_vocab_eos(self._vocab)
+        self._blank_first = self._piece(self._tokenise("x", special=False)[0]).startswith(b" ")
         self._yes = self._single_tokens("yes")
         self._no = self._single_tokens("no")
         return ModelFacts(
@@ -132,13 +141,15 @@ class Decoder:
             no=tuple(self._no),
             threads=self._threads,
             system=llama.llama_print_system_info().decode(),
+            gpu=bool(llama.llama_supports_gpu_offload()),
+            around=self._eyes.prepare.family.around if self._eyes and self._eyes.prepare else "",
         )
 
     def _single_tokens(self, word: str) -> dict[str, int]:
         """Spellings of `word` that are one token each, as {spelling: token id}; no id twice."""
         found: dict[int, str] = {}
         for spelling in spellings(word):
-            ids = self._tokenise(spelling, special=False)
+            ids = self._following(spelling, special=False)
             if len(ids) == 1:
                 found.setdefault(ids[0], spelling)
         return {spelling: token for token, spelling in found.items()}
@@ -159,16 +170,31 @@ class Decoder:
             raise ModelError(f"{self._config.model.name}: the tokenizer refused {text[:40]!r}.")
         return tuple(tokens[:count])
 
+    def _following(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """The tokens of a text that is not the first: SentencePiece may put a blank before that one."""
+        if not self._blank_first:
+            return self._tokenise(text, special=special)
+        return self._tokenise(_START + text, special=special)[len(self._tokenise(_START, special=special)) :]
+
+    def _goes_on(self, before: Unit | None) -> bool:
+        """Whether text after `before` goes on; after markup, as at the beginning, it begins anew."""
+        if not isinstance(before, int):
+            return False
+        return not llama.llama_vocab_get_attr(self._vocab, before) & _MARKUP
+
     def _piece(self, token: int, *, special: bool = False) -> bytes:
         buffer = ctypes.create_string_buffer(256)
         size = llama.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
         return buffer.raw[:size] if size > 0 else b""
 
-    def _units(self, prompt: Prompt) -> list[Unit]:
+    def _units(self, prompt: Prompt, before: Unit | None = None) -> list[Unit]:
+        """The units of a prompt that stands after the unit `before`."""
         units: list[Unit] = []
         for part in prompt:
             if isinstance(part, Image):
                 units += self._embed(part)
+            elif self._goes_on(units[-1] if units else before):
+                units += self._following(part.text, special=part.special)
             else:
                 units += self._tokenise(part.text, special=part.special)
         return units
@@ -180,9 +206,9 @@ class Decoder:
             )
         return self._eyes.units(image)
 
-    def _tail(self, suffix: Prompt) -> list[Unit]:
-        """The units of a suffix; its last token is the one whose logits are read."""
-        units = self._units(suffix)
+    def _tail(self, head: Sequence[Unit], suffix: Prompt) -> list[Unit]:
+        """The units of a suffix of `head`; its last token is the one whose logits are read."""
+        units = self._units(suffix, head[-1] if head else None)
         if not units or not isinstance(units[-1], int):
             raise ValueError("a suffix must end in text")
         return units
@@ -217,12 +243,12 @@ class Decoder:
         self._require_room(cells(head))
         for start in range(0, len(suffixes), _WINDOW):
             tails: list[list[Unit]] = []
-            refused: ContextOverflow | None = None
+            refused: ModelError | None = None
             for suffix in suffixes[start : start + _WINDOW]:
-                tail = self._tail(suffix)
                 try:
+                    tail = self._tail(head, suffix)
                     self._require_room(cells(head) + cells(tail))
-                except ContextOverflow as error:
+                except (ContextOverflow, PictureError) as error:
                     refused = error
                     break
                 tails.append(tail)
@@ -276,7 +302,11 @@ class Decoder:
         """Write the texts, as many at a time as there are forks; `running` has those in the making, in forks 1, 2, …"""
         side, head = self._writing, self._units(prefix)
         self._require_room(cells(head))
-        source = ((place, self._tail(suffix)) for place, suffix in enumerate(suffixes))
+
+        def longest() -> int:
+            return max(cells(one) for _, one in waiting if isinstance(one, list))
+
+        source = ((place, self._tail_or_reason(head, suffix)) for place, suffix in enumerate(suffixes))
         waiting = deque(itertools.islice(source, FORKS))
         running: list[_Begun] = []
         new: list[_Begun] = []
@@ -286,6 +316,10 @@ class Decoder:
                 new = []
                 while waiting and len(running) + len(new) < most:
                     place, tail = waiting[0]
+                    if isinstance(tail, PictureError):
+                        if running or new:
+                            break  # until the others have ended
+                        raise tail
                     need = cells(tail) + max_tokens
                     if need > room:
                         if running or new:
@@ -293,9 +327,7 @@ class Decoder:
                         self._require_room(cells(head) + need)
                         self._calls += 1
                         call, left = self._calls, self._n_ctx - cells(head)
-                        side.hold(
-                            adapter, head, min(left, max(cells(one) for _, one in waiting) + max_tokens), len(suffixes)
-                        )
+                        side.hold(adapter, head, min(left, longest() + max_tokens), len(suffixes))
                         room = min(left, side.context.cells - cells(head))
                         most = side.context.forks if side.context.together else 1
                     new.append(_Begun(place, tail, sampler(place)))
@@ -315,6 +347,12 @@ class Decoder:
         finally:
             for writing in (*running, *new):  # what was to begin is not among the running yet
                 writing.free()
+
+    def _tail_or_reason(self, head: Sequence[Unit], suffix: Prompt) -> list[Unit] | PictureError:
+        try:
+            return self._tail(head, suffix)
+        except PictureError as error:
+            return error
 
     def _begin(self, running: list[_Begun], new: Sequence[_Begun]) -> Iterator[tuple[_Begun, int]]:
         """Decode the suffixes of new texts: each with the index of its last logits, to be sampled at once."""

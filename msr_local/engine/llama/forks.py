@@ -27,14 +27,14 @@ Form = tuple[tuple[str, int], ...]
 class Forks:
     """A context of a model, made when it is needed and larger when that is needed, with its prefix and its forks.
 
-    `adapters` has the loaded adapters by role; `eyes` is the projector.
+    `width` is that of its cache; `adapters` has the loaded adapters by role; `eyes` is the projector.
     """
 
     def __init__(
-        self, model: Any, adapters: Mapping[str, Any], eyes: Eyes | None, kept: Prefixes | None, threads: int,
-        log: NativeLog, *, exact: bool,
+        self, model: Any, width: int, adapters: Mapping[str, Any], eyes: Eyes | None, kept: Prefixes | None,
+        threads: int, log: NativeLog, *, exact: bool,
     ) -> None:  # fmt: skip
-        self._model, self._adapters, self._eyes, self._kept = model, adapters, eyes, kept
+        self._model, self._width, self._adapters, self._eyes, self._kept = model, width, adapters, eyes, kept
         self._threads, self._log, self._exact = threads, log, exact
         self._context: Context | None = None
         self._prefix: tuple[str | None, list[Unit]] | None = None  # what sequence 0 holds
@@ -64,7 +64,7 @@ class Forks:
                 context.drop(fork)
 
     def _open(self, size: int, forks: int) -> Context:
-        size, forks = shape(self._model, size, min(max(forks, 1), FORKS), exact=self._exact)
+        size, forks = shape(self._model, self._width, size, min(max(forks, 1), FORKS), exact=self._exact)
         have = self._context
         if have is None or have.cells < size or have.forks < forks:
             self.close()

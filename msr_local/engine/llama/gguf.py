@@ -99,6 +99,7 @@ class Head:
             self.fields[key] = value
             at = after
         start, end = at, 0
+        self.values = 0  # numbers in all tensors
         self.names: list[str] = []
         for _ in range(self.tensors):
             named = _skip(data, at, _STRING)
@@ -106,6 +107,7 @@ class Head:
             (dimensions,) = struct.unpack_from("<I", data, named)
             *sizes, kind, offset = struct.unpack_from(f"<{dimensions}QIQ", data, named + 4)
             values, size = _BLOCKS.get(kind, (1, 0))
+            self.values += math.prod(sizes)
             end = max(end, offset + math.prod(sizes) // values * size)
             at = named + 4 + 8 * dimensions + 4 + 8
         self.infos = data[start:at]

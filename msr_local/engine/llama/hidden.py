@@ -19,7 +19,7 @@ from llama_cpp._ggml import libggml
 from ...arrays import Floats
 from ...errors import ModelError
 from ..types import LONGEST
-from .context import BATCH
+from .context import BATCH, reads_alone
 from .native import NativeLog
 
 _TEXTS = 64  # side by side, at most
@@ -37,6 +37,8 @@ class HiddenStates:
     def __init__(self, model: Any, threads: int, log: NativeLog) -> None:
         self._log, self._width = log, int(llama.llama_model_n_embd(model))
         self._layer = f"l_out-{max(0, llama.llama_model_n_layer(model) // 2 - 1)}".encode()
+        # Of sequences with a state, llama.cpp reads equally long parts together, in another order.
+        self._most = 1 if reads_alone(model) else _TEXTS
         self._states: Floats | None = None  # of the last decode, shape [tokens, D]
 
         @llama.ggml_backend_sched_eval_callback  # type: ignore[untyped-decorator]
@@ -66,7 +68,7 @@ class HiddenStates:
         for place in sorted(range(len(texts)), key=lambda place: len(texts[place])):
             size = min(len(texts[place]), LONGEST)
             taken = sum(min(len(texts[one]), LONGEST) for one in group)
-            if group and (len(group) == _TEXTS or taken + size > BATCH):
+            if group and (len(group) == self._most or taken + size > BATCH):
                 yield from self._together(group, texts)
                 group = []
             group.append(place)

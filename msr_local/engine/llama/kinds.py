@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from ...errors import ModelError
+from ..families import preparation
 from .gguf import Head
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
@@ -94,6 +95,12 @@ def fit(model: Head, projector: Head) -> bool:
     made_for, width = projector.value("clip.vision.projection_dim"), _width(model)
     kind_of = projector.value("clip.vision.projector_type") or projector.value("clip.projector_type")
     return kind_of in _OLD or None in (made_for, width) or bool(made_for == width)
+
+
+def scaled(projector: Path, budget: int) -> str:
+    """What stands for the way in which pictures for `projector` are scaled. Raises `ModelError` for a broken file."""
+    known = preparation(Head.read(projector).value, budget)
+    return known.identity if known else ""
 
 
 def _a(what: str) -> str:

@@ -17,8 +17,9 @@ import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
 
 from ...arrays import Floats
-from ...errors import ModelError
+from ...errors import ModelError, PictureError
 from ...hardware import usable_threads
+from ..families import preparation
 from ..types import EngineConfig, Image
 from .gguf import Head, require_gguf
 from .kinds import require_projector
@@ -60,9 +61,11 @@ class Eyes:
     def __init__(self, path: Path, config: EngineConfig, model: Any, around: list[int], log: NativeLog) -> None:
         self._model, self._around, self._log = model, around, log
         self._images: OrderedDict[tuple[str, int, int], list[Unit]] = OrderedDict()
+        self.prepare = preparation(Head.read(path).value, config.image_tokens)
         params = mtmd.mtmd_context_params_default()
         params.n_threads = config.threads or usable_threads()
         params.print_timings = False
+        params.use_gpu = config.gpu_layers != 0
         params.warmup = False
         self._projector = mtmd.mtmd_init_from_file(c_path(path), model, params)
         if not self._projector:
@@ -92,6 +95,9 @@ class Eyes:
         return units
 
     def _encode(self, image: Image) -> list[Unit]:
+        whole = (image.sha256, image.width, image.height)
+        if self.prepare:
+            image = self.prepare(image)
         pixels = (ctypes.c_uint8 * len(image.pixels)).from_buffer_copy(image.pixels)
         bitmap = mtmd.mtmd_bitmap_init(image.width, image.height, pixels)
         chunks = mtmd.mtmd_input_chunks_init()
@@ -112,7 +118,7 @@ class Eyes:
                 else:
                     parts.append(ctypes.c_void_p(chunk))
             return [
-                part if isinstance(part, int) else self._project(part, (image.sha256, image.width, image.height, index))
+                part if isinstance(part, int) else self._project(part, (*whole, index))
                 for index, part in enumerate(self._overview(parts))
             ]
         finally:
@@ -140,7 +146,7 @@ class Eyes:
         size = mtmd.mtmd_input_chunk_get_n_tokens(chunk) * llama.llama_model_n_embd_inp(self._model)
         vectors = np.ctypeslib.as_array(mtmd.mtmd_get_output_embd(self._projector), (size,)).copy()
         if not np.isfinite(vectors).all():
-            raise ModelError("the projector makes no finite vectors of this picture.")
+            raise PictureError("the projector made values of this picture that are not finite. Next: another picture.")
         return Embedded(key, mtmd.mtmd_input_chunk_copy(chunk), vectors)
 
     def place(self, context: Any, batch: int, sequence: int, position: int, unit: Embedded) -> int:
