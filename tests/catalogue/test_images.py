@@ -322,9 +322,9 @@ def test_no_warning_leaks_even_from_threads(tmp_path):
 
 
 def test_pillow_says_nothing_of_its_own(tmp_path):
-    path = save(tmp_path / "a.tiff", Image.new("L", (4, 4)))
-    one_sample = b"\x15\x01\x03\x00\x01\x00\x00\x00\x01"
-    path.write_bytes(path.read_bytes().replace(one_sample, one_sample[:-1] + b"\x6a"))
+    path = save(tmp_path / "a.tiff", Image.new("RGB", (4, 4)))
+    samples = b"\x15\x01\x03\x00\x01\x00\x00\x00\x03"
+    path.write_bytes(path.read_bytes().replace(samples, samples[:-1] + b"\x6a"))
     script = (
         "import sys; from pathlib import Path; from msr_local.catalogue.images import check_image; "
         "check_image(Path(sys.argv[1]))"
