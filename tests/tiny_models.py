@@ -6,6 +6,7 @@ with three reserved tokens renamed so that mtmd finds the image tokens.
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,20 @@ from msr_local.models.embedded import PICTURE_TOKENS, shipped_model
 
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 128
 EYE_WIDTH, EYE_LAYERS, IMAGE, PATCH, SCALE = 32, 2, 64, 16, 2
+LLAMA = {
+    "vocab_size": 49152,
+    "hidden_size": WIDTH,
+    "intermediate_size": FEED_FORWARD,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": HEADS // 2,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 IMAGE_TOKENS = (IMAGE // PATCH // SCALE) ** 2
 
 
@@ -165,3 +180,28 @@ def _write(writer: GGUFWriter, path: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def llama(folder: Path, tokenizer: Path) -> Path:
+    """A random Llama in Hugging Face's layout, with the tokenizer of the folder `tokenizer`: a base to train."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(folder)
+    for name in TOKENIZER:
+        shutil.copy(tokenizer / name, folder / name)
+    return folder
+
+
+def louder(folder: Path, target: Path) -> Path:
+    """A copy with larger weights: as it is, a tiny model's answers hardly depend on the question."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target)
+    for file in target.glob("*.safetensors"):
+        weights = {name: one * 5 if one.dim() > 1 else one for name, one in load_file(file).items()}
+        assert all(torch.isfinite(one).all() for one in weights.values())
+        save_file(weights, file, metadata={"format": "pt"})
+    return target

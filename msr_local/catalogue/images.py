@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import math
 import os
 import re
@@ -30,6 +31,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with a picture is said here, in our words
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 _THINNEST = 50  # times that a side may be longer than the other

@@ -112,7 +112,7 @@ def _documents(text: TextIO, fields: Fields, notes: list[str]) -> Iterator[Recor
 def _elements(text: TextIO, *, array: bool) -> Iterator[Record | Rejected]:
     """The elements of an array, or documents in a row, some of them in memory at a time.
 
-    After a broken one it goes on where the next object begins that has the keys of the others.
+    After a broken one, or an end that is none, it goes on where the next object begins that has the keys of the others.
     """
     buffer, position, end, line, ended, opened = "", 0, 0, 1, False, not array
     kin: frozenset[str] = frozenset()
@@ -131,7 +131,12 @@ def _elements(text: TextIO, *, array: bool) -> Iterator[Record | Rejected]:
                 yield rejected(line, "the array is never closed", "")
             return
         if array and buffer[position] == "]":
-            break
+            end = _next_object(buffer, position, kin) if kin else -1
+            if end < 0:
+                break
+            if buffer[position + 1 : end].strip(_GAP + "["):  # else another array follows
+                yield rejected(line, "the array ends here, but more rows follow", buffer[position:end])
+            continue
         try:
             value, end = _JSON.raw_decode(buffer, position)
             record = _record(line, value, buffer[position:end])

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -317,6 +319,18 @@ def test_no_warning_leaks_even_from_threads(tmp_path):
         warnings.simplefilter("always")
         assert len(set(pool.map(check_image, [path, path]))) == 1
     assert [warning for warning in caught if "PIL" in str(warning.filename)] == []
+
+
+def test_pillow_says_nothing_of_its_own(tmp_path):
+    path = save(tmp_path / "a.tiff", Image.new("RGB", (4, 4)))
+    samples = b"\x15\x01\x03\x00\x01\x00\x00\x00\x03"
+    path.write_bytes(path.read_bytes().replace(samples, samples[:-1] + b"\x6a"))
+    script = (
+        "import sys; from pathlib import Path; from msr_local.catalogue.images import check_image; "
+        "check_image(Path(sys.argv[1]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+    assert ran.stderr.splitlines()[-1].startswith("msr_local.errors.InputError") and "\nMore" not in f"\n{ran.stderr}"
 
 
 SAMPLES = {}

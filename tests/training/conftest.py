@@ -16,6 +16,7 @@ from typing import Any
 
 import goods
 import pytest
+import tiny_models
 from once import once
 from question_shop import WORLD, World, titled
 from samples import Ran
@@ -30,7 +31,6 @@ from msr_local.training.bases import Base, resolve
 from msr_local.training.convert import convert_model, converter
 
 PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,13 +93,7 @@ def tiny_llama(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) ->
     """A random Llama of two layers with SmolLM2's tokenizer."""
 
     def make(folder: Path) -> None:
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        torch.manual_seed(0)
-        LlamaForCausalLM(LlamaConfig(**_text())).save_pretrained(folder)
-        for name in _TOKENIZER:
-            shutil.copy(embedded_base.folder / name, folder / name)
+        tiny_models.llama(folder, embedded_base.folder)
         (folder / "README.md").write_text('---\ntags: [tiny]\nlicense: "mit"\n---\nlicense: none of these\n')
 
     return once(tmp_path_factory, "tiny-llama", make)
@@ -123,7 +117,7 @@ def tiny_vlm(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> P
         }
         torch.manual_seed(0)
         config = Idefics3Config(
-            text_config={"model_type": "llama", "architectures": ["VLlama3ForCausalLM"], **_text()},  # as real ones
+            text_config={"model_type": "llama", "architectures": ["VLlama3ForCausalLM"], **tiny_models.LLAMA},  # as real ones
             vision_config=vision,
             scale_factor=2,
             image_token_id=15,
@@ -131,7 +125,7 @@ def tiny_vlm(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> P
             pad_token_id=2,
         )
         Idefics3ForConditionalGeneration(config).save_pretrained(folder)
-        for name in _TOKENIZER:
+        for name in tiny_models.TOKENIZER:
             shutil.copyfile(embedded_base.folder / name, folder / name)
         size = {"longest_edge": 64}
         processor = {
@@ -164,15 +158,7 @@ def louder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """Copies a tiny model with larger weights: as it is, its answers hardly depend on the question."""
 
     def make(folder: Path) -> Path:
-        import torch
-        from safetensors.torch import load_file, save_file
-
-        target = shutil.copytree(folder, tmp_path_factory.mktemp("loud") / folder.name)
-        for file in target.glob("*.safetensors"):
-            weights = {name: one * 5 if one.dim() > 1 else one for name, one in load_file(file).items()}
-            assert all(torch.isfinite(one).all() for one in weights.values())
-            save_file(weights, file, metadata={"format": "pt"})
-        return target
+        return tiny_models.louder(folder, tmp_path_factory.mktemp("loud") / folder.name)
 
     return make
 
@@ -206,22 +192,6 @@ def _resolved(folder: Path, tools: Path, factory: pytest.TempPathFactory) -> Bas
             return resolve(str(folder), lambda: tools)
 
     return resolved(once(factory, f"base-{folder.name}", resolved))
-
-
-def _text() -> dict[str, object]:
-    return {
-        "vocab_size": 49152,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-    }
 
 
 @pytest.fixture(scope="session")
