@@ -19,7 +19,7 @@ from .asking import Asker, repeat_penalty
 
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
-_TOGETHER = 32  # pictures in memory at a time
+_TOGETHER = 32  # pictures in memory at a time, for each engine
 _CRASHES = 3  # in a row, after which it is not the pictures' fault
 LONGEST_EDGE = 1024  # pixels of a picture that an engine gets
 
@@ -109,8 +109,11 @@ class Captions:
                 missing.append(item)
         tried = missing[:limit]
         run.left = len(missing) - len(tried)
-        for start in range(0, len(tried), _TOGETHER):
-            self._caption(tried[start : start + _TOGETHER], run, start, len(tried))
+        start = 0
+        while start < len(tried):
+            some = tried[start : start + _TOGETHER * self._asker.width]
+            self._caption(some, run, start, len(tried))
+            start += len(some)
         self._progress("captions", len(tried), len(tried))
         return run
 

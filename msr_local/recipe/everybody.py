@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..catalogue.writers import check_format, write_rows
-from ..errors import ContextOverflow, InputError, NotFoundError
+from ..errors import NotFoundError
 from ..progress import Progress, silent
 from ..store import histories, results
 from ..store.rows import Interaction, ListedItem
 from ..store.workspace import fingerprint
 from .enough import MISS
-from .recommender import LOOK, Person, Recommender
+from .recommender import LOOK, Person, Ranking, Recommender
 
 COLUMNS = {
     "user": str, "rank": int, "item_id": str, "title": str, "probability": float, "score": float, "p_yes": float,
@@ -89,20 +89,25 @@ class _Run:
             else:
                 missing.append(user_id)
         progress("recommendations", 0, len(missing))
-        for user_id, key, person in self._people(missing, made.failed):
-            try:
-                found = self._recommender.recommend(person, *self._how, only=self._only)
-                items = [
-                    ListedItem(one.item_id, one.title, one.probability, one.score, one.p_yes) for one in found.items
-                ]
-                results.save_list(self._workspace, user_id, self.settings, key, items)
-                made.made.append(user_id)
-                if found.model["coverage"] is not None:
-                    made.coverages.append(found.model["coverage"])
-            except (InputError, ContextOverflow) as error:
-                made.failed.append((user_id, str(error)))
+        plans = (
+            ((user_id, key), self._recommender.ranking(person, *self._how, only=self._only))
+            for user_id, key, person in self._people(missing, made.failed)
+        )
+        for (user_id, key), found in self._recommender.side_by_side(plans):
+            if isinstance(found, Ranking):
+                self._keep(user_id, key, found, made)
+            else:
+                made.failed.append((user_id, str(found)))
             progress("recommendations", len(made.made) + len(made.failed), len(missing))
         return made
+
+    def _keep(self, user_id: str, key: str, ranking: Ranking, made: Made) -> None:
+        found = self._recommender.listed(ranking, self._how[0])
+        items = [ListedItem(one.item_id, one.title, one.probability, one.score, one.p_yes) for one in found.items]
+        results.save_list(self._workspace, user_id, self.settings, key, items)
+        made.made.append(user_id)
+        if found.model["coverage"] is not None:
+            made.coverages.append(found.model["coverage"])
 
     def _people(
         self, user_ids: Iterable[str], failed: list[tuple[str, str]]

@@ -20,7 +20,7 @@ from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint
 from . import scoring
-from .asking import Asker
+from .asking import Asker, Group, Plan, driven
 from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import Descriptions, shorten
 from .scoring import Evidence
@@ -147,50 +147,55 @@ class Judge:
 
         `without` names the evidence that was left out of them.
         """
-        kept = results.scores(self._workspace, user_id, self.settings, without)
-        found: dict[str, Score] = {}
-        missing: list[tuple[Asked, str]] = []
-        for one in asked:
-            key, known = self.key(one), kept.get(one.item.item_id)
-            if known is not None and known.key == key:
-                found[known.item_id] = self._uncalibrated(user_id, known, without)
-            else:
-                missing.append((one, key))
-        for one, key, answer in self._answered(missing, progress or self._progress):
-            score = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
-            self._save(user_id, score, without)
-            found[score.item_id] = score
-        return found
+        return driven(self.asking(user_id, asked, without, progress or self._progress), self._asker)
 
     def past_scores(self, asked: Sequence[Asked], *, progress: Progress = silent) -> dict[str, Score]:
         """{item id: score} of questions about a point of the past, or about somebody who is no user.
 
         Each is kept under the hash of all that makes it. Users' present scores stay as they are.
         """
+        return driven(self.asking(None, asked, progress=progress), self._asker)
+
+    def asking(
+        self, user_id: str | None, asked: Sequence[Asked], without: str = "", progress: Progress = silent
+    ) -> Plan[dict[str, Score]]:
+        """The plan of `scores`, or, without a `user_id`, of `past_scores`: it yields the questions that are new."""
         keys = [self.key(one) for one in asked]
-        known = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
-        missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
-        for _, key, answer in self._answered([(one, key) for key, one in missing.items()], progress):
-            results.save_answer(self._workspace, key, answer.z, answer.coverage)
-            known[key] = answer.z, answer.coverage
-        return {
-            one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)
-            for one, key in zip(asked, keys, strict=True)
-        }
-
-    def _answered(
-        self, missing: Sequence[tuple[Asked, str]], tell: Progress
-    ) -> Iterator[tuple[Asked, str, LogOdds]]:  # fmt: skip
-        """Each question with its key and its answer, as it is given."""
-        tell("scores", 0, len(missing))
+        names = [one.item.item_id for one in asked] if user_id is not None else keys
+        found = self._kept(user_id, names, keys, without)
+        named = zip(names, keys, asked, strict=True)
+        missing = list({name: (name, key, one) for name, key, one in named if name not in found}.values())
+        progress("scores", 0, len(missing))
         for start in range(0, len(missing), _TOGETHER):
-            group = missing[start : start + _TOGETHER]
-            answers = self.answers([one for one, _ in group])
-            for done, ((one, key), answer) in enumerate(zip(group, answers, strict=True), start=start + 1):
-                yield one, key, answer
-                tell("scores", done, len(missing))
+            some = missing[start : start + _TOGETHER]
 
-    def _save(self, user_id: str, score: Score, without: str) -> None:
+            def keep(
+                place: int, answer: LogOdds, some: Sequence[tuple[str, str, Asked]] = some, start: int = start
+            ) -> None:  # fmt: skip
+                name, key, one = some[place]
+                found[name] = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
+                self._save(user_id, found[name], without)
+                progress("scores", start + place + 1, len(missing))
+
+            yield Group([self.question(one) for *_, one in some], keep)
+        ids = [one.item.item_id for one in asked]
+        return {one: replace(found[name], item_id=one) for one, name in zip(ids, names, strict=True)}
+
+    def _kept(
+        self, user_id: str | None, names: Sequence[str], keys: Sequence[str], without: str
+    ) -> dict[str, Score]:  # fmt: skip
+        """{name: score} of what was asked before; `names` are item ids, or keys where there is no user."""
+        if user_id is None:
+            there = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
+            return {key: Score("", z, sigmoid(z), coverage, key) for key, (z, coverage) in there.items()}
+        rows = results.scores(self._workspace, user_id, self.settings, without)
+        known = ((rows.get(name), key) for name, key in zip(names, keys, strict=True))
+        return {one.item_id: self._uncalibrated(user_id, one, without) for one, key in known if one and one.key == key}
+
+    def _save(self, user_id: str | None, score: Score, without: str) -> None:
+        if user_id is None:
+            results.save_answer(self._workspace, score.key, score.log_odds, score.coverage)
+            return
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)
 
     def _uncalibrated(self, user_id: str, known: Score, without: str) -> Score:
