@@ -10,10 +10,11 @@ from pathlib import Path
 from ..catalogue.writers import check_format, write_rows
 from ..errors import NotFoundError
 from ..progress import Progress, silent
-from ..store import histories, results
+from ..store import results
 from ..store.rows import Interaction, ListedItem
 from ..store.workspace import fingerprint
 from .enough import MISS
+from .kept import pictures, state
 from .recommender import LOOK, Person, Ranking, Recommender
 
 COLUMNS = {
@@ -69,15 +70,11 @@ class _Run:
             "list", _FORMAT, recommender.judge.settings, how, None if only is None else sorted(only),
             recommender.preferences.settings if recipe.summary else None, [one and asdict(one) for one in fitted],
         )  # fmt: skip
-        self._pictures = fingerprint(histories.pictures(self._workspace)) if cast.looks else None
+        self._pictures = pictures(recommender)
 
     def _key(self, user_id: str) -> str:
         """Hash of all in the workspace that a list depends on."""
-        recommender, workspace = self._recommender, self._workspace
-        return fingerprint(
-            self.settings, recommender.recall.revision(), results.learned_recall_key(workspace), self._pictures,
-            list(recommender.descriptions.order), sorted(histories.low_rated(workspace, user_id)),
-        )  # fmt: skip
+        return fingerprint(self.settings, *state(self._recommender, user_id, self._pictures))
 
     def make(self, user_ids: Iterable[str], progress: Progress) -> Made:
         """See to it that all lists are there that can be."""

@@ -1,0 +1,52 @@
+"""Lists that are still what they would be if they were made again: a service is asked for the same ones many times."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import replace
+
+from ..store import histories, results
+from ..store.workspace import fingerprint
+from .recommender import Recommender
+from .views import RecommendationList
+
+_ITEMS = 20_000  # of all kept lists together: some tens of MB
+
+
+def pictures(recommender: Recommender) -> str | None:
+    """Hash of all pictures, where answers depend on them."""
+    return fingerprint(histories.pictures(recommender.workspace)) if recommender.cast.looks else None
+
+
+def state(recommender: Recommender, user_id: str, shown: str | None) -> list[object]:
+    """All in the workspace that a list for this user depends on; `shown` is the hash of all `pictures`."""
+    workspace = recommender.workspace
+    return [
+        recommender.recall.revision(), results.learned_recall_key(workspace), shown,
+        list(recommender.descriptions.order), sorted(histories.low_rated(workspace, user_id)),
+    ]  # fmt: skip
+
+
+class Kept:
+    """The last lists that a recommender made, each until something changes that it depends on."""
+
+    def __init__(self, recommender: Recommender, most: int = _ITEMS) -> None:
+        self._recommender, self._most = recommender, most
+        self._lists: OrderedDict[tuple[object, ...], tuple[str, RecommendationList]] = OrderedDict()
+
+    def recommend(self, user_id: str, k: int = 10, candidates: int = 100) -> RecommendationList:
+        """See `Recommender.recommend`; `timing` is that of this call."""
+        began, name = time.perf_counter(), (user_id, k, candidates)
+        now = fingerprint(state(self._recommender, user_id, pictures(self._recommender)))
+        then, found = self._lists.pop(name, ("", None))
+        if found is None or then != now:
+            found = self._recommender.recommend(user_id, k, candidates)
+        else:
+            took = round(time.perf_counter() - began, 3)
+            spans = dict.fromkeys(("recall_s", "summary_s", "score_s"), 0.0)
+            found = replace(found, timing={**found.timing, **spans, "total_s": took})
+        self._lists[name] = now, found
+        while sum(len(one.items) for _, one in self._lists.values()) > self._most and len(self._lists) > 1:
+            self._lists.popitem(last=False)
+        return found
