@@ -40,7 +40,7 @@ class Answers:
             lists = candidates[start : start + step]
             for (user, history), summary, one in zip(people, self._summaries(people), lists, strict=True):
                 history = self._in_order(user, history, self._recipe.recent)
-                yield self._exchanged([self._judge.ask(candidate, summary, history) for candidate in one], user)
+                yield self._exchanged(self._judge.ask_all(one, summary, history), user)
                 done += len(one)
                 self._progress("evaluation", done, total)
 

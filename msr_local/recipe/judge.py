@@ -86,20 +86,28 @@ class Judge:
 
         Raises `NotFoundError` for an item that is not in the catalogue.
         """
-        item, recipe = histories.existing_item(self._workspace, candidate.item_id), self._cast.recipe
-        companion = histories.item(self._workspace, candidate.companion) if candidate.companion else None
+        (asked,) = self.ask_all([candidate], summary, history)
+        return asked
+
+    def ask_all(self, candidates: Sequence[Candidate], summary: str, history: Sequence[Interaction]) -> list[Asked]:
+        """The questions about several candidates; see `ask`."""
+        recipe, told = self._cast.recipe, self._descriptions
         recent = history[-recipe.recent :] if recipe.recent else ()
-        evidence = Evidence(
-            summary=summary,
-            history=tuple(
-                self._descriptions.of(step.item, self._caption(step.item), self._descriptions.line) for step in recent
-            ),
-            description=self._descriptions.of(item),
-            caption=self._caption(item),
-            hint=scoring.hint(candidate, companion) if recipe.hint else "",
-            image_sha256=(item.image_sha256 or "") if self._cast.looks else "",
-        )
-        return Asked(item, candidate, evidence)
+        lines = tuple(told.of(step.item, self._caption(step.item), told.line) for step in recent)
+        asked = []
+        for candidate in candidates:
+            item = histories.existing_item(self._workspace, candidate.item_id)
+            companion = histories.item(self._workspace, candidate.companion) if candidate.companion else None
+            evidence = Evidence(
+                summary=summary,
+                history=lines,
+                description=told.of(item),
+                caption=self._caption(item),
+                hint=scoring.hint(candidate, companion) if recipe.hint else "",
+                image_sha256=(item.image_sha256 or "") if self._cast.looks else "",
+            )
+            asked.append(Asked(item, candidate, evidence))
+        return asked
 
     def _caption(self, item: Item) -> str:
         return (self._captions.of(item) or "") if self._cast.recipe.caption else ""

@@ -172,7 +172,7 @@ class Recommender:
         clock.append(time.perf_counter())
         summary = self.summary(person)
         clock.append(time.perf_counter())
-        asked = [self.judge.ask(candidate, summary, person.history) for candidate in recalled]
+        asked = self.judge.ask_all(recalled, summary, person.history)
 
         told = 0
 
