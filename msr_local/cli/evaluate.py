@@ -27,6 +27,7 @@ def _core(text: str) -> tuple[int, int]:
     return user, item
 
 
+@opt.engines()
 @opt.asking()
 def evaluate(
     ctx: typer.Context,
@@ -59,6 +60,7 @@ def evaluate(
     ] = False,
     seed: opt.Seed = 0,
     *,
+    engines: opt.Engines,
     asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
@@ -78,11 +80,11 @@ def evaluate(
         full=full, candidates=candidates, users=users, slow=not fast,
         model=not no_model, questions=not no_questions, seed=seed,
     )  # fmt: skip
-    with session.workspace() as workspace, session.output.progress() as progress:
+    with session.workspace() as workspace, session.output.progress() as progress, engines.opening() as opening:
 
         def opened(recipe: Recipe | None = None, tuned: bool = True) -> Recommender:
             asked = asking if tuned else replace(asking, adapter="none")
-            return session.recommender(workspace, progress, asked, recipe)
+            return session.recommender(workspace, progress, asked, recipe, opening)
 
         with opened(tuned=not no_model) as recommender:
             experiment = Experiment(recommender, options, note=session.output.note)

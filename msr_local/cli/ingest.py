@@ -35,6 +35,7 @@ _FILES = ("items", "interactions")  # before a colon: the file that an option is
 _SHOWN = 5  # rejects on the screen; all of them are in the table
 
 
+@opt.engines()
 @opt.asking(
     "block_size",
     "window",
@@ -117,6 +118,7 @@ def ingest(
     ] = None,
     learn: Annotated[bool, opt.flag("--learn", "Fit recall to the histories: minutes. finetune does it too.")] = False,
     *,
+    engines: opt.Engines,
     asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
@@ -139,7 +141,7 @@ def ingest(
     if min_rating is not None and not math.isfinite(min_rating):
         raise typer.BadParameter(f"--min-rating {min_rating}: give a number.")
     for_both, of_items, of_interactions = _words(mapping or [], columns or [], encoding or [])
-    with session.workspace() as workspace, session.output.progress() as progress:
+    with session.workspace() as workspace, session.output.progress() as progress, engines.opening() as opening:
         done = read(
             workspace, items, interactions, images=images, mapping=for_both, of_items=of_items,
             of_interactions=of_interactions, day_first=day_first, min_rating=min_rating, progress=progress,
@@ -150,7 +152,9 @@ def ingest(
         _tell_rejects(session, workspace, done)
         wanted = captions and done.images > 0
         if wanted or learn:
-            with session.recommender(workspace, progress, replace(asking, adapter=NONE)) as recommender:
+            with session.recommender(
+                workspace, progress, replace(asking, adapter=NONE), opening=opening
+            ) as recommender:
                 if wanted and recommender.cast.sees:
                     document["captions"] = _caption(session, recommender, done.images, max_captions)
                 elif wanted:
@@ -159,7 +163,8 @@ def ingest(
                     document["recall"] = recommender.learn()
                     session.output.note(learning.told(document["recall"]))
         if summaries:
-            with session.recommender(workspace, progress, asking) as recommender:  # of the adapter that will read them
+            # Of the adapter that will read them.
+            with session.recommender(workspace, progress, asking, opening=opening) as recommender:
                 document["summaries"] = _summarise(session, recommender, progress)
         if not learn and learning.worth_learning(workspace):
             session.output.note(_UNLEARNED)

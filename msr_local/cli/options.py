@@ -18,11 +18,13 @@ from ..recipes import RECIPES
 from .output import Output
 
 if TYPE_CHECKING:
+    from ..engine.types import Engine, EngineConfig, ServerConfig
     from ..recipe.recommender import Recommender
     from ..recipes import Recipe
     from ..store.workspace import Workspace
 
     RecipeName = str
+    Opening = Callable[[EngineConfig | ServerConfig], Engine]
 else:
     RecipeName = Literal[tuple(RECIPES)]
 
@@ -193,6 +195,55 @@ def asking(*only: str) -> Callable[[Command], Command]:
     return gathered("asking", _asking, only)
 
 
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where questions are answered: by one engine, by several processes, or by those of a Ray cluster."""
+
+    workers: int | None
+    ray: str | None
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[Opening]:
+        """What opens an engine for a configuration. Raises `MsrError` where there is no such cluster."""
+        from ..models.spec import open_engine
+
+        if self.ray is not None:
+            from ..engine.cluster import clustered
+
+            with clustered(self.ray, open_engine, self.workers) as opened:
+                yield opened
+        elif self.workers and self.workers > 1:
+            from ..engine.pool import pooled
+
+            yield pooled(open_engine, self.workers)
+        else:
+            yield open_engine
+
+
+def _engines(
+    workers: Annotated[
+        int | None,
+        number(
+            "Ask with N processes at once. They share the CPU threads, unless --threads says how many each one uses.",
+            most=4096, default="1; with --ray, all that there is room for",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|HOST:PORT", show_default=False,
+            help="Ask on the machines of this Ray cluster; local: one that is started on this machine.",
+        ),
+    ] = None,
+) -> Engines:  # fmt: skip
+    return Engines(workers, ray)
+
+
+def engines() -> Callable[[Command], Command]:
+    """A decorator: the command gets `engines: Engines`, and its options."""
+    return gathered("engines", _engines)
+
+
 def given(ctx: typer.Context) -> set[str]:
     """The parameters that were written on the command line, rather than left at their defaults."""
     names = {one.name for one in ctx.command.params if one.name}
@@ -254,14 +305,16 @@ class Session:
             self.output.note(complaint)
 
     def recommender(
-        self, workspace: Workspace, progress: Progress, asking: Asking | None = None, recipe: Recipe | None = None
-    ) -> Recommender:
-        """The recommender that `asking` asks for, with another `recipe` if one is given."""
+        self, workspace: Workspace, progress: Progress, asking: Asking | None = None, recipe: Recipe | None = None,
+        opening: Opening | None = None,
+    ) -> Recommender:  # fmt: skip
+        """The recommender that `asking` asks for, with another `recipe` and other engines if such are given."""
         from dataclasses import replace
 
         from ..models import embedded
         from ..models.choice import cast, chosen_model
         from ..models.names import EMBEDDED
+        from ..models.spec import open_engine
         from ..recipe.recommender import Recommender
 
         wanted = asking or Asking()
@@ -275,4 +328,5 @@ class Session:
                 f"Adapter {found.scorer.name} was trained with another recipe ({tuned.name}, blocks of "
                 f"{tuned.block_size}, the last {tuned.window} interactions) than this one."
             )
-        return Recommender(workspace, replace(found, recipe=recipe or found.recipe), progress=progress)
+        found = replace(found, recipe=recipe or found.recipe)
+        return Recommender(workspace, found, progress=progress, open_engine=opening or open_engine)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SHOWN = 5  # users for whom it did not work
 
 
+@opt.engines()
 @opt.asking()
 def recommend(
     ctx: typer.Context,
@@ -58,6 +59,7 @@ def recommend(
     ask: opt.Ask = "enough",
     miss: opt.Miss = 0.01,
     *,
+    engines: opt.Engines,
     asking: Asking,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
@@ -76,10 +78,12 @@ def recommend(
         raise typer.BadParameter("needed is one of USER, --history, --all and --users.", ctx)
     if (everybody or users is not None) != (out is not None):
         raise typer.BadParameter("--out FILE goes with --all or --users, and they with it.", ctx)
+    if out is None and engines != opt.Engines(None, None):
+        raise typer.BadParameter("--workers and --ray go with --all or --users.", ctx)
     how: tuple[int, int, int, float] = (k, candidates, look, 0.0 if ask == "all" else miss)
     filters = (where, only, exclude, session.output.note)
     if out is not None:
-        _to_many(session, asking, users, out, how, filters, as_json)
+        _to_many(session, engines, asking, users, out, how, filters, as_json)
         return
     with session.answering(asking) as recommender:
         among = chosen(recommender.workspace, *filters)
@@ -112,8 +116,8 @@ def _stranger(recommender: Recommender, lists: list[str]) -> Person:
 
 
 def _to_many(
-    session: opt.Session, asking: Asking, users: Path | None, out: Path, how: tuple[int, int, int, float], filters: Any,
-    as_json: bool,
+    session: opt.Session, engines: opt.Engines, asking: Asking, users: Path | None, out: Path,
+    how: tuple[int, int, int, float], filters: Any, as_json: bool,
 ) -> None:  # fmt: skip
     from ..catalogue.ids import read_ids
     from ..catalogue.where import chosen
@@ -129,7 +133,10 @@ def _to_many(
     with (
         session.workspace() as workspace,
         session.output.progress() as progress,
-        session.recommender(workspace, silent, asking) as recommender,  # one bar, not one for each user
+        engines.opening() as opening,
+        session.recommender(
+            workspace, silent, asking, opening=opening
+        ) as recommender,  # one bar, not one for each user
     ):
         only = chosen(workspace, *filters)
         ids = [one["user"] for one in histories.users(workspace)] if wanted is None else wanted

@@ -25,7 +25,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    waiting: Annotated[int, opt.number("Let N requests wait; more are told to come again.")] = 32,
+    waiting: Annotated[int, opt.number("Let N requests wait; more are told to come again.")] = 64,
     *,
     asking: Asking,
 ) -> None:  # fmt: skip

@@ -14,7 +14,7 @@ from ..recipe.recommender import Recommender
 from ..store import histories
 from ..store.rows import Interaction, Item, Log
 
-_TOGETHER = 32  # users whose summaries are written side by side
+_TOGETHER = 32  # users whose summaries are written side by side, for each engine
 
 
 class Answers:
@@ -33,14 +33,14 @@ class Answers:
 
     def questions(self, cases: Sequence[Case], candidates: Sequence[Sequence[Candidate]]) -> Iterator[list[Asked]]:
         """The questions about each case's candidates, in their order."""
-        done, total = 0, sum(map(len, candidates))
-        for start in range(0, len(cases), _TOGETHER):
-            some = cases[start : start + _TOGETHER]
+        done, total, step = 0, sum(map(len, candidates)), _TOGETHER * self._preferences.width
+        for start in range(0, len(cases), step):
+            some = cases[start : start + step]
             people = [(self._log.user_ids[case.user], self._history(case)) for case in some]
-            lists = candidates[start : start + _TOGETHER]
+            lists = candidates[start : start + step]
             for (user, history), summary, one in zip(people, self._summaries(people), lists, strict=True):
                 history = self._in_order(user, history, self._recipe.recent)
-                yield self._exchanged([self._judge.ask(candidate, summary, history) for candidate in one], user)
+                yield self._exchanged(self._judge.ask_all(one, summary, history), user)
                 done += len(one)
                 self._progress("evaluation", done, total)
 

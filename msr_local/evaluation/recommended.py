@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ..arrays import Items, Mask, Vector, padded
+from ..errors import MsrError
 from ..recall.candidates import Candidate, Recall
 from ..recall.learning import LEAST, held_back, learned_from
 from ..recall.protocols import Case
+from ..recipe.asking import Plan
 from ..recipe.judge import Asked
 from ..recipe.recommender import Recommender
 from ..store import results
@@ -86,15 +88,27 @@ class Recommended:
 
         What a recommendation leaves out, since its picture was not looked at, stands below in the order of recall.
         """
-        for asked in self._answers.questions(cases, lists):
-            z = {item_id: one.log_odds for item_id, one in self._ask(asked, "").items()}
-            ranked = self._recommender.ranked(asked, self._recall, self._ask)
-            scores = {one.item.item_id: score for score, one in ranked.items}
-            floor = min(scores.values(), default=0.0)
-            yield z, scores | {item_id: floor - place for place, item_id in enumerate(_left(asked, scores), start=1)}
+        plans = ((place, self._plan(asked)) for place, asked in enumerate(self._answers.questions(cases, lists)))
+        ready: dict[int, tuple[dict[str, float], dict[str, float]]] = {}
+        following = 0
+        for place, found in self._recommender.side_by_side(plans):
+            if isinstance(found, MsrError):
+                raise found
+            ready[place] = found
+            while following in ready:
+                yield ready.pop(following)
+                following += 1
 
-    def _ask(self, asked: Sequence[Asked], without: str) -> dict[str, Score]:
-        return self._recommender.judge.past_scores(asked)
+    def _plan(self, asked: Sequence[Asked]) -> Plan[tuple[dict[str, float], dict[str, float]]]:
+        answers = yield from self._ask(asked, "")
+        ranked = yield from self._recommender.ranked(asked, self._recall, self._ask)
+        scores = {one.item.item_id: score for score, one in ranked.items}
+        floor = min(scores.values(), default=0.0)
+        left = {item_id: floor - place for place, item_id in enumerate(_left(asked, scores), start=1)}
+        return {item_id: one.log_odds for item_id, one in answers.items()}, scores | left
+
+    def _ask(self, asked: Sequence[Asked], without: str) -> Plan[dict[str, Score]]:
+        return self._recommender.judge.asking(None, asked)
 
 
 def _left(asked: Sequence[Asked], scores: Mapping[str, float]) -> list[str]:

@@ -72,10 +72,11 @@ class CurrentRecall:
             folder = workspace.home / "recall"
             with workspace.snapshot():
                 made_of = revision, _ = (self.revision(), results.learned_recall_key(workspace))
-                there = kept.load(folder, revision)
+                state = fingerprint(kept.FORMAT, histories.revision(workspace))
+                there = kept.load(folder, state, revision)
                 recall = there or Recall.of_log(histories.log(workspace), self.texts())
             if there is None:
-                kept.save(folder, revision, recall)
+                kept.save(folder, state, revision, recall)
             recall.learned = self._taught(recall)
             self._made = (made_of, recall)
         return self._made[1]

@@ -1,19 +1,117 @@
-"""Asking an engine the recipe's questions: templates, fitting the context, and errors of unfit models."""
+"""Asking an engine the recipe's questions: templates, fitting the context, and errors of unfit models.
+
+What asks yes/no questions one after the other is written as a plan, which says what it wants to know and does not ask
+itself. So one person's plan can be driven alone, and those of many side by side where many engines answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from ..arrays import Floats
+from ..engine.pool import FAULTS, Line, Pool
 from ..engine.types import Engine, EngineConfig, Generation, LogOdds, Question, ServerConfig, TokenEngine, Writing
-from ..errors import AnswerTokensError, ContextOverflow, ModelError
+from ..errors import AnswerTokensError, ContextOverflow, InputError, ModelError, MsrError
 from ..models.spec import Role, open_engine
 from ..prompts import PromptTemplate
 
 Choice = TypeVar("Choice")
+Made = TypeVar("Made")
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Questions of a plan that are asked together; `keep` commits the answer to the one at a place, as it is given."""
+
+    questions: Sequence[Question]
+    keep: Callable[[int, LogOdds], None]
+
+
+Plan = Generator[Group, None, Made]  # goes on when all of a group are answered, or with one of `FAULTS`, raised in it
+
+
+def driven(plan: Plan[Made], asker: Asker) -> Made:
+    """What a plan comes to."""
+    error: MsrError | None = None
+    while True:
+        try:
+            group = plan.throw(error) if error else next(plan)
+        except StopIteration as end:
+            return cast(Made, end.value)
+        error = None
+        try:
+            for place, answer in enumerate(asker.answers(group.questions)):
+                group.keep(place, answer)
+        except FAULTS as failed:
+            error = failed
+
+
+@dataclass(slots=True)
+class _Driven(Generic[Name, Made]):
+    """A plan on its way: its present group, and how many answers to it are still to come."""
+
+    name: Name
+    plan: Plan[Made]
+    group: Group | None = None
+    left: int = 0
+
+
+def side_by_side(
+    asker: Asker, plans: Iterable[tuple[Name, Plan[Made]]]
+) -> Iterator[tuple[Name, Made | InputError | ContextOverflow]]:
+    """What each plan comes to, as it is finished; a plan that cannot go on comes to its error.
+
+    So many are begun as keep the asker's engines busy: one after the other, where it has one.
+    """
+    waiting = iter(plans)
+    ready: deque[_Driven[Name, Made]] = deque()
+    finished: deque[tuple[Name, Made | InputError | ContextOverflow]] = deque()
+    asked = 0  # groups on their way
+    line: Line[_Driven[Name, Made]]
+    with asker.line() as line:
+
+        def go_on(one: _Driven[Name, Made], error: MsrError | None = None) -> None:
+            try:
+                one.group = one.plan.throw(error) if error else next(one.plan)
+            except StopIteration as end:
+                finished.append((one.name, end.value))
+            except (InputError, ContextOverflow) as failed:
+                finished.append((one.name, failed))
+            else:
+                one.left = len(one.group.questions)
+                ready.append(one)
+
+        while True:
+            while line.free and not finished:
+                if not ready:
+                    new = next(waiting, None)
+                    if new is None:
+                        break
+                    go_on(_Driven(*new))
+                else:
+                    one = ready.popleft()
+                    assert one.group is not None
+                    line.ask(one, one.group.questions)
+                    asked += 1
+            if finished:
+                yield finished.popleft()
+            elif asked:
+                one, place, answer = line.next()
+                if isinstance(answer, LogOdds):
+                    assert one.group is not None
+                    one.group.keep(place, answer)
+                    one.left -= 1
+                if not isinstance(answer, LogOdds) or not one.left:
+                    asked -= 1
+                    go_on(one, None if isinstance(answer, LogOdds) else answer)
+            else:
+                return
 
 
 class Asker:
@@ -63,13 +161,27 @@ class Asker:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[LogOdds]:
         """The log-odds of yes, in order. Raises `AnswerTokensError` where the engine cannot give them."""
-        if questions and self.engine.can.log_odds == "none":
+        return self._answering(questions).answers(questions) if questions else iter(())
+
+    def _answering(self, questions: Sequence[Question]) -> Engine:
+        """The engine, if it can answer these questions."""
+        if self.engine.can.log_odds == "none":
             raise AnswerTokensError(
                 f"{self._config.name}: no single token for yes or for no, so p(yes) cannot be read. "
                 "Next: choose another model with msr-local models use."
             )
         self._require_eyes(questions)
-        return self.engine.answers(questions) if questions else iter(())
+        return self.engine
+
+    def line(self) -> Line[Any]:
+        """Groups of yes/no questions on their way to the engine, or to several. Raises as `answers`."""
+        return Line(self._answering)
+
+    @property
+    def width(self) -> int:
+        """How many engines answer at once; 1 before the first question."""
+        engine = self.__dict__.get("engine")
+        return engine.width if isinstance(engine, Pool) else 1
 
     def write(self, questions: Sequence[Question], how: Writing) -> Iterator[tuple[int, str]]:
         """(place of the question, its answer on one line) as each is finished.

@@ -20,7 +20,7 @@ from .asking import Asker, repeat_penalty
 _KIND = versioned("caption", 1)  # another number where what is written of the same picture changes, beside the template
 MAX_TOKENS = 96
 REPEAT_PENALTY = 1.1
-_TOGETHER = 32  # pictures in memory at a time
+_TOGETHER = 32  # pictures in memory at a time, for each engine
 _DOUBT = 3  # pictures that fail in a row, after which a plain one shows whether it is the model's fault
 _PLAIN = 64  # pixels a side of the plain picture
 LONGEST_EDGE = 1024  # pixels of a picture that an engine gets
@@ -112,8 +112,11 @@ class Captions:
                 missing.append(item)
         tried = missing[:limit]
         run.left = len(missing) - len(tried)
-        for start in range(0, len(tried), _TOGETHER):
-            self._caption(tried[start : start + _TOGETHER], run, start, len(tried))
+        start = 0
+        while start < len(tried):
+            some = tried[start : start + _TOGETHER * self._asker.width]
+            self._caption(some, run, start, len(tried))
+            start += len(some)
         self._progress("captions", len(tried), len(tried))
         return run
 

@@ -21,7 +21,7 @@ from ..recipes import RECIPES
 from ..store import prune as tables
 from ..store.prune import Pruned
 from ..store.workspace import Workspace
-from . import everybody
+from .kept import key_of, pictures_of, state_of
 from .recommender import Recommender
 
 
@@ -50,7 +50,7 @@ def clean(workspace: Workspace, *, dry_run: bool = False) -> list[Pruned]:
             _note(used, recommender)
     used.add("lists")
     for number, user, settings, key in tables.lists(workspace):
-        if any(key == everybody.key_of(workspace, settings, state, user) for state in used.states):
+        if any(key == key_of(workspace, settings, state, user) for state in used.states):
             used.add("lists", number)
     found = tables.prune(workspace, used.settings, dry_run=dry_run)
     return [*found, _clean_states(workspace.home / "prefixes", used.folders, dry_run=dry_run)]
@@ -80,7 +80,7 @@ def _note(used: _Used, recommender: Recommender) -> None:
     used.add("vectors", *recommender.vectors.keys(recommender.recall.texts()))
     for role in (cast.summariser, cast.judge):
         used.folders.add(cast.weights_id(role)[:16])
-    used.states.add(everybody.state_of(recommender, everybody.pictures_of(workspace, cast)))
+    used.states.add(state_of(recommender, pictures_of(workspace, cast)))
 
 
 def _clean_states(folder: Path, used: set[str], *, dry_run: bool) -> Pruned:

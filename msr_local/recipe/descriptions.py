@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ..store.rows import Item
@@ -130,6 +130,7 @@ def tokens(text: str) -> int:
     return count
 
 
+@lru_cache(1024)  # the lines of a history come again with every candidate
 def shorten(text: str, room: int) -> str:
     """At most about `room` tokens of `text`, cut between words and marked with an ellipsis."""
     if tokens(text) <= room:

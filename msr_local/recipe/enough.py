@@ -8,7 +8,8 @@ The spread of answers begins at a guess that is wide for every model tried, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtr
@@ -18,18 +19,22 @@ from ..arrays import Vector
 MISS = 0.01  # probability with which an item that is not asked about may belong to the first k
 GROUP = 16  # questions between looks, twice as many before the first: they fill a batch
 _SPREAD, _WORTH = 1.0, 8  # log-odds: standard deviation about the regression at first, worth so many answers
+Step = TypeVar("Step")
 
 
-def until_settled(known: Vector, ask: Callable[[slice], Vector], k: int, miss: float, group: int = GROUP) -> None:
+def until_settled(
+    known: Vector, ask: Callable[[slice], Generator[Step, None, Vector]], k: int, miss: float, group: int = GROUP
+) -> Generator[Step, None, None]:
     """Ask about the first of the candidates [N], which are in falling order of what is `known`, until it is enough.
 
-    `ask` gives what is added to a slice of them. With `miss` 0 it is asked about all at once.
+    `ask` gives what is added to a slice of them; its steps are those of this. With `miss` 0 it is asked about all at
+    once.
     """
     end = min(len(known), max(2 * group, k)) if miss else len(known)
-    added = ask(slice(0, end))
+    added = yield from ask(slice(0, end))
     while end < len(known) and reach(known, added, k).max() > miss:
         start, end = end, min(len(known), end + group)
-        added = np.r_[added, ask(slice(start, end))]
+        added = np.r_[added, (yield from ask(slice(start, end)))]
 
 
 def reach(known: Vector, added: Vector, k: int) -> Vector:

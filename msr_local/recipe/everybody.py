@@ -6,17 +6,16 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..catalogue.writers import check_format, write_rows
-from ..errors import ContextOverflow, InputError, NotFoundError
-from ..models.spec import Cast
+from ..errors import NotFoundError
 from ..progress import Progress, silent
-from ..store import histories, results
+from ..store import results
 from ..store.rows import Interaction, ListedItem
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import fingerprint
 from .enough import MISS
-from .recommender import LOOK, Person, Recommender
+from .kept import key_of, pictures_of, state_of
+from .recommender import LOOK, Person, Ranking, Recommender
 
 COLUMNS = {
     "user": str, "rank": int, "item_id": str, "title": str, "probability": float, "score": float, "p_yes": float,
@@ -61,22 +60,6 @@ def recommend_to(
     return made
 
 
-def pictures_of(workspace: Workspace, cast: Cast) -> str | None:
-    """Hash of all pictures, where the model looks at any."""
-    return fingerprint(histories.pictures(workspace)) if cast.looks else None
-
-
-def state_of(recommender: Recommender, pictures: str | None) -> tuple[Any, ...]:
-    """All in the workspace that lists depend on, but for what belongs to a user."""
-    learned = results.learned_recall_key(recommender.workspace)
-    return recommender.recall.revision(), learned, pictures, tuple(recommender.descriptions.order)
-
-
-def key_of(workspace: Workspace, settings: str, state: tuple[Any, ...], user_id: str) -> str:
-    """Hash of all that a user's list under `settings` depends on."""
-    return fingerprint(settings, *state, sorted(histories.low_rated(workspace, user_id)))
-
-
 class _Run:
     """The lists under certain settings: which are up to date, and how others are made."""
 
@@ -91,6 +74,7 @@ class _Run:
         self._pictures = pictures_of(self._workspace, cast)
 
     def _key(self, user_id: str) -> str:
+        """Hash of all in the workspace that a list depends on."""
         return key_of(self._workspace, self.settings, state_of(self._recommender, self._pictures), user_id)
 
     def make(self, user_ids: Iterable[str], progress: Progress) -> Made:
@@ -103,20 +87,25 @@ class _Run:
             else:
                 missing.append(user_id)
         progress("recommendations", 0, len(missing))
-        for user_id, key, person in self._people(missing, made.failed):
-            try:
-                found = self._recommender.recommend(person, *self._how, only=self._only)
-                items = [
-                    ListedItem(one.item_id, one.title, one.probability, one.score, one.p_yes) for one in found.items
-                ]
-                results.save_list(self._workspace, user_id, self.settings, key, items)
-                made.made.append(user_id)
-                if found.model["coverage"] is not None:
-                    made.coverages.append(found.model["coverage"])
-            except (InputError, ContextOverflow) as error:
-                made.failed.append((user_id, str(error)))
+        plans = (
+            ((user_id, key), self._recommender.ranking(person, *self._how, only=self._only))
+            for user_id, key, person in self._people(missing, made.failed)
+        )
+        for (user_id, key), found in self._recommender.side_by_side(plans):
+            if isinstance(found, Ranking):
+                self._keep(user_id, key, found, made)
+            else:
+                made.failed.append((user_id, str(found)))
             progress("recommendations", len(made.made) + len(made.failed), len(missing))
         return made
+
+    def _keep(self, user_id: str, key: str, ranking: Ranking, made: Made) -> None:
+        found = self._recommender.listed(ranking, self._how[0])
+        items = [ListedItem(one.item_id, one.title, one.probability, one.score, one.p_yes) for one in found.items]
+        results.save_list(self._workspace, user_id, self.settings, key, items)
+        made.made.append(user_id)
+        if found.model["coverage"] is not None:
+            made.coverages.append(found.model["coverage"])
 
     def _people(
         self, user_ids: Iterable[str], failed: list[tuple[str, str]]

@@ -6,7 +6,8 @@ single answer is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from ..store import histories, results
 from ..store.rows import Interaction, Item, Score
 from ..store.workspace import Workspace, fingerprint, versioned
 from . import scoring
-from .asking import Asker
+from .asking import Asker, Group, Plan, driven
 from .captions import LONGEST_EDGE, Captions, picture
 from .descriptions import Descriptions, shorten
 from .scoring import Evidence
@@ -100,20 +101,28 @@ class Judge:
 
         Raises `NotFoundError` for an item that is not in the catalogue.
         """
-        item, recipe = histories.existing_item(self._workspace, candidate.item_id), self._cast.recipe
-        companion = histories.item(self._workspace, candidate.companion) if candidate.companion else None
+        (asked,) = self.ask_all([candidate], summary, history)
+        return asked
+
+    def ask_all(self, candidates: Sequence[Candidate], summary: str, history: Sequence[Interaction]) -> list[Asked]:
+        """The questions about several candidates; see `ask`."""
+        recipe, told = self._cast.recipe, self._descriptions
         recent = history[-recipe.recent :] if recipe.recent else ()
-        evidence = Evidence(
-            summary=summary,
-            history=tuple(
-                self._descriptions.of(step.item, self._caption(step.item), self._descriptions.line) for step in recent
-            ),
-            description=self._descriptions.of(item),
-            caption=self._caption(item),
-            hint=scoring.hint(candidate, companion) if recipe.hint else "",
-            image_sha256=(item.image_sha256 or "") if self._cast.looks else "",
-        )
-        return Asked(item, candidate, evidence)
+        lines = tuple(told.of(step.item, self._caption(step.item), told.line) for step in recent)
+        asked = []
+        for candidate in candidates:
+            item = histories.existing_item(self._workspace, candidate.item_id)
+            companion = histories.item(self._workspace, candidate.companion) if candidate.companion else None
+            evidence = Evidence(
+                summary=summary,
+                history=lines,
+                description=told.of(item),
+                caption=self._caption(item),
+                hint=scoring.hint(candidate, companion) if recipe.hint else "",
+                image_sha256=(item.image_sha256 or "") if self._cast.looks else "",
+            )
+            asked.append(Asked(item, candidate, evidence))
+        return asked
 
     def _caption(self, item: Item) -> str:
         return (self._captions.of(item) or "") if self._cast.recipe.caption else ""
@@ -157,77 +166,67 @@ class Judge:
 
         `without` names the evidence that was left out of them.
         """
-        kept = results.scores(self._workspace, user_id, self.settings, without)
-        found: dict[str, Score] = {}
-        missing: list[tuple[Asked, str]] = []
-        for one in asked:
-            key, known = self.key(one), kept.get(one.item.item_id)
-            if known is not None and known.key == key:
-                found[known.item_id] = self._uncalibrated(user_id, known, without)
-            else:
-                missing.append((one, key))
-        for place, key, answer in self._answered(missing, progress or self._progress):
-            score = Score(missing[place][0].item.item_id, answer.z, sigmoid(answer.z), answer.coverage, key)
-            self._save(user_id, score, without)
-            found[score.item_id] = score
-        return found
+        return driven(self.asking(user_id, asked, without, progress or self._progress), self._asker)
 
     def past_scores(self, asked: Sequence[Asked], *, progress: Progress = silent) -> dict[str, Score]:
         """{item id: score} of questions about a point of the past, or about somebody who is no user.
 
         Each is kept under the hash of all that makes it. Users' present scores stay as they are.
         """
+        return driven(self.asking(None, asked, progress=progress), self._asker)
+
+    def asking(
+        self, user_id: str | None, asked: Sequence[Asked], without: str = "", progress: Progress = silent
+    ) -> Plan[dict[str, Score]]:
+        """The plan of `scores`, or, without a `user_id`, of `past_scores`: it yields the questions that are new."""
         keys = [self.key(one) for one in asked]
-        known = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
-        wanted = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
-        missing = [(one, key) for key, one in wanted.items()]
-        for place, key, answer in self._answered(missing, progress):
-            results.save_answer(self._workspace, key, answer.z, answer.coverage, self.settings)
-            known[missing[place][1]] = answer.z, answer.coverage
-        return {
-            one.item.item_id: Score(one.item.item_id, known[key][0], sigmoid(known[key][0]), known[key][1], key)
-            for one, key in zip(asked, keys, strict=True)
-        }
-
-    def _answered(
-        self, missing: Sequence[tuple[Asked, str]], tell: Progress
-    ) -> Iterator[tuple[int, str, LogOdds]]:  # fmt: skip
-        """(place, key, answer) of each question, as it is given, in order.
-
-        One whose picture cannot be shown is asked without it, and has the key of that question.
-        """
-        tell("scores", 0, len(missing))
+        names = [one.item.item_id for one in asked] if user_id is not None else keys
+        found = self._kept(user_id, names, keys, without)
+        named = zip(names, keys, asked, strict=True)
+        missing = list({name: (name, key, one) for name, key, one in named if name not in found}.values())
+        progress("scores", 0, len(missing))
         for start in range(0, len(missing), _TOGETHER):
-            group = [self._shown(one, key) for one, key in missing[start : start + _TOGETHER]]
-            for done, (key, answer) in enumerate(self._each(group), start=start):
-                yield done, key, answer
-                tell("scores", done + 1, len(missing))
+            some = missing[start : start + _TOGETHER]
 
-    def _each(self, group: Sequence[_Shown]) -> Iterator[tuple[str, LogOdds]]:
-        """(key, answer) of each; where the model fails over pictures, each of those that are left is asked alone."""
-        done = 0
+            def keep(
+                place: int, shown: _Shown, answer: LogOdds, some: Sequence[tuple[str, str, Asked]] = some,
+                start: int = start,
+            ) -> None:  # fmt: skip
+                name, _, one = some[place]
+                found[name] = Score(one.item.item_id, answer.z, sigmoid(answer.z), answer.coverage, shown.key)
+                self._save(user_id, found[name], without)
+                progress("scores", start + place + 1, len(missing))
+
+            yield from self._each([self._shown(one, key) for _, key, one in some], keep)
+        ids = [one.item.item_id for one in asked]
+        return {one: replace(found[name], item_id=one) for one, name in zip(ids, names, strict=True)}
+
+    def _each(self, shown: Sequence[_Shown], keep: Callable[[int, _Shown, LogOdds], None]) -> Plan[None]:
+        """The plan for a group; where the model fails over pictures, each of those that are left is asked alone."""
+        left = dict(enumerate(shown))
+
+        def answered(place: int, answer: LogOdds) -> None:
+            keep(place, left.pop(place), answer)
+
         try:
-            for one, answer in zip(group, self._asker.answers([one.question for one in group]), strict=True):
-                done += 1
-                yield one.key, answer
+            yield Group([one.question for one in shown], answered)
         except (ContextOverflow, AnswerTokensError):
             raise
         except (ModelError, EngineCrashed):
-            left = group[done:]
-            if not any(one.question.image for one in left):
+            if not any(one.question.image for one in left.values()):
                 raise
-            for one in left:
-                yield self._alone(one)
+            for place, one in left.items():
+                yield from self._alone(one, functools.partial(keep, place))
 
-    def _alone(self, shown: _Shown) -> tuple[str, LogOdds]:
+    def _alone(self, shown: _Shown, keep: Callable[[_Shown, LogOdds], None]) -> Plan[None]:
+        """The plan for one question: without its picture, if the model fails over it."""
         try:
-            (answer,) = self._asker.answers([shown.question])
+            yield Group([shown.question], lambda _, answer: keep(shown, answer))
         except (ModelError, EngineCrashed) as error:
             if not shown.question.image:
                 raise
-            shown = self._hidden(shown.asked, error)
-            (answer,) = self._asker.answers([shown.question])  # if this fails too, it was not the picture
-        return shown.key, answer
+            hidden = self._hidden(shown.asked, error)  # if this fails too, it was not the picture
+            yield Group([hidden.question], lambda _, answer: keep(hidden, answer))
 
     def _shown(self, asked: Asked, key: str) -> _Shown:
         try:
@@ -241,7 +240,21 @@ class Judge:
         self.unseen[asked.item.item_id] = str(why)
         return shown
 
-    def _save(self, user_id: str, score: Score, without: str) -> None:
+    def _kept(
+        self, user_id: str | None, names: Sequence[str], keys: Sequence[str], without: str
+    ) -> dict[str, Score]:  # fmt: skip
+        """{name: score} of what was asked before; `names` are item ids, or keys where there is no user."""
+        if user_id is None:
+            there = {key: kept for key in keys if (kept := results.answer(self._workspace, key))}
+            return {key: Score("", z, sigmoid(z), coverage, key) for key, (z, coverage) in there.items()}
+        rows = results.scores(self._workspace, user_id, self.settings, without)
+        known = ((rows.get(name), key) for name, key in zip(names, keys, strict=True))
+        return {one.item_id: self._uncalibrated(user_id, one, without) for one, key in known if one and one.key == key}
+
+    def _save(self, user_id: str | None, score: Score, without: str) -> None:
+        if user_id is None:
+            results.save_answer(self._workspace, score.key, score.log_odds, score.coverage, self.settings)
+            return
         results.save_score(self._workspace, user_id, self.settings, score, self._cast.name, without)
 
     def _uncalibrated(self, user_id: str, known: Score, without: str) -> Score:

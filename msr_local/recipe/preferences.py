@@ -22,7 +22,7 @@ _KIND = versioned("preference", 1)  # another number where what is written of th
 MAX_TOKENS = 96
 # The previous summary counts as written: without that pressure an untuned small model copies it word for word.
 REPEAT_PENALTY = 1.2
-_SIDE_BY_SIDE = 64  # chains in the making
+_SIDE_BY_SIDE = 64  # chains in the making, for each engine
 
 
 @dataclass(slots=True)
@@ -95,13 +95,18 @@ class Preferences:
         """
         yield from self._grow(people, past, silent)
 
+    @property
+    def width(self) -> int:
+        """How many engines write at once; 1 before the first question."""
+        return self._asker.width
+
     def _grow(
         self, people: Iterable[tuple[str | None, Sequence[Interaction]]], past: bool, progress: Progress
     ) -> Iterator[tuple[int, list[Preference]]]:
         waiting = enumerate(people)
         growing: dict[int, _Chain] = {}
         while True:
-            for place, (user_id, history) in itertools.islice(waiting, _SIDE_BY_SIDE - len(growing)):
+            for place, (user_id, history) in itertools.islice(waiting, _SIDE_BY_SIDE * self.width - len(growing)):
                 growing[place] = self._begin(user_id, history, past)
             if not growing:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import Vector
 from ..engine.types import Engine, EngineConfig, ServerConfig, TokenEngine
-from ..errors import NotFoundError
+from ..errors import ContextOverflow, InputError, NotFoundError
 from ..models import choice
 from ..models.spec import Cast, Fused, Role, open_engine
 from ..progress import Progress, silent
@@ -23,7 +23,7 @@ from ..store import histories, results
 from ..store.rows import Interaction, Score
 from ..store.workspace import Workspace
 from . import views
-from .asking import Asker
+from .asking import Asker, Group, Made, Name, Plan, driven, side_by_side
 from .captions import Captions
 from .descriptions import Descriptions
 from .enough import GROUP, MISS, in_order, until_settled
@@ -32,7 +32,8 @@ from .preferences import Preferences
 from .vectors import Vectors
 
 LOOK = 20  # candidates that are asked about again with their pictures, if questions contain pictures
-Ask = Callable[[Sequence[Asked], str], dict[str, Score]]  # questions, and what was left out of them -> by item id
+# Questions, and what was left out of them -> the plan that comes to their scores by item id.
+Ask = Callable[[Sequence[Asked], str], Plan[dict[str, Score]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Recommender:
         self._open = open_engine
         self._writer = self._asker(cast.summariser)
         judge = self._writer if cast.judge.config == cast.config else self._asker(cast.judge)
-        self._askers = [self._writer] if judge is self._writer else [self._writer, judge]
+        self._answerer, self._askers = judge, [self._writer] if judge is self._writer else [self._writer, judge]
         self.captions = Captions(workspace, cast, self._writer, progress)
         self.descriptions = Descriptions(workspace)
         self.preferences = Preferences(workspace, cast, self._writer, self.captions, self.descriptions, progress)
@@ -157,6 +158,13 @@ class Recommender:
         *, only: Set[str] | None = None,
     ) -> Ranking:  # fmt: skip
         """All candidates that were asked about, as `recommend` orders them."""
+        return driven(self.ranking(user, k, candidates, look, miss, only=only), self._answerer)
+
+    def ranking(
+        self, user: str | Person, k: int = 10, candidates: int = 100, look: int = LOOK, miss: float = MISS,
+        *, only: Set[str] | None = None,
+    ) -> Plan[Ranking]:  # fmt: skip
+        """The plan of `rank`; the summary is no part of it, and is written when the plan begins, if it is not there."""
         clock = [time.perf_counter()]
         person = self.user(user) if isinstance(user, str) else user
         recall = self.recall.now()
@@ -164,22 +172,20 @@ class Recommender:
         clock.append(time.perf_counter())
         summary = self.summary(person)
         clock.append(time.perf_counter())
-        asked = [self.judge.ask(candidate, summary, person.history) for candidate in recalled]
+        asked = self.judge.ask_all(recalled, summary, person.history)
 
         told = 0
 
-        def ask(some: Sequence[Asked], without: str) -> dict[str, Score]:
+        def ask(some: Sequence[Asked], without: str) -> Plan[dict[str, Score]]:
             nonlocal told
             before, told = told, told + len(some)
 
             def tell(stage: str, done: int, total: int, detail: str = "") -> None:
                 self.progress(stage, before + len(some) - total + done, max(len(asked), told), detail)
 
-            if person.user_id is None:
-                return self.judge.past_scores(some, progress=tell)
-            return self.judge.scores(person.user_id, some, without=without, progress=tell)
+            return self.judge.asking(person.user_id, some, without, tell)
 
-        ranked = self.ranked(asked, recall, ask, k, look, miss)
+        ranked = yield from self.ranked(asked, recall, ask, k, look, miss)
         clock.append(time.perf_counter())
         if person.user_id is not None and only is None:  # a part of the list would pass for all of it
             kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
@@ -205,8 +211,8 @@ class Recommender:
 
     def ranked(
         self, asked: Sequence[Asked], recall: Recall, ask: Ask, k: int = 10, look: int = LOOK, miss: float = MISS
-    ) -> Ranked:
-        """The questions in the order of a recommendation, now or at a point of the past; `recall` found them.
+    ) -> Plan[Ranked]:
+        """The plan that puts questions in the order of a recommendation, now or in the past; `recall` found them.
 
         It is asked until no other is likelier than `miss` to belong to the best `k`; with `miss` 0, about all. If more
         than `look` (at least k) of them have pictures, first without pictures; then about the best with theirs, at
@@ -216,19 +222,20 @@ class Recommender:
         look, pictured = max(k, look), sum(bool(one.evidence.image_sha256) for one in asked)
         recalled = [fused.score(0.0, one.candidate.recall) for one in asked]
         if pictured <= look:
-            scores = _enough(asked, recalled, fused, ask, k, miss)
+            scores = yield from _enough(asked, recalled, fused, ask, k, miss)
             ranked = _ranked(asked, scores, fused)
             looked_at = sum(bool(one.evidence.image_sha256) for _, one in ranked)
             pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
             return Ranked(ranked, scores, len(scores), fused, pictures)
 
-        def blindly(some: Sequence[Asked], _: str) -> dict[str, Score]:
-            found = ask([one for one in some if not one.evidence.image_sha256], "")
-            return found | ask([one.blind for one in some if one.evidence.image_sha256], "image")
+        def blindly(some: Sequence[Asked], _: str) -> Plan[dict[str, Score]]:
+            found = yield from ask([one for one in some if not one.evidence.image_sha256], "")
+            return found | (yield from ask([one.blind for one in some if one.evidence.image_sha256], "image"))
 
-        blind = _enough(asked, recalled, fused, blindly, look, miss)
+        blind = yield from _enough(asked, recalled, fused, blindly, look, miss)
         best = _ranked(asked, blind, fused)[:look]
-        scores = _enough([one for _, one in best], [score for score, _ in best], fused, ask, k, miss, blind, group=4)
+        known = [score for score, _ in best]
+        scores = yield from _enough([one for _, one in best], known, fused, ask, k, miss, blind, group=4)
         seen = [one for _, one in best if one.item.item_id in scores]
         looked_at = sum(bool(one.evidence.image_sha256) for one in seen)
         pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
@@ -254,6 +261,12 @@ class Recommender:
         chain = self.preferences.chain(person.user_id, person.history) if self.recipe.summary else []
         return chain[-1].summary if chain else ""
 
+    def side_by_side(
+        self, plans: Iterable[tuple[Name, Plan[Made]]]
+    ) -> Iterator[tuple[Name, Made | InputError | ContextOverflow]]:
+        """What each plan comes to, as it is finished; one that cannot go on comes to its error."""
+        return side_by_side(self._answerer, plans)
+
     def start(self) -> None:
         """Load the models, which otherwise waits for the first question. Raises `ModelError` for what is no model."""
         for asker in self._askers:
@@ -273,18 +286,18 @@ class Recommender:
 def _enough(
     asked: Sequence[Asked], known: Sequence[float], fused: Fused, ask: Ask, k: int, miss: float,
     before: Mapping[str, Score] = MappingProxyType({}), group: int = GROUP,
-) -> dict[str, Score]:  # fmt: skip
+) -> Plan[dict[str, Score]]:  # fmt: skip
     """The answers to as many of the questions as it takes; the log-odds of `before` are in what is `known` already."""
     order = in_order(known)
     scores: dict[str, Score] = {}
 
-    def added(part: slice) -> Vector:
+    def added(part: slice) -> Generator[Group, None, Vector]:
         some = [asked[place] for place in order[part]]
-        scores.update(ask(some, ""))
+        scores.update((yield from ask(some, "")))
         ids = [one.item.item_id for one in some]
         return np.array([scores[one].log_odds - (before[one].log_odds if one in before else 0.0) for one in ids])
 
-    until_settled(np.array(known)[order], added, k, miss, group)
+    yield from until_settled(np.array(known)[order], added, k, miss, group)
     return scores
 
 

@@ -24,6 +24,7 @@ from ..catalogue.readers import read_interactions
 from ..catalogue.where import chosen
 from ..errors import InputError, MsrError, NotFoundError
 from ..recipe.explanations import explain
+from ..recipe.kept import Kept
 from ..recipe.recommender import Recommender
 from ..recipe.similar import similar
 from ..store import catalogue, histories
@@ -59,6 +60,7 @@ class Site:
 
     def __init__(self, home: Path, desk: Desk) -> None:
         self._home, self._desk = home, desk
+        self._kept: Kept | None = None
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -100,7 +102,7 @@ class Site:
 
     async def _recommend(self, request: Request) -> Response:
         user, how = _needed(request, "user"), _how(request)
-        found = await self._ask(request, lambda one: one.recommend(user, *how))
+        found = await self._ask(request, lambda one: self._lists(one).recommend(user, *how))
         return _json(found.to_json())
 
     async def _recommend_anybody(self, request: Request) -> Response:
@@ -137,7 +139,7 @@ class Site:
         listed, wrong = None, ""
         if user:
             try:
-                listed = await self._ask(request, lambda one: one.recommend(user, 12))
+                listed = await self._ask(request, lambda one: self._lists(one).recommend(user, 12))
             except NotFoundError as error:
                 wrong = str(error)
         return HTMLResponse(browse_page(people, items, words or "", user or "", listed, wrong))
@@ -165,6 +167,12 @@ class Site:
                 return read(workspace)
 
         return await run_in_threadpool(work)
+
+    def _lists(self, recommender: Recommender) -> Kept:
+        """The lists of the desk's recommender; only for its thread."""
+        if self._kept is None:
+            self._kept = Kept(recommender)
+        return self._kept
 
     async def _ask(self, request: Request, work: Callable[[Recommender], Any]) -> Any:
         return await self._desk.ask(work, request.is_disconnected)

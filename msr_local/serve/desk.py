@@ -49,7 +49,7 @@ class Desk:
     """
 
     def __init__(
-        self, home: Path, asking: Asking, limit: int = 32,
+        self, home: Path, asking: Asking, limit: int = 64,
         open_engine: Callable[[EngineConfig | ServerConfig], Engine] = open_engine,
     ) -> None:  # fmt: skip
         self._home, self._asking, self._open = home, asking, open_engine

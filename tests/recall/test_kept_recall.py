@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -34,9 +35,10 @@ def shelf(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return workspace.home / "recall"
 
 
-def opened(workspace: Workspace, models: Path) -> Recall:
+def opened(workspace: Workspace, models: Path, recipe: str = "full") -> Recall:
     """What another command would recall with."""
-    with Recommender(workspace, cast(workspace, Asking(model=models / "text.gguf"))) as made:
+    asking = Asking(model=models / "text.gguf", projector=models / "eyes.gguf", recipe=recipe)
+    with Recommender(workspace, cast(workspace, asking)) as made:
         return made.recall.now()
 
 
@@ -98,7 +100,7 @@ def test_a_broken_copy_is_made_anew(workspace: Workspace, shelf: Path, models: P
     else:
         (copy / "by_user.indices.npy").write_bytes(b"\x93NUMPY nonsense")
     assert opened(workspace, models).candidates(["i1"], 9) == first
-    assert kept.load(shelf, copy.name) is not None and len(list(shelf.iterdir())) == 1
+    assert kept.load(shelf, *copy.name.split("-")) is not None and len(list(shelf.iterdir())) == 1
     shutil.rmtree(shelf)
     assert opened(workspace, models).candidates(["i1"], 9) == first
 
@@ -110,5 +112,37 @@ def test_what_cannot_be_written_is_no_error(workspace: Workspace, shelf: Path, m
 
 def test_small_logs_are_not_kept(tmp_path: Path) -> None:
     recall = Recall(["a"], np.zeros(1, np.int32), np.zeros(1, np.int32), ["a"])
-    kept.save(tmp_path / "recall", "k", recall)
-    assert not (tmp_path / "recall").exists() and kept.load(tmp_path / "recall", "k") is None
+    kept.save(tmp_path / "recall", "s", "k", recall)
+    assert not (tmp_path / "recall").exists() and kept.load(tmp_path / "recall", "s", "k") is None
+
+
+def test_many_texts_are_kept_though_few_interactions_are(tmp_path: Path) -> None:
+    texts = [" ".join(f"word{(n * m) % 997}" for m in range(1, 60)) for n in range(1, 5000)]
+    one = np.zeros(1, np.int32)
+    kept.save(tmp_path / "recall", "5" * 32, "a" * 32, Recall([f"i{n}" for n in range(len(texts))], one, one, texts))
+    assert kept.load(tmp_path / "recall", "5" * 32, "a" * 32) is not None
+
+
+def test_two_recipes_keep_tables_beside_each_other(
+    workspace: Workspace, shelf: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = ("full", "no-image")  # with captions, and without
+    first = [opened(workspace, models, one).candidates(["i1"], 9) for one in recipes]
+    assert len(list(shelf.iterdir())) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(current, "Recall", None)  # it must not be built
+        assert [opened(workspace, models, one).candidates(["i1"], 9) for one in recipes] == first
+    (tmp_path / "log.csv").write_text(log(21))
+    ingest(workspace, tmp_path / "items.csv", tmp_path / "log.csv")
+    (shelf / ("0" * 32)).mkdir()  # as earlier releases named them
+    opened(workspace, models)
+    assert len(list(shelf.iterdir())) == 1  # those of what the workspace was before are gone
+
+
+def test_of_many_recipes_the_last_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "WORTH", 0)
+    recall = Recall(["a"], np.zeros(1, np.int32), np.zeros(1, np.int32), ["a"])
+    for n in range(6):
+        kept.save(tmp_path, "5" * 32, str(n) * 32, recall)
+        os.utime(tmp_path / f"{'5' * 32}-{str(n) * 32}", (n, n))
+    assert [n for n in range(6) if kept.load(tmp_path, "5" * 32, str(n) * 32)] == [2, 3, 4, 5]

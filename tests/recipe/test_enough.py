@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,13 +25,15 @@ def asked(known: Vector, added: Vector, miss: float) -> int:
     """About how many candidates was asked."""
     last = 0
 
-    def ask(part: slice) -> Vector:
+    def ask(part: slice) -> Generator[None, None, Vector]:
         nonlocal last
         assert part.start == last
         last = part.stop
+        yield
         return added[part]
 
-    until_settled(known, ask, K, miss)
+    steps = len(list(until_settled(known, ask, K, miss)))
+    assert steps == 1 + max(0, -(-(last - 2 * GROUP) // GROUP)) or not miss
     return last
 
 
@@ -74,11 +78,12 @@ def test_any_number_of_candidates(count: int, seed: int, k: int, miss: float) ->
     rng = np.random.default_rng(seed)
     known, seen = np.sort(rng.normal(0, 1, count))[::-1], []
 
-    def ask(part: slice) -> Vector:
+    def ask(part: slice) -> Generator[None, None, Vector]:
         seen.extend(range(part.start, part.stop))
+        yield
         return rng.normal(0, 1, part.stop - part.start)
 
-    until_settled(known, ask, k, miss)
+    list(until_settled(known, ask, k, miss))
     assert seen == list(range(len(seen))) and len(seen) >= min(count, k)
 
 

@@ -1,0 +1,74 @@
+"""A list is made again when something changes that it depends on, and only then."""
+
+from __future__ import annotations
+
+import pytest
+from recipe.recipe_shop import Shop
+
+from msr_local.recipe.kept import Kept
+from msr_local.recipe.recommender import Recommender
+from msr_local.recipes import Recipe
+from msr_local.store import catalogue
+from msr_local.store.rows import InteractionRow
+
+ITEMS = [f"i{n}" for n in range(7)]
+PLAIN = Recipe(caption=False)
+
+
+@pytest.fixture
+def shop(recipe_shop: Shop) -> Shop:
+    recipe_shop.stock(*ITEMS)
+    for n in range(4):
+        recipe_shop.take(f"u{n}", *ITEMS[n : n + 3])
+    return recipe_shop
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """For whom a list was made."""
+    whom: list[str] = []
+    whole = Recommender.recommend
+
+    def recommend(self: Recommender, user: str, *how: int) -> object:
+        whom.append(user)
+        return whole(self, user, *how)
+
+    monkeypatch.setattr(Recommender, "recommend", recommend)
+    return whom
+
+
+def test_a_list_is_made_once_until_something_changes(shop: Shop, made: list[str]) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        kept = Kept(recommender)
+        first = kept.recommend("u0", 3)
+        again = kept.recommend("u0", 3)
+        assert made == ["u0"] and again.items == first.items and again.timing["score_s"] == 0.0
+        assert len(kept.recommend("u0", 2).items) == 2 and made == ["u0", "u0"]
+        shop.take("u0", "i6")
+        assert "i6" not in [one.item_id for one in kept.recommend("u0", 3).items]
+        shop.rename("i5", "Another film")
+        assert "Another film" in [one.title for one in kept.recommend("u0", 9).items]
+        row = InteractionRow(9, "u0", "i5", "2020-01-01T00:00:00+00:00", 1.0)
+        catalogue.add_interactions(shop.workspace, shop.folder / "low.csv", [row], min_rating=3)
+        assert "i5" not in [one.item_id for one in kept.recommend("u0", 9).items]
+        assert len(made) == 5
+
+
+def test_another_picture_is_another_list_where_answers_see_it(shop: Shop, made: list[str]) -> None:
+    shop.stock("seen", pictures=True)
+    with shop.recommender(Recipe(summary=False, caption=False)) as recommender:
+        kept = Kept(recommender)
+        for _ in range(2):
+            kept.recommend("u0", 3)
+        assert len(made) == 1
+        shop.paint("seen", 99)
+        kept.recommend("u0", 3)
+        assert len(made) == 2
+
+
+def test_the_oldest_go_when_there_are_too_many(shop: Shop, made: list[str]) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        kept = Kept(recommender, most=6)
+        for user in ("u0", "u1", "u0", "u2", "u0", "u1"):
+            kept.recommend(user, 3)
+    assert made == ["u0", "u1", "u2", "u1"]
