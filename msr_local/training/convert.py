@@ -89,9 +89,10 @@ def _download(version: str, folder: Path) -> Path:
     wanted = _SDISTS[version]
     requirement = folder / "requirements.txt"
     requirement.write_text(f"llama-cpp-python=={version} --hash=sha256:{wanted}\n", encoding="utf-8")
-    options = ["-q", "--no-deps", "--no-binary", "llama-cpp-python", "-r", str(requirement), "-d", str(folder)]
+    options = ["-q", "--no-deps", "--no-binary", "llama-cpp-python", "-r", requirement.name, "-d", "."]
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONSAFEPATH": "1"}
-    done = _execute([sys.executable, "-m", "pip", "download", *options], environment)
+    # Python 3.10 knows no PYTHONSAFEPATH: python -m takes modules of the folder that it runs in, hence in one of ours.
+    done = _execute([sys.executable, "-m", "pip", "download", *options], environment, folder.resolve())
     fetched = next(folder.glob("*.tar.gz"), None)
     if "DO NOT MATCH THE HASHES" in done.stderr or (fetched and sha256(fetched) != wanted):
         raise ModelError(
@@ -207,11 +208,14 @@ def tokenizer_differences(base: Path, other: Path) -> list[str]:
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
 
 
-def _execute(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that must not reach our streams, nor ask anything."""
+def _execute(
+    command: list[str], environment: dict[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, in `folder` if one is given, that must not reach our streams, nor ask anything."""
     return subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
-    )
+        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+        errors="replace",
+    )  # fmt: skip
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:
