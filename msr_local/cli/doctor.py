@@ -55,8 +55,11 @@ def doctor(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> 
 
 
 def _workspace(workspace: Workspace) -> Finding:
-    check = workspace.check()
-    return Finding("workspace", "ok" if check == "ok" else "broken", f"{workspace.path}: {check}")
+    if (check := workspace.check()) != "ok":
+        return Finding("workspace", "broken", f"{workspace.path}: {check}")
+    if workspace.read_only:
+        return Finding("workspace", "warning", f"{workspace.path}: read-only, so nothing new is kept")
+    return Finding("workspace", "ok", str(workspace.path))
 
 
 def _model(recommender: Recommender) -> Iterator[Finding]:
@@ -75,18 +78,24 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
     tuned = recommender.cast.scorer
     yield Finding("adapter", "ok", f"{tuned.name} ({tuned.form})" if tuned else "none: the plain model answers")
     yield Finding("training", "ok", _training())
+    lacking = [word for word, spellings in (("yes", facts.yes), ("no", facts.no)) if not spellings]
+    for word, spellings in (("yes", facts.yes), ("no", facts.no)):
+        if spellings:
+            yield Finding(f"tokens for {word}", "ok", ", ".join(map(repr, spellings)))
+    if lacking:
+        which = " and for ".join(lacking)
+        then = "so p(yes) cannot be read. Next: another model."
+        yield Finding("tokens", "broken", f"there is no single token for {which}, {then}")
     try:
         read = recommender.judge.tokens.rendered(recommender.judge.sample())
-        parts = len(read.prefix) + len(read.suffix)
-        closed = ". It opens <think>; that is closed at once, so that the answer comes next"
-        told = f"takes a yes/no question, in {parts} parts{closed if frame(facts, '').closed else ''}"
-        yield Finding("chat template", "ok", told)
     except MsrError as error:
         yield Finding("chat template", "broken", str(error))
-    for word, spellings in (("yes", facts.yes), ("no", facts.no)):
-        listed = ", ".join(map(repr, spellings)) or "no single token: p(yes) cannot be read. Next: another model."
-        yield Finding(f"tokens for {word}", "ok" if spellings else "broken", listed)
-    if facts.yes and facts.no:
+        return  # the same again, if it were asked
+    parts = len(read.prefix) + len(read.suffix)
+    closed = ". It opens <think>; that is closed at once, so that the answer comes next"
+    told = f"takes a yes/no question, in {parts} parts{closed if frame(facts, '').closed else ''}"
+    yield Finding("chat template", "ok", told)
+    if not lacking:
         yield _answer(recommender)
 
 

@@ -83,10 +83,16 @@ def evaluate(
     with session.workspace() as workspace, session.output.progress() as progress, engines.opening() as opening:
 
         def opened(recipe: Recipe | None = None, tuned: bool = True) -> Recommender:
+            if no_model:
+                from ..models.choice import unasked_cast
+                from ..recipe.recommender import Recommender
+
+                cast = unasked_cast(workspace, replace(asking, adapter="none"), session.output.note)
+                return Recommender(workspace, cast, progress=progress)
             asked = asking if tuned else replace(asking, adapter="none")
             return session.recommender(workspace, progress, asked, recipe, opening)
 
-        with opened(tuned=not no_model) as recommender:
+        with opened() as recommender:
             experiment = Experiment(recommender, options, note=session.output.note)
             found = run_ablation(experiment, opened) if ablation else experiment.run()
             session.note_unseen(recommender)

@@ -111,6 +111,8 @@ def finetune(
     from ..viewer.finetuning import questions_view
 
     session: opt.Session = ctx.obj
+    if export is not None and not export.parent.is_dir():
+        raise typer.BadParameter(f"--export {export}: there is no folder {export.parent}.")
     tools = partial(converter, llama_cpp, session.output.note)
     with session.workspace() as workspace:
         with session.output.progress() as progress:  # over before anything is printed: bars take stdout along
@@ -134,7 +136,7 @@ def finetune(
 
 
 def _finish(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool, as_json: bool) -> None:
-    """Draw the curve, activate the adapter if asked to, and show what came of the run."""
+    """Activate the adapter if asked to, draw the curve, and show what came of the run."""
     from ..errors import MsrError
     from ..models import registry
     from ..models.choice import use_adapter
@@ -144,13 +146,15 @@ def _finish(session: opt.Session, workspace: Workspace, manifest: Manifest, *, a
     from ..viewer.finetuning import outcome_view
 
     steps = runs.steps(workspace, manifest.run_id)
+    if activate:
+        use_adapter(workspace, manifest.name)
     picture = registry.folder(workspace, manifest.name) / "curve.png"
     try:
         curve_png(picture, steps)
     except MsrError as error:  # no matplotlib: the adapter is as good without its picture
         session.output.note(str(error))
-    if activate:
-        use_adapter(workspace, manifest.name)
+    except Exception as error:  # whatever a drawing library may raise: fonts, caches, a full disk
+        session.output.note(f"{picture}: not drawn ({type(error).__name__}: {error}). The adapter is there without it.")
     document = {**run_document(workspace, manifest), "active": activate, "curve": str(picture)}
     session.output.result(document, lambda: outcome_view(document, steps), as_json=as_json)
     if not activate:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
+_LATELY, _TELLING = 60.0, 5.0  # seconds: over which a rate is measured, and at least
 _STAGES = {
     "download": "Downloading (MB)",
     "columns": "Looking at the columns",
@@ -89,28 +91,55 @@ class Output:
             yield _Lines(self).update
 
 
+class _Pace:
+    """How fast a stage goes, by its results of the last minute.
+
+    What came before the first result (a model that loads, a first picture) says nothing about the others; and too short
+    a while does not either, because many results come at once.
+    """
+
+    def __init__(self, done: int) -> None:
+        self._began = done
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def update(self, done: int) -> float | None:
+        """Results a second, now that there are `done`; None while that is not known."""
+        now = time.monotonic()
+        if self._seen and done < self._seen[-1][1]:  # it starts again
+            self._seen.clear()
+            self._began = done
+        if done > self._began and not (self._seen and done == self._seen[-1][1]):
+            self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > _LATELY:
+            self._seen.popleft()
+        if not self._seen:
+            return None
+        since, first = self._seen[0]
+        return (done - first) / (now - since) if now - since >= _TELLING and done > first else None
+
+
 class _Bars:
     """Rich progress bars, one a stage, gone when the work is done."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-        from rich.progress import TimeRemainingColumn as TimeLeft
 
-        rate = TextColumn("{task.fields[rate]}", style="dim")
+        rate, left = (TextColumn(f"{{task.fields[{name}]}}", style="dim") for name in ("rate", "left"))
         self.rich = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            rate, TimeLeft(compact=True), console=console(sys.stderr), transient=True,
+            rate, left, console=console(sys.stderr), transient=True,
         )  # fmt: skip
         self._tasks: dict[str, Any] = {}
+        self._paces: dict[str, _Pace] = {}
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
         if stage not in self._tasks or (done == 0 and self.rich.tasks[self._tasks[stage]].finished):
-            self._tasks[stage] = self.rich.add_task(_STAGES.get(stage, stage), total=None, rate="")
-        task = self._tasks[stage]
-        speed = self.rich.tasks[task].speed
+            self._tasks[stage] = self.rich.add_task(_STAGES.get(stage, stage), total=None, rate="", left="")
+            self._paces[stage] = _Pace(done)
+        rate = self._paces[stage].update(done)
         self.rich.update(
-            task, completed=done, total=total or None, rate=detail or (_speed(speed) if speed else ""),
-            visible=not total or done < total,
+            self._tasks[stage], completed=done, total=total or None, rate=detail or (_speed(rate) if rate else ""),
+            left=_left(rate, total - done), visible=not total or done < total,
         )  # fmt: skip
 
 
@@ -121,19 +150,27 @@ class _Lines:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._began: dict[str, tuple[float, int]] = {}
+        self._paces: dict[str, _Pace] = {}
         self._last = time.monotonic()
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        rate = self._paces.setdefault(stage, _Pace(done)).update(done)
         now = time.monotonic()
-        since, first = self._began.setdefault(stage, (now, done))
         if now - self._last < self._every or not 0 < done < total:
             return
         self._last = now
-        rate = (done - first) / max(now - since, 1e-9)
-        speed = detail or _speed(rate)
-        left = f", {speed}, {(total - done) / rate:.0f} s left" if rate else ""
-        self._output.note(f"{_STAGES.get(stage, stage)}: {done:,} of {total:,}{left}")
+        facts = [f"{done:,} of {total:,}", detail or (_speed(rate) if rate else ""), _left(rate, total - done)]
+        self._output.note(f"{_STAGES.get(stage, stage)}: {', '.join(filter(None, facts))}")
+
+
+def _left(rate: float | None, count: int) -> str:
+    """The time that so many results will take, in the unit that fits; "" where that is not known."""
+    if not rate or count <= 0:
+        return ""
+    seconds = count / rate
+    if seconds < 100:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.1f} h left"
 
 
 def _speed(rate: float) -> str:

@@ -109,6 +109,22 @@ def embedded_cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
     return Cast(config, sha256(model), eyes.sha256 if eyes else None, "embedded", tuned=tuned)
 
 
+def unasked_cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], None] = unsaid) -> Cast:
+    """For work that asks no model: the models that would answer, or a cast of none where they are not here.
+
+    Nothing is prepared for it. What is missing is said to `note`; captions and answers of none are those of nobody.
+    """
+    plain = asking.model in (None, names.EMBEDDED) and not (asking.model is None and chosen_model(workspace))
+    try:
+        if not plain or embedded.prepared_path().exists():
+            return cast(workspace, asking, note)
+        why = "The embedded model is not prepared yet"
+    except MsrError as error:
+        why = str(error).rstrip(".")
+    note(f"{why}. It is not asked, so this goes on without the captions that it made.")
+    return Cast(EngineConfig(Path("none")), "none", None, "none", recipe=_recipe(asking, None))
+
+
 # ---- adapters
 
 

@@ -49,9 +49,14 @@ class Captions:
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes a caption but the picture."""
-        template = self._asker.template("item_caption")
+        (template,) = self.prompts.values()
         shape = [self._config.context, LONGEST_EDGE, MAX_TOKENS, REPEAT_PENALTY]
-        return fingerprint(_KIND, self._captioner and self._captioner.identity, template.sha256, shape)
+        return fingerprint(_KIND, self._captioner and self._captioner.identity, template, shape)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """{template: SHA-256} of the one that captions pictures."""
+        return {"item_caption": self._asker.template("item_caption").sha256}
 
     def _key(self, item: Item) -> str:
         return fingerprint(self.settings, item.image_sha256)

@@ -63,9 +63,7 @@ class Preferences:
     @cached_property
     def settings(self) -> str:
         """Hash of all that shapes a summary but the history itself."""
-        recipe = self._recipe
-        names = ["preference_direct"] if recipe.direct else ["preference_first", "preference_update"]
-        hashes = [self._asker.template(name).sha256 for name in names]
+        recipe, hashes = self._recipe, [*self.prompts.values()]
         shape = [
             recipe.block_size,
             recipe.window,
@@ -75,6 +73,12 @@ class Preferences:
             self._descriptions.rooms,
         ]
         return fingerprint(_KIND, self._summariser.identity, hashes, shape, MAX_TOKENS, REPEAT_PENALTY)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """{template: SHA-256} of those that write the summaries, in the order of their use."""
+        names = ["preference_direct"] if self._recipe.direct else ["preference_first", "preference_update"]
+        return {name: self._asker.template(name).sha256 for name in names}
 
     def chain(self, user_id: str | None, history: Sequence[Interaction], *, past: bool = False) -> list[Preference]:
         """The summaries after each block of `history`, oldest first; each new one is committed at once.

@@ -111,6 +111,13 @@ class Recommender:
         return self.cast.recipe
 
     @property
+    def prompts(self) -> dict[str, str]:
+        """{template: SHA-256} of all prompts that shape a question: its own, and those of what it reads."""
+        written = self.preferences.prompts if self.recipe.summary else {}
+        seen = self.captions.prompts if self.recipe.caption and self.cast.captioner else {}
+        return {"score": self.judge.prompt_sha256, **written, **seen}
+
+    @property
     def tokens(self) -> TokenEngine:
         """The engine that writes, with its tokens. Raises `ModelError` where it gives no access to them."""
         return self._writer.tokens

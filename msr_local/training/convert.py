@@ -34,6 +34,8 @@ _SDISTS = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db276
 _MODEL_SCRIPT, _ADAPTER_SCRIPT = "convert_hf_to_gguf.py", "convert_lora_to_gguf.py"
 _NEEDED = (_MODEL_SCRIPT, _ADAPTER_SCRIPT, "conversion/__init__.py", "gguf-py/gguf/__init__.py")
 _F16 = QUANTISATIONS["f16"]
+# As python -m pip, but with nothing of the current folder: Python 3.10 knows no PYTHONSAFEPATH.
+_PIP = "import runpy, sys; sys.path[:] = filter(None, sys.path); runpy.run_module('pip', run_name='__main__')"
 
 
 def silent(_: str) -> None:
@@ -93,7 +95,7 @@ def _download(version: str, folder: Path) -> Path:
     requirement.write_text(f"llama-cpp-python=={version} --hash=sha256:{wanted}\n", encoding="utf-8")
     options = ["-q", "--no-deps", "--no-binary", "llama-cpp-python", "-r", str(requirement), "-d", str(folder)]
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONSAFEPATH": "1"}
-    done = _execute([sys.executable, "-m", "pip", "download", *options], environment)
+    done = _execute([sys.executable, "-c", _PIP, "download", *options], environment)
     fetched = next(folder.glob("*.tar.gz"), None)
     if "DO NOT MATCH THE HASHES" in done.stderr or (fetched and sha256(fetched) != wanted):
         raise ModelError(

@@ -123,7 +123,7 @@ def prepare(
 
         made = questions(recommender, settings, learn)
         answers = answers_of(recommender.judge.tokens, base, made.train[0])
-        return base, made, answers, {"score": recommender.judge.prompt_sha256}
+        return base, made, answers, recommender.prompts
 
 
 class Finetuning:

@@ -108,3 +108,27 @@ def test_what_cannot_be_says_why(cli: Cli, stocked: None, arguments: list[str], 
 def test_an_empty_workspace_has_nobody_to_ask(cli: Cli) -> None:
     done = cli("evaluate", "--no-model")
     assert done.code == 1 and "there are no test users among 0 users" in done.err
+
+
+def test_the_baselines_need_no_model(cli: Cli, shop: tuple[Path, Path], models: Path, tmp_path: Path) -> None:
+    """Neither one that is gone, nor the embedded one, which is not prepared for it."""
+    gone = tmp_path / "gone.gguf"
+    gone.write_bytes((models / "text.gguf").read_bytes())
+    assert cli("models", "use", "--model", gone).code == 0
+    assert cli("ingest", *shop, "--no-captions").code == 0
+    expected = cli("evaluate", *QUICK, "--no-model", "--json").json
+    gone.unlink()
+    without = cli("evaluate", *QUICK, "--no-model", "--json")
+    assert without.code == 0 and "gone.gguf" in without.err and "goes on without" in without.err
+    assert without.json["baselines"] == expected["baselines"]
+    assert cli("evaluate", *QUICK).code == 1
+
+
+def test_the_embedded_model_is_not_prepared_for_baselines(
+    cli: Cli, shop: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert cli("ingest", *shop, "--no-captions").code == 0
+    done = cli("evaluate", *QUICK, "--no-model", "--json")
+    assert done.code == 0 and "not prepared yet" in done.err
+    assert not list((tmp_path / "cache").rglob("*.gguf"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,11 +13,11 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from msr_local.engine.llama import context
+from msr_local.engine.llama import context, decoder, native
 from msr_local.engine.llama.engine import LlamaEngine
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import EngineConfig, Generation, Image, Prompt, Question, Text, Writing
-from msr_local.errors import ContextOverflow
+from msr_local.errors import ContextOverflow, ModelError
 
 PREFIX: Prompt = [Text("Continue the story."), Text("\n")]
 WORDS = "a walk by the sea with two dogs and an umbrella that nobody wanted any more since it leaked".split()
@@ -179,6 +180,69 @@ def test_texts_can_be_given_up_in_the_middle(engine: LlamaEngine) -> None:
     next(texts)
     texts.close()  # type: ignore[attr-defined]
     assert many(engine, suffixes(17), max_tokens=5) == alone(engine, suffixes(17), max_tokens=5)
+
+
+@pytest.mark.parametrize("failing", ["room", "make", "append", "given up", "nothing"])
+def test_every_sampler_is_freed_once(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    made: list[int] = []
+    freed: list[int] = []
+    make, free = decoder.make_sampler, llama_cpp.llama_sampler_free
+    monkeypatch.setattr(decoder, "make_sampler", lambda *how: _noted(make(*how), made))
+    monkeypatch.setattr(llama_cpp, "llama_sampler_free", lambda one: free(_noted(one, freed)))
+    asked = suffixes(9)
+    if failing == "room":
+        asked.insert(5, [Text("word " * 3000)])
+    elif failing == "append":
+        monkeypatch.setattr(decoder.Decoder, "_begin", _broken)
+    elif failing == "make":
+        monkeypatch.setattr(decoder, "make_sampler", _once_broken(decoder.make_sampler, 5))
+    texts = continued(engine, asked, max_tokens=4)
+    if failing == "given up":
+        next(texts)
+        texts.close()  # type: ignore[attr-defined]
+    elif failing == "nothing":
+        assert len(list(texts)) == 9
+    else:
+        with pytest.raises((ContextOverflow, Broken)):
+            list(texts)
+    assert made and sorted(made) == sorted(freed)
+
+
+def _noted(sampler: Any, addresses: list[int]) -> Any:
+    addresses.append(ctypes.addressof(sampler.contents))
+    return sampler
+
+
+class Broken(Exception):
+    pass
+
+
+def _broken(*_: object) -> Any:
+    raise Broken
+
+
+def _once_broken(real: Any, after: int) -> Any:
+    calls = iter(range(10**6))
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == after:
+            raise Broken
+        return real(*args, **kwargs)
+
+    return call
+
+
+def test_a_picture_without_finite_vectors_is_refused_and_the_next_is_not(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Prompt = [picture(77), Text(" What is it?")]
+    (expected,) = many(engine, [[picture(78), Text(" What is it?")]], max_tokens=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(native.np.ctypeslib, "as_array", lambda _, shape: np.full(shape, np.nan, np.float32))
+        with pytest.raises(ModelError, match="no finite vectors of this picture"):
+            many(engine, [asked], max_tokens=3)
+    assert many(engine, [asked], max_tokens=3)  # it was not remembered so
+    assert many(engine, [[picture(78), Text(" What is it?")]], max_tokens=3) == [expected]
 
 
 def test_texts_may_outlive_their_engine(tiny: EngineConfig) -> None:

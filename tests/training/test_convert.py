@@ -184,6 +184,22 @@ def test_without_a_network_it_is_said_what_to_do(cache, index, monkeypatch):
         converter()
 
 
+def test_pip_is_not_taken_from_the_current_folder(cache, index, tmp_path, monkeypatch):
+    mark = tmp_path / "this-code-ran"
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pip.py").write_text(f"open({str(mark)!r}, 'w')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(convert, "_execute", lambda command, given: run_apart(command, _as_in_310(given)))
+    with pytest.raises(ModelError, match=r"pip could not fetch .*No matching distribution"):
+        converter()
+    assert not mark.exists()
+
+
+def _as_in_310(environment):
+    """Without the variable that Python 3.10 does not know."""
+    return {name: value for name, value in environment.items() if name != "PYTHONSAFEPATH"}
+
+
 def test_without_pip_it_is_said_what_to_do(cache, tmp_path, monkeypatch):
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)

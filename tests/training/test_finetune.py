@@ -139,6 +139,17 @@ def test_another_prompt_is_refused(tuned: Any) -> None:
         override.unlink()
 
 
+def test_the_manifest_names_all_prompts_that_shape_a_question(tuned: Any) -> None:
+    _, document, _ = tuned
+    read = ["preference_first", "preference_update"] if document["recipe"]["summary"] else []
+    assert set(document["prompts"]) >= {"score", *read}
+
+
+def test_a_training_set_for_a_folder_that_is_not_there_is_refused_at_once(tuned: Any, tmp_path: Path) -> None:
+    ran = tuned[2]("finetune", "--export", tmp_path / "none" / "rows.jsonl")
+    assert ran.code == 2 and "there is no folder" in ran.err
+
+
 def test_a_damaged_file_is_refused(tuned: Any) -> None:
     home, document, call = tuned
     path = home / "adapters" / "first" / document["files"]["adapter"]["file"]

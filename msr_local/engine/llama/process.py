@@ -4,6 +4,9 @@ llama.cpp aborts on states that it does not expect. In a child, that costs one c
 caller's process and terminal; its prints stay out of ours; and Ctrl-C never waits for a native call.
 Parent and child speak pickle over two pipes: one request, then items, then an end. Requests have numbers, so that an
 answer that was given up before its end is never taken for the next one: a `STOP` ends it at its next item.
+
+This is no sandbox. The child has all rights of the user who runs it, and what it writes is unpickled: code that took
+over llama.cpp by way of a model file would be this user's. Model files are to be trusted as programs are.
 """
 
 from __future__ import annotations
