@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of each stage, then the same command again: what is lost, doubled or other than it should be.
+"""SIGKILL at random moments of each stage, then the same command again: what is lost, doubled or another end.
 
 A command is killed at a moment that is drawn evenly from the time that it took undisturbed. After each kill the
 workspace must be sound and hold what it held before. The same command is given again until one comes to its end; then

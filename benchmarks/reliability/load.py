@@ -1,10 +1,11 @@
 """`msr-local serve` under load with faults: whether all answers are right, and all errors have words.
 
 Clients ask without a pause, in rounds of a minute. A round begins with new interactions; when these are answered, the
-right answers to its questions are made from a copy of the workspace, by an engine of their own and undisturbed. Then the
-clients ask the site. In each round the engine's process is killed once. In one, the database is locked for ten seconds
-while interactions are sent; in another, the disk is full for as long (the workspace stands on a small file system of its
-own, where the machine lets anybody mount one: Linux with user namespaces). Some clients go away before they are answered.
+right answers to its questions are made from a copy of the workspace, by an engine of their own and undisturbed. Then
+the clients ask the site. In each round the engine's process is killed once. In one, the database is locked for ten
+seconds while interactions are sent; in another, the disk is full for as long (the workspace stands on a small file
+system of its own, where the machine lets anybody mount one: Linux with user namespaces). Some clients go away before
+they are answered.
 """
 
 from __future__ import annotations
@@ -128,7 +129,18 @@ class Site:
 
     def __init__(self, home: Path, model: Path, log: Path) -> None:
         self.home, self.log = home, log.open("w", encoding="utf-8")
-        command = [sys.executable, "-m", "msr_local", "--home", str(home), "serve", "--port", "0", "--model", str(model)]
+        command = [
+            sys.executable,
+            "-m",
+            "msr_local",
+            "--home",
+            str(home),
+            "serve",
+            "--port",
+            "0",
+            "--model",
+            str(model),
+        ]
         self.process = subprocess.Popen(command, stderr=self.log, start_new_session=True)
         self.address = self._address(log)
 
@@ -189,7 +201,15 @@ class Site:
 
 def own_disk(folder: Path, command: Sequence[str]) -> list[str]:
     """`command` in a process for which `folder` is a small file system of its own; [] where that may not be made."""
-    apart = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=512m none "$1" && shift && exec "$@"', "sh", str(folder)]
+    apart = [
+        "unshare",
+        "-Urm",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=512m none "$1" && shift && exec "$@"',
+        "sh",
+        str(folder),
+    ]
     try:
         may = subprocess.run([*apart, "true"], capture_output=True, check=False).returncode == 0
     except OSError:

@@ -117,7 +117,11 @@ def tiny_vlm(embedded_base: Base, tmp_path_factory: pytest.TempPathFactory) -> P
         }
         torch.manual_seed(0)
         config = Idefics3Config(
-            text_config={"model_type": "llama", "architectures": ["VLlama3ForCausalLM"], **tiny_models.LLAMA},  # as real ones
+            text_config={
+                "model_type": "llama",
+                "architectures": ["VLlama3ForCausalLM"],
+                **tiny_models.LLAMA,
+            },  # as real ones
             vision_config=vision,
             scale_factor=2,
             image_token_id=15,
