@@ -15,7 +15,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,13 @@ Row = dict[str, Any]
 
 WILD = [
     "", " ", "\\N", "NaN", "NULL", "None", "NaT", "0", "-1", "-0.0", "1e999", "inf", "１２", "4,5", "0x10", "1_000",
-    "\x00", "a\x00b", "\x1b[2J\x1b[31mred", "\u202eright to left", "\u2028", "\ufeff", "\x85", "e\u0301" * 40, "🎬" * 60,
-    '"', '""', '"open', 'a "quoted" word', "\\", '\\"', "'", "a,b", "a;b", "a|b", "a\tb", "a::b", "two\nlines", "cr\rlf\r\n",
-    "<b>bold</b>", "<script>x</script>", "&amp;&#0;&#x110000;", "[1, 2, 3]", '["i1", "i2"]', "[", "{'a': 1}", '{"a":',
-    "i1 i2 i3", "i1|i2", "2020-01-01", "0000-00-00", "31.12.2020 23:59", "12/1/2010 8:26", "99999999999999999999",
-    "-62135596800", "Fri Aug 25 13:55:02 -0700 2017", "20141118033015", "2020-02-30", "25:61", "../../etc/passwd",
-    "C:\\x", "https://example.org/a.jpg", "data:image/png;base64,AA", "=1+1", "%s%n", "{{ 7 * 7 }}", "x" * 12_000, "a b " * 3_000,
+    "\x00", "a\x00b", "\x1b[2J\x1b[31mred", "\u202eright to left", "\u2028", "\ufeff", "\x85", "e\u0301" * 40,
+    "🎬" * 60, '"', '""', '"open', 'a "quoted" word', "\\", '\\"', "'", "a,b", "a;b", "a|b", "a\tb", "a::b",
+    "two\nlines", "cr\rlf\r\n", "<b>bold</b>", "<script>x</script>", "&amp;&#0;&#x110000;", "[1, 2, 3]",
+    '["i1", "i2"]', "[", "{'a': 1}", '{"a":', "i1 i2 i3", "i1|i2", "2020-01-01", "0000-00-00", "31.12.2020 23:59",
+    "12/1/2010 8:26", "99999999999999999999", "-62135596800", "Fri Aug 25 13:55:02 -0700 2017", "20141118033015",
+    "2020-02-30", "25:61", "../../etc/passwd", "C:\\x", "https://example.org/a.jpg", "data:image/png;base64,AA",
+    "=1+1", "%s%n", "{{ 7 * 7 }}", "x" * 12_000, "a b " * 3_000,
 ]  # fmt: skip
 WILD_JSON: list[Any] = [
     None, True, False, 1.5, -3, 10**30, float("nan"), float("inf"), [], [1, 2], [None, "a"], {}, {"a": {"b": [1]}},
@@ -62,7 +63,9 @@ class Reader:
     binary: bool = False
 
 
-def _delimited(sign: str, *, quoting: int = csv.QUOTE_MINIMAL, head: bool = True, kind: str = "") -> Callable[..., bytes]:
+def _delimited(
+    sign: str, *, quoting: int = csv.QUOTE_MINIMAL, head: bool = True, kind: str = ""
+) -> Callable[..., bytes]:
     def write(rows: Sequence[Row]) -> bytes:
         file = io.StringIO(newline="")
         writer = csv.writer(file, delimiter=sign, quoting=quoting, lineterminator="\n")  # type: ignore[arg-type]
@@ -93,7 +96,9 @@ def _json_lines(rows: Sequence[Row]) -> bytes:
 
 
 def _json_array(rows: Sequence[Row]) -> bytes:
-    return ("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n").encode("utf-8", "replace")
+    return ("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n").encode(
+        "utf-8", "replace"
+    )
 
 
 def _wrapped(rows: Sequence[Row]) -> bytes:
@@ -109,26 +114,42 @@ def _parquet(rows: Sequence[Row]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    texts = [{key: None if value is None else str(value).encode("utf-8", "replace").decode() for key, value in row.items()}
-             for row in rows]  # fmt: skip
+    def text(value: Any) -> str | None:
+        return None if value is None else str(value).encode("utf-8", "replace").decode()
+
+    texts = [{key: text(value) for key, value in row.items()} for row in rows]
     file = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(texts), file, row_group_size=100)
     return file.getvalue()
 
 
 def _u_item(rows: Sequence[Row]) -> bytes:
-    return _plain("|")([{**row, "date": "01-Jan-1995", "none": "", "url": "http://x", **{f"g{n}": n % 2 for n in range(19)}}
-                        for row in rows])  # fmt: skip
+    genres = {f"g{n}": n % 2 for n in range(19)}
+    return _plain("|")([{**row, "date": "01-Jan-1995", "none": "", "url": "http://x", **genres} for row in rows])
 
 
 def _news(rows: Sequence[Row]) -> bytes:
-    return _plain("\t")([{"id": f"N{row['item_id']}", "category": "news", "sub": "world", "title": row["title"],
-                          "abstract": row["kind"], "url": "https://x", "a": "[]", "b": "[]"} for row in rows])  # fmt: skip
+    def row(one: Row) -> Row:
+        told = {"title": one["title"], "abstract": one["kind"]}
+        return {
+            "id": f"N{one['item_id']}",
+            "category": "news",
+            "sub": "x",
+            **told,
+            "url": "https://x",
+            "a": "[]",
+            "b": "[]",
+        }
+
+    return _plain("\t")([row(one) for one in rows])
 
 
 def _behaviours(rows: Sequence[Row]) -> bytes:
-    return _plain("\t")([{"n": n, "user": f"U{row['user_id']}", "time": row["timestamp"], "history": "",
-                          "shown": f"N{row['item_id']}-1 N{row['item_id']}-0"} for n, row in enumerate(rows)])  # fmt: skip
+    def row(n: int, one: Row) -> Row:
+        shown = f"N{one['item_id']}-1 N{one['item_id']}-0"
+        return {"n": n, "user": f"U{one['user_id']}", "time": one["timestamp"], "history": "", "shown": shown}
+
+    return _plain("\t")([row(n, one) for n, one in enumerate(rows)])
 
 
 _HEADED = ("tag", "item_id", "user_id", "title", "kind", "rating", "timestamp")
@@ -155,7 +176,8 @@ READERS = {
     ),
     "MIND": Reader(("news.tsv", "behaviors.tsv"), _news, _behaviours, **_BARE),
     "MicroLens": Reader(
-        ("a_titles.csv", "a_pairs.tsv"), _plain(",", ("item_id", "title")), _plain("\t", ("user_id", "item_id")), **_BARE
+        ("a_titles.csv", "a_pairs.tsv"),
+        _plain(",", ("item_id", "title")), _plain("\t", ("user_id", "item_id")), **_BARE,
     ),
 }  # fmt: skip
 
@@ -197,7 +219,9 @@ def damaged(rng: random.Random, data: bytes, *, binary: bool, head: int) -> tupl
 
 def _broken(rng: random.Random, line: bytes) -> bytes:
     at = rng.randrange(len(line))
-    junk = rng.choice([b'"', b"'", b",", b"\t", b";", b"|", b"\\", b"\x00", b"\xff", b"\xc3", b"{", b"}", b"[", b"]", b"\n", b"\r"])
+    junk = rng.choice(
+        [b'"', b"'", b",", b"\t", b";", b"|", b"\\", b"\x00", b"\xff", b"\xc3", b"{", b"}", b"[", b"]", b"\n", b"\r"]
+    )
     ways = [
         lambda: line[:at] + junk + line[at:],
         lambda: line[:at] + junk + line[at + 1 :],
@@ -227,16 +251,16 @@ def _untagged(row: Row) -> Row:
     return {key: value for key, value in row.items() if key != "tag"}
 
 
-def read_rows(name: str, count: int, seed: int, crashes: list[str]) -> Counter[str]:
+def read_rows(name: str, count: int, seed: int, crashes: list[str], together: int = TOGETHER) -> Counter[str]:
     """Fuzz one reader with `count` rows of items and as many of interactions; what became of them."""
     reader, rng, found = READERS[name], random.Random(f"{name} {seed}"), Counter[str]()
-    for start in range(0, count, TOGETHER):
-        numbers = range(_FIRST + start, _FIRST + min(start + TOGETHER, count))
+    for start in range(0, count, together):
+        numbers = range(_FIRST + start, _FIRST + min(start + together, count))
         known = range(_FIRST + 900_000, _FIRST + 900_000 + ITEMS)
         for part in ("items", "interactions"):
             few = _items(reader, known)
             rows = _items(reader, numbers) if part == "items" else _steps(reader, numbers, known)
-            break_bytes = start // TOGETHER % 2
+            break_bytes = start // together % 2
             if not break_bytes:
                 fuzzed(rng, reader, rows)
             if part == "items":
@@ -246,15 +270,20 @@ def read_rows(name: str, count: int, seed: int, crashes: list[str]) -> Counter[s
                 data, lost = damaged(rng, data, binary=reader.binary, head=3)
             files = reader.items(few), reader.steps(_steps(reader, range(_FIRST + 950_000, _FIRST + 950_020), known))
             files = (data, files[1]) if part == "items" else (files[0], data)
-            _read(reader, files, {str(n) for n in numbers} - lost, part, found, crashes)
+            wanted = {str(n) for n in numbers} - lost
+            if break_bytes and reader.binary:  # a damaged number is another number: only how many there are is known
+                wanted = set()
+            found["lost"] += _read(reader, files, wanted, part, len(rows), found, crashes)
             found["rows"] += len(numbers)
             found["damaged"] += len(lost)
     return found
 
 
 def _read(
-    reader: Reader, files: tuple[bytes, bytes], numbers: set[str], part: str, found: Counter[str], crashes: list[str]
-) -> None:
+    reader: Reader, files: tuple[bytes, bytes], numbers: set[str], part: str, count: int, found: Counter[str],
+    crashes: list[str],
+) -> int:  # fmt: skip
+    """Ingest a pair of files; how many rows are missing: of these numbers, or, without any, of so many rows."""
     with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "home") as workspace:
         paths = [Path(folder) / name for name in reader.names]
         for path, data in zip(paths, files, strict=True):
@@ -264,27 +293,26 @@ def _read(
         except MsrError as error:
             found["files refused"] += 1
             found["silent"] += not str(error).strip()
-            return
+            return 0
         except Exception as error:
             found["crashes"] += 1
             crashes.append(f"{reader.names[part != 'items']}: {type(error).__name__}: {error}"[:300])
-            return
+            return 0
         counts = done.items if part == "items" else done.interactions
         found["taken"] += counts.new
         found["duplicates"] += counts.duplicate
         found["rejected"] += counts.rejected
         rejects = workspace.execute("SELECT reason, raw FROM rejects").fetchall()
         found["silent"] += sum(not reason.strip() for reason, _ in rejects)
-        if reader.binary and len(numbers) == TOGETHER and not rejects:  # a damaged number is another number
-            return
+        if not numbers:
+            return max(0, count - sum(asdict(counts).values()))
         texts = [raw for _, raw in rejects]
         if part == "items":
             for row in workspace.execute("SELECT item_id, title, attributes FROM items"):
                 texts += row
         else:
             texts += [user for (user,) in workspace.execute("SELECT user_id FROM interactions")]
-        told = set(_NUMBER.findall("\n".join(texts)))
-        found["lost"] += len(numbers - told)
+        return len(numbers - set(_NUMBER.findall("\n".join(texts))))
 
 
 # ---- pictures
@@ -341,9 +369,9 @@ def look_at_pictures(count: int, seed: int, crashes: list[str]) -> Counter[str]:
     return found
 
 
-def measure(rows: int, pictures: int, seed: int) -> dict[str, Any]:
+def measure(rows: int, pictures: int, seed: int, together: int = TOGETHER) -> dict[str, Any]:
     """The results: what became of the rows of each reader and of the pictures; `crashes` should be empty."""
     crashes: list[str] = []
-    readers = {name: dict(read_rows(name, rows, seed, crashes)) for name in READERS}
+    readers = {name: dict(read_rows(name, rows, seed, crashes, together)) for name in READERS}
     looked_at = dict(look_at_pictures(pictures, seed, crashes))
     return {**made_with(seed), "rows": rows, "readers": readers, "pictures": looked_at, "crashes": crashes}

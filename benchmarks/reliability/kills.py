@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of each stage, then the same command again: what is lost, doubled or other than it should be.
+"""SIGKILL at random moments of each stage, then the same command again: what is lost, doubled or another end.
 
 A command is killed at a moment that is drawn evenly from the time that it took undisturbed. After each kill the
 workspace must be sound and hold what it held before. The same command is given again until one comes to its end; then
@@ -8,6 +8,7 @@ the workspace must be the one that an undisturbed command made. Models are tiny 
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import sqlite3
@@ -22,10 +23,10 @@ from warm import COMMANDS, TRAINING, Warm
 
 from .record import made_with
 
-ROWS = 12_000  # of the log that is ingested: long enough to be killed in the middle
-PEOPLE, STEPS = 24, 8  # of the log that most stages work on
+ROWS = 10_000  # of the log that is ingested: long enough to be killed in the middle
+PEOPLE, STEPS = 8, 6  # of the log that most stages work on
 MANY, FEW = 210, 4  # people and steps of the log that is learned from
-ITEMS = 60
+ITEMS = 30
 _TRIES = 8  # kills of one command, at most, before it may come to its end
 _NEAR = 0.06  # what a float may differ by: log-odds under other neighbours, losses of a run that went on
 _FIRST = "ITEMS LOG --no-captions"
@@ -41,12 +42,12 @@ STAGES: Mapping[str, tuple[str, bool]] = {
         "finetune --base BASE --backend peft --recipe history --rows 64 --validation-rows 32 --epochs 1 --batch 8"
         " --accumulation 1 --rank 4 --alpha 8 --lr 0.01 --eval-every 4 --threads 1 --name first", True,
     ),
-    "evaluate": (f"evaluate --users 20 --negatives-per-positive 4 --fast --recipe history {_MODEL}", True),
-    "recommend": (f"recommend u3 --candidates 40 {_MODEL}", True),
+    "evaluate": (f"evaluate --users 8 --negatives-per-positive 4 --fast --recipe history {_MODEL}", True),
+    "recommend": (f"recommend u3 --candidates 20 {_MODEL}", True),
     "recommend --all": (f"recommend --users USERS --out OUT -k 3 --candidates 6 {_MODEL}", True),
-    "explain": (f"explain u4 --candidates 20 {_MODEL}", True),
+    "explain": (f"explain u4 --candidates 10 {_MODEL}", True),
 }  # fmt: skip
-_ALL = 12  # users in the file of `recommend --all`
+_ALL = 6  # users in the file of `recommend --all`
 
 _KEPT = {  # all rows but the times at which they were made; with True, a row that is there stays as it is
     "items": ("SELECT * FROM items ORDER BY item_id", True),
@@ -60,7 +61,7 @@ _KEPT = {  # all rows but the times at which they were made; with True, a row th
               " ORDER BY 1, 2", True),
     "scores": ("SELECT user_id, item_id, without, settings, key, log_odds FROM scores ORDER BY 1, 2, 3", True),
     "answers": ("SELECT key, log_odds FROM answers ORDER BY 1", True),
-    "learned_recall": ("SELECT key, item_ids, json_extract(facts, '$.used') FROM learned_recall", True),
+    "learned_recall": ("SELECT item_ids, json_extract(facts, '$.used') FROM learned_recall", True),
     "runs": ("SELECT name, status FROM runs ORDER BY created", False),
     "run_steps": ("SELECT step, loss FROM run_steps ORDER BY step", False),  # steps after a checkpoint are made again
     "adapters": ("SELECT name FROM adapters ORDER BY 1", True),
@@ -86,7 +87,7 @@ def bench(folder: Path, warm: Warm, models: Path, base: Path | None = None) -> B
 
     (folder / "img").mkdir(parents=True)
     for n in range(ITEMS):
-        Image.new("RGB", (64, 48), (4 * n, 200 - 3 * n, 90)).save(folder / f"img/{n}.png")
+        Image.new("RGB", (64, 48), (8 * n, 200 - 6 * n, 90)).save(folder / f"img/{n}.png")
     items = ["item_id,title,image", *(f"i{n},Film {n},img/{n}.png" for n in range(ITEMS))]
     (folder / "items.csv").write_text("\n".join(items) + "\n")
     bad = ["u1,unknown,1000000000", ",i1,5"]
@@ -140,8 +141,11 @@ def _rows(found: Mapping[str, Sequence[tuple[Any, ...]]]) -> dict[str, Counter[t
     }
 
 
-def stage(made: Bench, name: str, kills: int, rng: random.Random) -> dict[str, Any]:
-    """Kill the commands of one stage `kills` times; all counts but the first three should be 0."""
+def stage(made: Bench, name: str, kills: int, rng: random.Random, until: float = math.inf) -> dict[str, Any]:
+    """Kill the commands of one stage `kills` times, or until a time of `time.monotonic`.
+
+    All counts but the first three should be 0.
+    """
     at = made.folder / name.replace(" ", "-")
     start, whole = at / "start", at / "whole"
     start.mkdir(parents=True)
@@ -157,7 +161,7 @@ def stage(made: Bench, name: str, kills: int, rng: random.Random) -> dict[str, A
     found = {"kills": 0, "commands": 1, "seconds": round(span, 1), "lost": 0, "doubled": 0, "unsound": 0,
              "half files": 0, "failed": 0, "other ends": 0}  # fmt: skip
     rounds = 0
-    while found["kills"] < kills:
+    while found["kills"] < kills and time.monotonic() < until:
         rounds += 1
         home, out = at / f"home{rounds}", at / f"out{rounds}.csv"
         shutil.copytree(start, home)
@@ -205,8 +209,8 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def measure(kills: int, stages: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
-    """The results of all stages, each with its share of the kills."""
+def measure(kills: int, stages: Sequence[str], seed: int, folder: Path, minutes: float = math.inf) -> dict[str, Any]:
+    """The results of all stages, each with its share of the kills, or of the minutes if these are over before."""
     import tiny_models
 
     models, base = folder / "models", None
@@ -220,7 +224,8 @@ def measure(kills: int, stages: Sequence[str], seed: int, folder: Path) -> dict[
         made = bench(folder / "shop", warm, models, base)
         for number, name in enumerate(stages):
             share = (kills * (number + 1)) // len(stages) - (kills * number) // len(stages)
-            found["stages"][name] = stage(made, name, share, random.Random(f"{name} {seed}"))
+            until = time.monotonic() + 60 * minutes / len(stages)
+            found["stages"][name] = stage(made, name, share, random.Random(f"{name} {seed}"), until)
             print(json.dumps({name: found["stages"][name]}), flush=True)
     return found
 

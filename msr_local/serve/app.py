@@ -192,7 +192,8 @@ def application(home: Path, desk: Desk, *, token: str | None = None, hosts: Sequ
     middleware = [Middleware(Guard, token=token)]
     if hosts:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)))
-    refusals: Mapping[Any, Any] = dict.fromkeys((MsrError, Fault, Busy, Left, TooLarge, ClientDisconnect), _refused)
+    foreseen = (MsrError, Fault, Busy, Left, TooLarge, ClientDisconnect)
+    refusals: Mapping[Any, Any] = dict.fromkeys((*foreseen, Exception), _refused)
     routes = [Route(one.path, one.handler, methods=[one.method]) for one in Site(home, desk).endpoints]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=refusals, lifespan=lifespan)
 
@@ -290,4 +291,8 @@ def _refused(request: Request, error: Exception) -> Response:
     for kind, status in ((TooLarge, 413), (NotFoundError, 404), (InputError, 400)):
         if isinstance(error, kind):
             return _json({"error": str(error)}, status)
-    return _json({"error": str(error)}, 500)
+    if isinstance(error, MsrError):
+        return _json({"error": str(error)}, 500)
+    # Not foreseen, so it is also printed with its traceback where the site runs.
+    said = f"this went wrong: {str(error) or type(error).__name__}. Next: try again, or see what the site printed."
+    return _json({"error": said}, 500)

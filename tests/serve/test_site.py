@@ -53,7 +53,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.open, self.reached, self.broken = threading.Event(), threading.Event(), False
-        self.asked = 0
+        self.asked, self.fault = 0, ModelError("the model is broken.")  # type: int, Exception
         self.open.set()
 
     def watch(self, question: Question) -> None:
@@ -61,7 +61,7 @@ class Slow:
         self.reached.set()
         assert self.open.wait(20)
         if self.broken:
-            raise ModelError("the model is broken.")
+            raise self.fault
 
 
 @pytest.fixture
@@ -252,6 +252,9 @@ def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: 
     slow.broken = True
     answer = client.get("/recommend/u2?k=2")
     assert answer.status_code == 500 and answer.json() == {"error": "the model is broken."}
+    slow.fault = sqlite3.OperationalError("database is locked")  # what nobody foresaw has words too
+    answer = client.get("/recommend/u2?k=2")
+    assert answer.status_code == 500 and "database is locked. Next:" in answer.json()["error"]
     slow.broken = False
     assert client.get("/recommend/u2?k=2").status_code == 200
 
