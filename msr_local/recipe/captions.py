@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ..catalogue.images import load_rgb
 from ..engine.types import CAPTION, Image, Question, Writing
-from ..errors import ContextOverflow, EngineCrashed, InputError, ModelError
+from ..errors import ContextOverflow, EngineCrashed, InputError, ModelError, PictureError
 from ..models.spec import Cast
 from ..progress import Progress
 from ..store import histories, results
@@ -127,7 +127,7 @@ class Captions:
                     run.crashes = 0
                     self._keep(item, text, run)
                     self._progress("captions", before + len(items) - len(left), total)
-            except ContextOverflow as error:  # all before the one that did it are finished
+            except (ContextOverflow, PictureError) as error:  # all before the one that did it are finished
                 item, _ = left.pop(next(iter(left)))
                 run.failed.append((item, str(error)))
             except EngineCrashed:  # one of those that are left did it
@@ -149,7 +149,7 @@ class Captions:
     def _caption_alone(self, item: Item, question: Question, run: CaptionRun) -> None:
         try:
             ((_, text),) = self._asker.write([question], self._writing)
-        except (ContextOverflow, EngineCrashed) as error:  # one picture must not stop all those behind it
+        except (ContextOverflow, PictureError, EngineCrashed) as error:  # one picture must not stop all those behind it
             run.failed.append((item, str(error)))
             run.crashes += isinstance(error, EngineCrashed)
             if run.crashes == _CRASHES:
