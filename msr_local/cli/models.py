@@ -60,6 +60,10 @@ def pull(
         str,
         typer.Option(metavar="auto|none|FILE", help="The projector to take with it, a file of the same repository."),
     ] = "auto",
+    alias: Annotated[
+        str | None,
+        typer.Option("--alias", metavar="NAME", help="A name of your own for it, wherever SPEC is asked for."),
+    ] = None,
     choose: Annotated[bool, opt.flag("--use", "Let it answer in this workspace from then on.")] = False,
     dry_run: Annotated[bool, opt.flag("--dry-run", "Only say what would be downloaded.")] = False,
     offline: Annotated[bool, opt.flag("--offline", "Ask no hub: take what is here.")] = False,
@@ -70,12 +74,14 @@ def pull(
     Without QUANT it is Q4_K_M, else Q8_0, else the first. HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, LLAMA_CACHE and
     HF_HUB_OFFLINE are honoured.
     """
-    from ..models import hub, hub_cache
+    from ..models import hub, hub_cache, names, own_aliases
     from ..models.choice import choose as choose_model
     from ..viewer.workspace import pulled_view
 
     session: opt.Session = ctx.obj
     note = session.output.note
+    if alias:
+        own_aliases.valid(alias)
     plan = None if offline or hub.offline() else hub.plan(spec, mmproj)
     document = plan.to_json() if plan else {}
     if not (plan and dry_run):
@@ -89,6 +95,9 @@ def pull(
         document |= {"model": str(files.model), "mmproj": projector, "used": choose}
         if not projector and mmproj != "none":
             note(f"There is no projector for {files.model.name} there: it sees no pictures.")
+        if alias:
+            own_aliases.remember(alias, str(names.parse(spec)))
+            note(f"{alias} now stands for {names.parse(spec)}.")
         if choose:
             with session.workspace() as workspace:
                 choose_model(workspace, files.model, files.projector or "none")

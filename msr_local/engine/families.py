@@ -91,9 +91,9 @@ def preparation(value: Callable[[str], Any], budget: int) -> Preparation | None:
     if family is None:
         return None
     merged = value("clip.vision.spatial_merge_size") or value("clip.vision.projector.scale_factor") or 2
-    return Preparation(
-        family, int(value("clip.vision.patch_size")) * merged, int(value("clip.vision.image_size")), budget
-    )
+    # A file that lacks one of these is refused by llama.cpp.
+    patch, side = (int(value(f"clip.vision.{name}_size") or 0) for name in ("patch", "image"))
+    return Preparation(family, patch * merged, side, budget)
 
 
 def family_of(model_type: str | None) -> Family | None:
@@ -104,11 +104,12 @@ def family_of(model_type: str | None) -> Family | None:
 def fitted(width: int, height: int, cell: int, least: int, most: int) -> tuple[int, int]:
     """The multiples of `cell` nearest to a size that keep its shape, with `least` to `most` cells."""
     across, down = round(width / cell), round(height / cell)
-    area = width * height / cell**2
+    area = width * height
+    # As the processors reckon it, to the last bit.
     if across * down > most:
-        scale = math.sqrt(area / most)
+        scale = math.sqrt(area / (most * cell**2))
         across, down = (max(1, math.floor(one / scale / cell)) for one in (width, height))
     elif across * down < least:
-        scale = math.sqrt(least / area)
+        scale = math.sqrt(least * cell**2 / area)
         across, down = (math.ceil(one * scale / cell) for one in (width, height))
     return across * cell, down * cell

@@ -34,15 +34,19 @@ ALIASES = {
     "smolvlm2-256m": Alias("ggml-org/SmolVLM2-256M-Video-Instruct-GGUF", 0.26, "Apache-2.0", True, _FAMILY),
     "smolvlm2-500m": Alias("ggml-org/SmolVLM2-500M-Video-Instruct-GGUF", 0.51, "Apache-2.0", True, _FAMILY),
     "smolvlm2-2.2b": Alias("ggml-org/SmolVLM2-2.2B-Instruct-GGUF", 2.25, "Apache-2.0", True, _FAMILY),
-    "qwen3-vl-2b": Alias("Qwen/Qwen3-VL-2B-Instruct-GGUF", 2.13, "Apache-2.0", True),
-    "qwen3-vl-4b": Alias("Qwen/Qwen3-VL-4B-Instruct-GGUF", 4.44, "Apache-2.0", True),
-    "lfm2.5-vl-450m": Alias("LiquidAI/LFM2.5-VL-450M-GGUF", 0.45, _LFM, True),
-    "lfm2.5-vl-1.6b": Alias("LiquidAI/LFM2.5-VL-1.6B-GGUF", 1.6, _LFM, True),
-    "gemma-3-4b": Alias("ggml-org/gemma-3-4b-it-GGUF", 4.3, _GEMMA, True),
-    "qwen2.5-vl-3b": Alias("ggml-org/Qwen2.5-VL-3B-Instruct-GGUF", 3.75, "Qwen Research License", True),
-    "internvl3-1b": Alias("ggml-org/InternVL3-1B-Instruct-GGUF", 0.94, "MIT, its Qwen2.5 part Apache-2.0", True),
-    "internvl3-2b": Alias("ggml-org/InternVL3-2B-Instruct-GGUF", 2.09, "MIT, its Qwen2.5 part Apache-2.0", True),
-    "qwen3.5-2b": Alias("unsloth/Qwen3.5-2B-GGUF", 2.3, "Apache-2.0", True),
+    "qwen3-vl-2b": Alias("Qwen/Qwen3-VL-2B-Instruct-GGUF", 2.13, "Apache-2.0", True, _FAMILY),
+    "qwen3-vl-4b": Alias("Qwen/Qwen3-VL-4B-Instruct-GGUF", 4.44, "Apache-2.0", True, _FAMILY),
+    "lfm2.5-vl-450m": Alias("LiquidAI/LFM2.5-VL-450M-GGUF", 0.45, _LFM, True, _FAMILY),
+    "lfm2.5-vl-1.6b": Alias("LiquidAI/LFM2.5-VL-1.6B-GGUF", 1.6, _LFM, True, _FAMILY),
+    "gemma-3-4b": Alias("ggml-org/gemma-3-4b-it-GGUF", 4.3, _GEMMA, True, _FAMILY),
+    "qwen2.5-vl-3b": Alias("ggml-org/Qwen2.5-VL-3B-Instruct-GGUF", 3.75, "Qwen Research License", True, _FAMILY),
+    "internvl3-1b": Alias(
+        "ggml-org/InternVL3-1B-Instruct-GGUF", 0.94, "MIT, its Qwen2.5 part Apache-2.0", True, _FAMILY
+    ),
+    "internvl3-2b": Alias(
+        "ggml-org/InternVL3-2B-Instruct-GGUF", 2.09, "MIT, its Qwen2.5 part Apache-2.0", True, _FAMILY
+    ),
+    "qwen3.5-2b": Alias("unsloth/Qwen3.5-2B-GGUF", 2.3, "Apache-2.0", True, _FAMILY),
     "smollm2-1.7b": Alias("HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF", 1.71, "Apache-2.0", False, _TEXT_FAMILY),
     "qwen3-1.7b": Alias("Qwen/Qwen3-1.7B-GGUF", 1.72, "Apache-2.0", False),
     "gemma-3-1b": Alias("ggml-org/gemma-3-1b-it-GGUF", 1.0, _GEMMA, False),

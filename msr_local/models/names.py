@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelError
+from . import own_aliases
 from .aliases import ALIASES
 
 EMBEDDED, NONE = "embedded", "none"
@@ -70,9 +71,12 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
     alias, _, quant = spec.partition(":")
     if entry := ALIASES.get(alias.lower()):
         return Repository(entry.repository, quant or None)
+    if "/" not in alias and (named := own_aliases.own().get(alias)):
+        found = parse(named)
+        return replace(found, quant=quant, file=None) if quant and isinstance(found, Repository) else found
     match = _REPOSITORY.fullmatch(spec[hub.end() :] if hub else spec)
     if not match or ".." in match["id"]:
-        near = difflib.get_close_matches(alias.lower(), ALIASES, n=3)
+        near = difflib.get_close_matches(alias.lower(), [*ALIASES, *own_aliases.own()], n=3)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise ModelError(
             f"{spec}: no such model: neither a file, an alias nor ORG/REPO[:QUANT].{hint} Next: msr-local models list."

@@ -294,5 +294,5 @@ def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, MsrError):
         return _json({"error": str(error)}, 500)
     # Not foreseen, so it is also printed with its traceback where the site runs.
-    said = f"this went wrong: {str(error) or type(error).__name__}. Next: try again, or see what the site printed."
-    return _json({"error": said}, 500)
+    told = f"this went wrong: {str(error) or type(error).__name__}. Next: try again, or see what the site printed."
+    return _json({"error": told}, 500)

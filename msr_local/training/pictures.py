@@ -95,7 +95,7 @@ class Patches:
         return whole.astype(np.float32)
 
     def inputs(self, shown: Sequence[Sequence[Image]], cells: Mask) -> Inputs:
-        """As `Pictures`: all pictures together, as the family's tower reads them, and where each begins."""
+        """As `Pictures`, with the names that each family's model has for its inputs."""
         pictures = [self(picture) for line in shown for picture in line]
         kind = self.prepare.family.projector
         if kind == "lfm2":

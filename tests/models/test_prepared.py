@@ -7,10 +7,12 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from msr_local import Asking, Workspace, cast
 from msr_local.engine.llama.process import EngineProcess, quantise_in_child
 from msr_local.engine.types import EngineConfig, Text
 from msr_local.errors import FileError, ModelError
 from msr_local.models import prepared
+from msr_local.models.spec import open_engine
 
 PROMPT = [Text("What is it?")]
 
@@ -71,3 +73,37 @@ def test_a_failed_copy_leaves_nothing(cache: Path, quantised: Path, monkeypatch:
     with pytest.raises(ModelError, match="out of luck"):
         prepared.to_compute_with(quantised, "abc", quantised=True)
     assert list((cache / "f16").iterdir()) == []
+
+
+def test_a_quantised_model_of_the_users_answers_from_its_copy_unless_declined(
+    cache: Path, quantised: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    chosen = cast(workspace, Asking(model=quantised, threads=1), said.append)
+    declined = cast(workspace, Asking(model=quantised, threads=1, as_is=True))
+    assert chosen.judge.identity != declined.judge.identity
+    assert chosen.name == declined.name == quantised.name
+    assert [line for line in said if "F16 copy" in line and "--as-is" in line]
+    assert not cache.joinpath("f16").exists()  # only what loads it makes it
+    z = []
+    for one in (chosen, declined):
+        engine = open_engine(one.loaded(one.judge, tmp_path / "kept"))
+        z.append(next(engine.log_odds(PROMPT, [PROMPT])).z)  # type: ignore[attr-defined]
+        engine.close()
+    assert len(list((cache / "f16").glob("*.gguf"))) == 1
+    assert 0 < abs(z[0] - z[1]) < 0.3
+    cast(workspace, Asking(model=quantised), said.append)
+    assert len(said) == 1  # it is there now
+
+
+def test_no_copy_where_it_is_not_quantised_or_there_is_no_room(
+    cache: Path, quantised: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prepared.copy_of(models / "text.gguf", "abc") is None
+    assert prepared.copy_of(quantised, "abc") == cache / "f16" / "abc.gguf"
+    monkeypatch.setattr(prepared, "usable_memory", lambda: 1_000_000_000)
+    assert prepared.copy_of(quantised, "abc") is None
+    monkeypatch.undo()
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_: str(cache))
+    monkeypatch.setattr(prepared, "_SPARE", 1 << 60)
+    assert prepared.copy_of(quantised, "abc") is None

@@ -20,7 +20,7 @@ from samples import Ran
 
 from msr_local import Asking, Workspace, cast
 from msr_local.errors import FileError, ModelError
-from msr_local.models import hub, hub_cache
+from msr_local.models import hub, hub_cache, own_aliases
 from msr_local.models.choice import chosen_model
 from msr_local.models.find import find
 
@@ -113,6 +113,20 @@ def test_a_model_is_pulled_used_and_asked_for_without_the_hub(
     assert "not in the cache" in cli("models", "pull", f"{MODEL}:Q8_0", "--mmproj", "mmproj-x.gguf").err
     gone = cli("models", "pull", f"{MODEL}:Q4_K_M")
     assert gone.code == 1 and "tiny-Q8_0.gguf" in gone.err and "Next:" in gone.err
+
+
+def test_a_name_of_ones_own_stands_for_a_pulled_model(
+    cli: Cli, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_aliases, "data_folder", lambda: tmp_path / "data")
+    for taken in ("embedded", "smolvlm2-500m", "../x", "A", "x.gguf"):
+        assert "cannot be an alias" in cli("models", "pull", f"{MODEL}:Q8_0", "--alias", taken).err
+    pulled = cli("models", "pull", f"{MODEL}:Q8_0", "--alias", "mine", "--json")
+    assert pulled.code == 0, pulled.err
+    assert cli("models", "show", "mine", "--json").json["model"] == pulled.json["model"]
+    assert find("mine").model == Path(pulled.json["model"])  # type: ignore[union-attr]
+    with pytest.raises(ModelError, match="Did you mean mine"):
+        find("mien")
 
 
 def test_what_is_here_is_not_fetched_again(cli: Cli, served: Hub) -> None:

@@ -59,7 +59,11 @@ def tokenizer(embedded_base):
 
 
 # A converter that takes no time.
-WRITES = "import sys; open(sys.argv[2], 'wb').write(b'GGUF' + bytes([3, 0, 0, 0]) + bytes(24))"
+WRITES = """
+import struct, sys
+head = struct.pack("<4sIQQQ1sIQIQ", b"GGUF", 3, 1, 0, 1, b"x", 1, 1, 0, 0)  # one tensor of one number
+open(sys.argv[2], "wb").write(head + bytes(-len(head) % 32) + bytes(32))
+"""
 
 
 def plain(tokenizer, text):
@@ -281,6 +285,8 @@ def test_what_is_no_model_folder_is_refused(cache, tiny_llama, tmp_path):
     assert "no weights" in refused("model.safetensors")
     assert "pickles" in refused("model.safetensors", add=[("pytorch_model.bin", "")])
     assert "no tokenizer" in refused("tokenizer.json", "tokenizer_config.json")
+    llava = json.dumps({"model_type": "llava", "vision_config": {}})
+    assert "training is not supported for llava models" in refused(add=[("config.json", llava)])
     index = json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}})
     assert "model-00001-of-00002.safetensors is missing" in refused(add=[("model.safetensors.index.json", index)])
     assert "cannot be read" in refused(add=[("model.safetensors.index.json", "[]")])

@@ -86,7 +86,7 @@ class Decoder:
 
     def _load(self) -> None:
         config = self._config
-        for path in (config.model, config.projector, *config.adapters.values()):
+        for path in (config.copy or config.model, config.projector, *config.adapters.values()):
             if path is not None:
                 require_gguf(path)
         llama.llama_backend_init()
