@@ -199,19 +199,21 @@ class Pool:
 
     def _opened(self, number: int) -> Engine | None:
         """The engine of a thread, a new one where it has none; None when the pool is closed."""
-        if number not in self._engines:
+        if number not in self._engines and not self._closed:
             engine = self._started()
             with self._change:
                 self._engines[number] = engine
                 closed = self._closed
             if closed:
                 engine.close()
-        return None if self._closed else self._engines[number]
+        return None if self._closed else self._engines.get(number)
 
     def _started(self) -> Engine:
         for _ in range(_CRASHES):
             with contextlib.suppress(EngineCrashed):
                 return self._open()
+            if self._closed:
+                break
         return self._open()
 
     def _next(self, number: int) -> _Job | None:
