@@ -39,11 +39,11 @@ def test_the_invented_catalogues_can_be_read_and_asked_about(tmp_path: Path) -> 
 
 
 def test_one_driver_and_played_engines(tmp_path: Path) -> None:
-    people.films(tmp_path / "films", items=60, users=8)
+    people.films(tmp_path / "films", items=60, users=40)
     with Workspace(tmp_path / "home") as workspace:
         ingest(workspace, tmp_path / "films")
     found = scale.simulated(tmp_path / "home", 3, 0.001, 60.0)
-    assert found["lists"] == 8 and 0 < found["busy"] <= 1
+    assert found["lists"] == 40 and 0 < found["busy"] <= 1
 
 
 def test_all_systems_get_the_same_tokens() -> None:

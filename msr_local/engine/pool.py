@@ -318,6 +318,11 @@ class Line(Generic[Tag]):
         """Whether an engine would be idle without another group."""
         return len(self._left) < (_AHEAD * self._pool.width if self._pool else 1)
 
+    @property
+    def answered(self) -> bool:
+        """Whether an answer is there that nobody has looked at."""
+        return not self._results.empty()
+
     def ask(self, tag: Tag, questions: Sequence[Question]) -> None:
         """Ask a group; its answers come under `tag`."""
         engine = self._engine(questions)
