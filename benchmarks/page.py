@@ -1,4 +1,4 @@
-"""Put the tables of speed.json, exactness.json and growth.json into docs/performance.md:  python -m benchmarks.page"""
+"""Put the results beside the scripts into docs/performance.md and docs/scale.md:  python -m benchmarks.page"""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import json
 import re
 from pathlib import Path
 
-from . import exactness, growth, speed
+from . import exactness, growth, people, scale, speed
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {
+    DOCS / "performance.md": {"speed": speed, "people": people, "exactness": exactness, "growth": growth},
+    DOCS / "scale.md": {"scale": scale},
+}
 
 
-def render(page: str) -> str:
-    """The page with each table as its results say."""
-    for name, part in (("speed", speed), ("exactness", exactness), ("growth", growth)):
+def render(page: Path) -> str:
+    """A page with each table as its results say."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in PAGES[page].items():
         table = f"Not measured yet: `python -m benchmarks.{name}`."
         if part.RESULT.exists():
             table = part.markdown(json.loads(part.RESULT.read_text(encoding="utf-8")))
         marks = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-        page = re.sub(f"{marks[0]}.*?{marks[1]}", table.join(marks).replace("\\", r"\\"), page, flags=re.DOTALL)
-    return page
+        text = re.sub(f"{marks[0]}.*?{marks[1]}", table.join(marks).replace("\\", r"\\"), text, flags=re.DOTALL)
+    return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(render(page), encoding="utf-8")

@@ -62,7 +62,7 @@ class _Sleeping(FakeEngine):
 
 
 def driver(home: Path, users: int) -> dict[str, float]:
-    """Processor seconds that the driver works for a list, and for a block of a summary, with engines that cost nothing."""
+    """The driver's processor seconds for a list, and for a block of a summary, with engines that cost nothing."""
     with Workspace(home) as workspace:
         everyone = [one["user"] for one in histories.users(workspace)][:users]
         ours = cast(workspace, Asking())
@@ -155,7 +155,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"| recall among {of['recall_items']:,.0f} items | {1000 * of['recall_s']:.0f} ms a user; "
         f"{of['recall_bytes'] / 1e9:.1f} GB; {of['build_s']:.0f} s to build |",
         "",
-        f"**One driver and many engines** (played ones of {ENGINE_CORES} cores: {found['question_s']:.3f} s a question)",
+        f"**One driver and many engines** (played, of {ENGINE_CORES} cores: {found['question_s']:.3f} s a question)",
         "",
         "| engines | lists a second | engines at work |",
         "| --- | --- | --- |",

@@ -35,6 +35,7 @@ def clustered(address: str, open_engine: Opening, workers: int | None = None) ->
     where there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of this machine is told to others
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # what comes late must not join a cluster again
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

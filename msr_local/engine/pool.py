@@ -20,7 +20,7 @@ from ..hardware import usable_threads
 from .types import Engine, EngineConfig, Generation, LogOdds, Question, ServerConfig, Writing
 
 _BATCH = 16  # texts that an engine gets at a time, to write or to read: about as many as it takes side by side
-_CRASHES = 2  # of engines over the same work, without an answer between them, after which it is not the engine's fault
+_CRASHES = 3  # of engines over the same work, without an answer between them, after which it is not the engine's fault
 _AHEAD = 2  # groups on their way for each engine: one in work, one that waits
 _PATIENCE = 5.0  # seconds for a thread to end
 FAULTS = (ModelError, EngineCrashed)  # what may be the fault of one question: of its length, or its picture
@@ -89,7 +89,10 @@ class Pool:
         self.width, self._front, self._open = width, front, open_engine
         self.can = replace(front.can, tokens=False)
         self._change = threading.Condition()
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[_Job] = deque()  # for whichever engine is free
+        self._own: dict[int, deque[_Job]] = {
+            number: deque() for number in range(width)
+        }  # for one that is at home there
         self._homes: dict[tuple[str, str], int] = {}  # engine of a shared beginning
         self._engines: dict[int, Engine] = {}
         self._working, self._closed = set(range(width)), False
@@ -169,7 +172,9 @@ class Pool:
                 raise self._over
             if self._closed:
                 raise RuntimeError("this engine was closed")
-            self._waiting.extend(jobs)
+            for job in jobs:
+                home = self._homes.get(job.beginning) if job.beginning else None
+                (self._waiting if home is None else self._own[home]).append(job)
             self._change.notify_all()
 
     def give_up(self, jobs: Sequence[_Job]) -> None:
@@ -200,37 +205,43 @@ class Pool:
 
     def _opened(self, number: int) -> Engine | None:
         """The engine of a thread, a new one where it has none; None when the pool is closed."""
-        if number not in self._engines:
+        if number not in self._engines and not self._closed:
             engine = self._started()
             with self._change:
                 self._engines[number] = engine
                 closed = self._closed
             if closed:
                 engine.close()
-        return None if self._closed else self._engines[number]
+        return None if self._closed else self._engines.get(number)
 
     def _started(self) -> Engine:
         for _ in range(_CRASHES):
             with contextlib.suppress(EngineCrashed):
                 return self._open()
+            if self._closed:
+                break
         return self._open()
 
     def _next(self, number: int) -> _Job | None:
         """The next job for an engine: of a beginning that it has read, else one that belongs to no other engine."""
         with self._change:
             while not self._closed:
-                self._waiting = deque(job for job in self._waiting if not job.given_up)
-                homes = [job.beginning and self._homes.get(job.beginning) for job in self._waiting]
-                for wanted in (number, None):
-                    if wanted in homes:
-                        job = self._waiting[homes.index(wanted)]
-                        self._waiting.remove(job)
-                        if job.beginning:
-                            self._homes.pop(job.beginning, None)  # the latest comes last
-                            self._homes[job.beginning] = number
-                            if len(self._homes) > _HOMES:
-                                del self._homes[next(iter(self._homes))]
-                        return job
+                own = self._own[number]
+                while own or self._waiting:
+                    job = (own or self._waiting).popleft()
+                    home = self._homes.get(job.beginning, number) if job.beginning else number
+                    if job.given_up:
+                        continue
+                    if home != number:  # it has one since it was put here
+                        self._own[home].append(job)
+                        self._change.notify_all()
+                        continue
+                    if job.beginning:
+                        self._homes.pop(job.beginning, None)  # the latest comes last
+                        self._homes[job.beginning] = number
+                        if len(self._homes) > _HOMES:
+                            del self._homes[next(iter(self._homes))]
+                    return job
                 self._change.wait()
         return None
 
@@ -244,12 +255,15 @@ class Pool:
                 job.results.put(_Result(job, error=crash))
             else:
                 self._waiting.appendleft(job)
-                self._change.notify_all()
+            self._change.notify_all()
         if engine:
             engine.close()
 
     def _forget(self, number: int) -> None:
+        """An engine is gone, and with it what it has read: its jobs go to any other."""
         self._homes = {beginning: home for beginning, home in self._homes.items() if home != number}
+        self._waiting.extendleft(reversed(self._own[number]))
+        self._own[number].clear()
 
     def _leave(self, number: int, error: BaseException | None) -> None:
         """A thread ends; without any other, all that wait get its error."""
@@ -304,6 +318,11 @@ class Line(Generic[Tag]):
     def free(self) -> bool:
         """Whether an engine would be idle without another group."""
         return len(self._left) < (_AHEAD * self._pool.width if self._pool else 1)
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer is there that nobody has looked at."""
+        return not self._results.empty()
 
     def ask(self, tag: Tag, questions: Sequence[Question]) -> None:
         """Ask a group; its answers come under `tag`."""

@@ -89,16 +89,16 @@ def side_by_side(
 
         while True:
             while line.free and not finished:
-                if not ready:
-                    new = next(waiting, None)
-                    if new is None:
-                        break
-                    go_on(_Driven(*new))
-                else:
+                if ready:
                     one = ready.popleft()
                     assert one.group is not None
                     line.ask(one, one.group.questions)
                     asked += 1
+                # What was answered is kept before another plan is begun, which takes a while.
+                elif (asked and line.answered) or (new := next(waiting, None)) is None:
+                    break
+                else:
+                    go_on(_Driven(*new))
             if finished:
                 yield finished.popleft()
             elif asked:

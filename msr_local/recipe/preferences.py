@@ -22,7 +22,7 @@ _KIND = versioned("preference", 1)  # another number where what is written of th
 MAX_TOKENS = 96
 # The previous summary counts as written: without that pressure an untuned small model copies it word for word.
 REPEAT_PENALTY = 1.2
-_SIDE_BY_SIDE = 64  # chains in the making, for each engine
+_SIDE_BY_SIDE = 64  # chains in the making, for an engine; of many engines, half as many for each
 
 
 @dataclass(slots=True)
@@ -110,7 +110,9 @@ class Preferences:
         waiting = enumerate(people)
         growing: dict[int, _Chain] = {}
         while True:
-            for place, (user_id, history) in itertools.islice(waiting, _SIDE_BY_SIDE * self.width - len(growing)):
+            for place, (user_id, history) in itertools.islice(
+                waiting, max(2, self.width) * _SIDE_BY_SIDE // 2 - len(growing)
+            ):
                 growing[place] = self._begin(user_id, history, past)
             if not growing:
                 return

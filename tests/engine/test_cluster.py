@@ -27,6 +27,7 @@ from msr_local.recipe.everybody import recommend_to
 from msr_local.recipe.recommender import Recommender
 from msr_local.store.workspace import Workspace
 
+os.environ |= {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_USAGE_STATS_ENABLED": "0"}  # before it is imported
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own
     ray = pytest.importorskip("ray", reason="needs the extra `ray`")
@@ -40,7 +41,6 @@ USERS = [f"u{n}" for n in range(10)]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with room for two engines."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     yield made
     made.shutdown()

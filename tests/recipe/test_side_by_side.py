@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recipe.recipe_shop import Shop
+from recipe.recipe_shop import Shop, Watched
 
+from msr_local.engine.types import Question, Writing
 from msr_local.models.spec import Fused, Scorer
 from msr_local.recipes import Recipe
 from msr_local.store import results
@@ -62,6 +64,39 @@ def test_what_was_written_before_an_interruption_is_not_written_again(shop: Shop
     rest = shop.record.take()
     assert len(done) == 4 and not set(done) & set(rest)
     assert len(done) + len(rest) == sum(map(len, made.values()))
+
+
+def test_blocks_that_do_not_depend_on_each_other_are_written_in_one_go(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first block of everybody, then the second of all that have one, and so on."""
+    together: list[int] = []
+    write = Watched.write
+
+    def counted(self: Watched, questions: Sequence[Question], how: Writing = Writing()) -> object:
+        together.append(len(questions))
+        return write(self, questions, how)
+
+    monkeypatch.setattr(Watched, "write", counted)
+    with shop.recommender(PLAIN) as recommender:
+        list(recommender.preferences.chains((f"u{n}", recommender.history(f"u{n}")) for n in range(4)))
+    assert together == [4, 3, 2, 1]
+
+
+def test_a_recommendation_waits_for_no_block_that_it_does_not_read(shop: Shop) -> None:
+    """Neither for those before the window, nor, without a summary in the question, for any."""
+    window = Recipe(caption=False, window=6)
+    with shop.recommender(window) as recommender:
+        recommender.recommend("u3", 3)
+    written = [one for one in shop.record.take() if "Answer Yes or No." not in one]
+    assert len(written) == 2 and not any("Film f06\n" in one or "Film f06." in one for one in written)
+    shop.take("u3", "f28")  # in the last block: the one before it is not written again
+    with shop.recommender(window) as recommender:
+        recommender.recommend("u3", 3)
+    assert len([one for one in shop.record.take() if "Answer Yes or No." not in one]) == 1
+    with shop.recommender(Recipe(summary=False, caption=False)) as recommender:
+        recommender.recommend("u3", 3)
+    assert all("Answer Yes or No." in one for one in shop.record.take())
 
 
 @pytest.fixture
