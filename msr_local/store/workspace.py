@@ -187,7 +187,10 @@ class Workspace:
 
     def check(self) -> str:
         """SQLite's own quick check: "ok", or what is wrong."""
-        return str(self.one("PRAGMA quick_check"))
+        try:
+            return str(self.one("PRAGMA quick_check"))
+        except sqlite3.DatabaseError as error:
+            return said(error) or str(error)
 
     def setting(self, name: str) -> Any:
         """A JSON value that was kept under `name`, or None."""

@@ -28,6 +28,7 @@ def test_it_is_active_with_and_without_its_curve(
     def draw(path: Path, steps: Any) -> None:
         if error:
             raise error
+        path.touch()
 
     chosen: list[str] = []
     monkeypatch.setattr("msr_local.viewer.curve.curve_png", draw)
@@ -40,5 +41,6 @@ def test_it_is_active_with_and_without_its_curve(
         session = Session(home, home_given=True, output=Output())
         finetune._finish(session, workspace, manifest, activate=True, as_json=True)
     shown = capsys.readouterr()
-    assert chosen == ["mine"] and json.loads(shown.out)["active"] is True
+    document = json.loads(shown.out)
+    assert chosen == ["mine"] and document["active"] is True and (document["curve"] is None) == (error is not None)
     assert (str(error) in shown.err) if error else not shown.err
