@@ -155,7 +155,11 @@ def _finish(session: opt.Session, workspace: Workspace, manifest: Manifest, *, a
         session.output.note(str(error))
     except Exception as error:  # whatever a drawing library may raise: fonts, caches, a full disk
         session.output.note(f"{picture}: not drawn ({type(error).__name__}: {error}). The adapter is there without it.")
-    document = {**run_document(workspace, manifest), "active": activate, "curve": str(picture)}
+    document = {
+        **run_document(workspace, manifest),
+        "active": activate,
+        "curve": str(picture) if picture.exists() else None,
+    }
     session.output.result(document, lambda: outcome_view(document, steps), as_json=as_json)
     if not activate:
         session.output.note(f"Next: msr-local adapters use {manifest.name}, then msr-local recommend USER.")

@@ -27,11 +27,13 @@ from .recommender import Recommender
 
 @dataclass(slots=True)
 class _Used:
-    """What the results that can be used say of themselves, by table; and the folders of states."""
+    """What the results that can be used say of themselves, by table; the folders of states; and for lists the states
+    of the workspace. `texts` are those whose vectors have been counted."""
 
     settings: dict[str, set[str | int]] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     states: set[tuple[Any, ...]] = field(default_factory=set)
+    texts: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, table: str, *settings: str | int) -> None:
         self.settings.setdefault(table, set()).update(settings)
@@ -60,6 +62,8 @@ def _casts(workspace: Workspace) -> Iterator[Cast]:
     """As the workspace answers now; then with each adapter that is there and with none. Each by all recipes."""
     plain = choice.cast(workspace)
     names = [manifest.name for manifest, problem in registry.list_adapters(workspace) if problem is None]
+    if ours := choice.shipped_recommender(workspace):
+        names.append(ours.manifest.name)
     casts = [plain]
     for name in (registry.NONE, *names):
         with contextlib.suppress(MsrError):  # one that does not fit the model cannot use anything
@@ -77,7 +81,10 @@ def _note(used: _Used, recommender: Recommender) -> None:
         used.add(table, recommender.preferences.settings)
     for table in ("scores", "answers"):
         used.add(table, recommender.judge.settings)
-    used.add("vectors", *recommender.vectors.keys(recommender.recall.texts()))
+    texts = recommender.vectors.settings, recommender.captions.settings if recommender.recipe.caption else ""
+    if texts not in used.texts:
+        used.texts.add(texts)
+        used.add("vectors", *recommender.vectors.keys(recommender.recall.texts()))
     for role in (cast.summariser, cast.judge):
         used.folders.add(cast.weights_id(role)[:16])
     used.states.add(state_of(recommender, pictures_of(workspace, cast)))

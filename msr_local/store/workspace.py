@@ -177,6 +177,7 @@ class Workspace:
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         """Run one statement; on its own it is committed at once, inside `write` with the rest."""
+        self._watch()
         return self.db.conn.execute(sql, parameters)
 
     def one(self, sql: str, parameters: Any = ()) -> Any:
@@ -186,7 +187,10 @@ class Workspace:
 
     def check(self) -> str:
         """SQLite's own quick check: "ok", or what is wrong."""
-        return str(self.one("PRAGMA quick_check"))
+        try:
+            return str(self.one("PRAGMA quick_check"))
+        except sqlite3.DatabaseError as error:
+            return said(error) or str(error)
 
     def setting(self, name: str) -> Any:
         """A JSON value that was kept under `name`, or None."""
@@ -206,7 +210,12 @@ class Workspace:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
-        if self._unwatched and kind is None:
+        if kind is None:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Raise `WorkspaceError` if a file that SQLite takes for one that never changes was changed."""
+        if self._unwatched:
             stat = self.path.stat()
             if self._unwatched != (stat.st_size, stat.st_mtime_ns):
                 raise WorkspaceError(

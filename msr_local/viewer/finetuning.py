@@ -62,7 +62,7 @@ def outcome_view(document: Mapping[str, Any], steps: Sequence[Point]) -> Rendera
     last = (
         f"Calibration error {gap['before']:.3f} of p(yes){scaled}.",
         f"Adapter {document['name']} is registered {'and active' if document['active'] else 'but not active yet'}.",
-        f"Curve: {document['curve']}",
+        f"Curve: {document['curve'] or 'not drawn'}",
     )
     compared = Text("Log-odds in llama.cpp, compared with those of the trained model:")
     return Group(curve_view(steps), Text(), auc, Text(), compared, same, Text(), Text(" ".join(last)))

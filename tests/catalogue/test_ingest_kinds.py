@@ -1,272 +1,19 @@
 """Files as people have them, through `ingest`: what becomes of them, and what is said."""
 
 import contextlib
-import gzip
-import io
-import json
 import random
 import time
-import zipfile
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kinds import GOODS, STEPS, titles
 from PIL import Image
 from pyarrow import parquet
 
 from msr_local.catalogue.ingest import Words, ingest
-from msr_local.errors import InputError, NoSuchColumn
-
-STEPS = "user_id,item_id,timestamp\n" + "".join(f"u{n % 4},{n % 6},{10**9 + 1000 * n}\n" for n in range(24))
-GOODS = "item_id,title,colour\n" + "".join(f"{n},Good {n},red\n" for n in range(6))
-
-
-@pytest.fixture
-def put(tmp_path, workspace):
-    """Write two files, ingest them, and return what was said; rows are asked of the workspace."""
-
-    def call(items, steps=STEPS, *, names=("items.csv", "steps.csv"), **options):
-        paths = []
-        for name, content in zip(names, (items, steps), strict=True):
-            path = tmp_path / name
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-            paths.append(path)
-        said = []
-        call.done = ingest(workspace, *paths, tell=said.append, **options)
-        return " ".join(said)
-
-    return call
-
-
-@pytest.fixture
-def rows(workspace):
-    return lambda sql: workspace.execute(sql).fetchall()
-
-
-def titles(rows):
-    return [title for (title,) in rows("SELECT title FROM items ORDER BY rowid")]
-
-
-# Encodings
-
-
-WORDS = {
-    "gbk": ["红楼梦", "西游记", "水浒传", "三国演义", "儒林外史", "聊斋志异"],
-    "cp932": ["吾輩は猫である", "坊っちゃん", "雪国", "ノルウェイの森", "こころ", "羅生門"],
-    "big5": ["紅樓夢", "西遊記", "水滸傳", "三國演義", "聊齋誌異", "臺北人"],
-    "cp949": ["채식주의자", "엄마를 부탁해", "소년이 온다", "토지", "태백산맥", "광장"],
-    "koi8-r": ["Война и мир", "Идиот", "Мастер и Маргарита", "Анна Каренина", "Мёртвые души", "Вишнёвый сад"],
-    "cp1251": ["Война и мир", "Идиот", "Мастер и Маргарита", "Анна Каренина", "Мёртвые души", "Вишнёвый сад"],
-    "cp1253": ["Ζορμπάς", "Οδύσσεια", "Ιλιάδα", "Ο τελευταίος πειρασμός", "Αντιγόνη", "Μήδεια"],
-    "cp1252": ["Les Misérables", "L'Étranger", "Crème brûlée", "Café – bar", "Français", "Nîmes"],
-    "cp1250": ["Krzyżacy", "Ogniem i mieczem", "Zażółć gęślą jaźń", "Książę", "Łódź", "Żółw"],
-    "utf-16-le": ["Über", "Öl", "Äpfel", "a", "b", "c"],
-}
-
-
-@pytest.mark.parametrize("encoding", WORDS)
-def test_the_encoding_is_found_and_said(put, rows, encoding):
-    lines = "item_id,title,kind\n" + "".join(f"{n},{title},{title}\n" for n, title in enumerate(WORDS[encoding]))
-    said = put(lines.encode(encoding))
-    assert titles(rows) == WORDS[encoding]
-    assert "items.csv: " in said and "read as" in said
-
-
-def test_the_encoding_may_be_named(put, rows):
-    put("item_id,title\n1,\u0416\n".encode("koi8-r"), of_items=Words(encoding="koi8-r"))
-    assert titles(rows) == ["\u0416"]
-    with pytest.raises(InputError, match="no encoding 'klingon'"):
-        put("item_id,title\n1,x\n", of_items=Words(encoding="klingon"))
-
-
-def test_strays_in_utf8_are_said(put, rows):
-    said = put("item_id,title\n1,Amélie\n2,Crème\n".encode() + b"3,caf\xe9\n")
-    assert titles(rows) == ["Amélie", "Crème", "café"] and "1 bytes are not UTF-8" in said
-
-
-# Containers and shapes
-
-
-def packed(kind, text):
-    if kind == "gzip":
-        return gzip.compress(text.encode())
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("data/items.csv", text)
-        archive.writestr("__MACOSX/._items.csv", "x")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("kind", ["gzip", "zip"])
-def test_packed_under_a_plain_name(put, rows, kind):
-    put(packed(kind, GOODS))
-    assert len(titles(rows)) == 6
-
-
-def workbook():
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("xl/workbook.xml", "<x/>")
-        archive.writestr("[Content_Types].xml", "<x/>")
-    return file.getvalue()
-
-
-def two_files():
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a.csv", "x")
-        archive.writestr("b.csv", "x")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "cause"),
-    [
-        (workbook(), r"items\.csv: this is an Excel workbook"),
-        (two_files(), r"zip archive of 2 files \(a\.csv, b\.csv\)"),
-        (b"\x28\xb5\x2f\xfd123", "zstd"),
-        (b"SQLite format 3\0" + b"x" * 99, "SQLite"),
-        (b"\x80\x04\x95abc", "pickle"),
-        (b"<!DOCTYPE html><html>", "web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid x", "Git LFS"),
-        (b"%PDF-1.4", "PDF"),
-    ],
-)
-def test_what_cannot_be_read_is_named(put, data, cause):
-    with pytest.raises(InputError, match=f"{cause}.*Next: .*"):
-        put(data)
-
-
-ITEMS = [{"item_id": n, "title": f"It's {n}", "tags": [{"title": "x"}]} for n in range(6)]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        json.dumps({"products": ITEMS}),
-        json.dumps({"status": 1, "result": {"page": 1}, "items": ITEMS, "tags": [{"a": 1}]}, indent=1),
-        json.dumps({"data": {"products": ITEMS}}),
-        "\n".join(json.dumps(one, indent=2) for one in ITEMS),
-        ",\n".join(json.dumps(one, indent=4) for one in ITEMS),
-        json.dumps({str(one["item_id"]): one for one in ITEMS}),
-        json.dumps({str(one["item_id"]): {"title": one["title"]} for one in ITEMS}, indent=2),
-        json.dumps({"item_id": {str(n): n for n in range(6)}, "title": {str(n): f"It's {n}" for n in range(6)}}),
-        json.dumps({"item_id": list(range(6)), "title": [f"It's {n}" for n in range(6)]}),
-        json.dumps({"columns": ["item_id", "title"], "index": [], "data": [[n, f"It's {n}"] for n in range(6)]}),
-        "\n".join(map(repr, ITEMS)),
-        "\n".join(repr(one | {"old": None, "new": True}) for one in ITEMS),
-        "".join(json.dumps(one) + ",\n" for one in ITEMS),
-        json.dumps(ITEMS, indent=2),
-    ],
-)
-@pytest.mark.parametrize("name", ["goods.json", "goods.csv"])
-def test_json_of_many_shapes(put, rows, text, name):
-    put(text, names=(name, "steps.csv"))
-    assert titles(rows) == [f"It's {n}" for n in range(6)] and put.done.rejected == 0
-
-
-def test_interactions_inside_an_object_are_no_users(put, rows):
-    orders = [{"customer_id": f"c{n}", "product_id": n, "created_at": "2021-01-01"} for n in range(3)]
-    put(GOODS, json.dumps({"orders": orders}), names=("items.csv", "orders.json"))
-    assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [("c0", "0"), ("c1", "1"), ("c2", "2")]
-
-
-def test_histories_by_user(put, rows):
-    put(GOODS, json.dumps({"ann": ["1", "2", "3"], "bob": [4, 5]}), names=("items.csv", "steps.json"))
-    assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [
-        ("ann", "1"), ("ann", "2"), ("ann", "3"), ("bob", "4"), ("bob", "5"),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("size", [10, 3_000_000])
-def test_long_elements_and_broken_ones_with_objects_inside(put, rows, size):
-    long = [{"item_id": n, "title": f"Good {n}", "text": "x" * size, "parts": [{"part": n}] * 3} for n in range(3)]
-    elements = [json.dumps(one) for one in long]
-    elements[1] = elements[1].replace('"title": ', '"title" ')
-    put("[" + ", ".join(elements) + "]", names=("goods.json", "steps.csv"))
-    assert titles(rows) == ["Good 0", "Good 2"]
-    assert rows("SELECT count(*) FROM rejects WHERE reason = 'row is not valid JSON'") == [(1,)]
-
-
-@pytest.mark.parametrize(("between", "rejects"), [("],\n", 0), ("]\n[", 0), ("]]] x\n", 1)])
-def test_an_array_that_ends_before_its_rows_do(put, rows, between, rejects):
-    one, other = (json.dumps(ITEMS[part])[1:-1] for part in (slice(3), slice(3, 6)))
-    put(f"[{one}{between}{other}]", names=("goods.json", "steps.csv"))
-    assert titles(rows) == [f"It's {n}" for n in range(6)]
-    assert rows("SELECT count(*) FROM rejects") == [(rejects,)]
-
-
-# Headers, separators
-
-
-def test_no_header_is_said_and_columns_may_be_named(put, rows):
-    bare = STEPS.partition("\n")[2]
-    with pytest.raises(InputError, match=r"no header: line 1 is a row, 'u0,0,1000000000'.*--columns"):
-        put(GOODS, bare)
-    put(GOODS, bare, of_interactions=Words(columns=("user", "item", "time")))
-    assert rows("SELECT count(*) FROM interactions") == [(24,)]
-    with pytest.raises(InputError, match="--columns names 2 columns, but the first row has 3"):
-        put(GOODS, bare, of_interactions=Words(columns=("user", "item")))
-    with pytest.raises(InputError, match="this one has a header"):
-        put(GOODS, STEPS, of_interactions=Words(columns=("user", "item", "time")))
-
-
-def test_files_that_are_known_without_a_header(put, rows):
-    film = "|".join(["1", "Café (1995)", "01-Jan-1995", "", "http://x", "0", "1", "1", *["0"] * 16])
-    other = "|".join(["2", "Heat, a|film"[:4], "01-Jan-1995", "", "http://x", *["0"] * 18, "1"])
-    said = put(
-        f"{film}\n{other}\n".encode("latin-1"), "7\t1\t5\t881250949\n7\t2\t3\t881250950\n", names=("u.item", "u.data")
-    )
-    assert rows("SELECT title, attributes FROM items ORDER BY rowid")[0] == (
-        "Café (1995)", '{"release_date":"01-Jan-1995","imdb_url":"http://x","genres":["Action","Adventure"]}',
-    )  # fmt: skip
-    assert rows("SELECT user_id, item_id, rating FROM interactions ORDER BY id") == [("7", "1", 5.0), ("7", "2", 3.0)]
-    assert "no header: the columns are taken as user_id, item_id, rating, timestamp" in said
-
-
-def test_users_with_their_items_on_a_line(put, rows):
-    put('1,"One, really"\n2,Two\n3,Three\n', "1 2 3\n2 1\n3 3 2 1\n", names=("x_title.csv", "train.txt"))
-    assert rows("SELECT group_concat(item_id, '') FROM (SELECT * FROM interactions ORDER BY id) GROUP BY user_id") == [
-        ("23",), ("1",), ("321",),
-    ]  # fmt: skip
-    with pytest.raises(InputError, match="no header"):  # a user, an item and a rating, more likely
-        put(GOODS, "1 2 5\n2 1 4\n3 3 2\n", names=("items.csv", "train2.txt"))
-
-
-def test_a_map_on_values_of_a_row_is_refused(put, rows):
-    with pytest.raises(NoSuchColumn, match="no header; its columns are taken as: item_id, title"):
-        put("1,One\n2,Two\n", mapping={"1": "item_id", "One": "title"})
-
-
-@pytest.mark.parametrize("sign", [";", "|", "\t", "^", "~", "\x01", "::"])
-def test_separators_whatever_the_name(put, rows, sign):
-    put(GOODS.replace(",", sign), names=("items.tsv", "steps.csv"))
-    assert len(titles(rows)) == 6 and put.done.rejected == 0
-
-
-def test_a_header_with_a_separator_of_its_own(put, rows):
-    head, _, body = STEPS.partition("\n")
-    said = put(GOODS, f"{head}\n{body.replace(',', ';')}")
-    assert put.done.interactions.new == 24 and "parted by ',', the rows by ';'" in said
-
-
-def test_the_line_of_excel_that_names_the_separator(put, rows):
-    put("sep=;\r\n" + GOODS.replace(",", ";").replace("\n", "\r\n"))
-    assert len(titles(rows)) == 6 and put.done.rejected == 0
-
-
-def test_backslashes_before_quotes(put, rows):
-    lines = [
-        r'"0";"A \"B\" c";"x"',
-        r'"1";"A \"b\"; c";"x"',
-        r'"2";"\"All\"";"x"',
-        r'"3";"C:\";"x"',
-        '"4";"a ""b""";"x"',
-    ]
-    put('"item_id";"title";"k"\n' + "\n".join(lines) + "\n")
-    assert titles(rows) == ['A "B" c', 'A "b"; c', '"All"', "C:\\", 'a "b"']
-
+from msr_local.errors import InputError
 
 # Ids
 
@@ -578,3 +325,12 @@ def test_dates_of_a_hundred_thousand_rows(put):
     start = time.process_time()
     put(GOODS, "user_id,item_id,timestamp\n" + "\n".join(lines) + "\n")
     assert time.process_time() - start < 20
+
+
+def test_a_repeat_without_a_time_in_another_file_is_told(put, rows):
+    assert "without a time" not in put(GOODS, "user_id,item_id\nu,1\nu,2\nu,1\n")
+    assert "without a time" not in put(GOODS, "user_id,item_id\nu,1\nu,2\nu,1\nu,4\n")  # the file has grown
+    said = put(GOODS, "user_id,item_id\nu,2\nu,3\n", names=("items.csv", "february.csv"))
+    assert "february.csv: 1 rows without a time" in said and "They count once" in said
+    taken = rows("SELECT item_id FROM interactions ORDER BY id")
+    assert taken == [("1",), ("2",), ("1",), ("4",), ("3",)]

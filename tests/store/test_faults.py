@@ -120,6 +120,11 @@ def test_the_command_line_says_them_too(cli, shop, impatient, tmp_path):
         ran = cli("ingest", *shop, "--no-captions")
         assert ran.code == 1 and "another program is writing to it" in ran.err and "Next:" in ran.err
         assert cli("users", "--json").code == 0
+    with Workspace(home) as workspace:
+        content = (home / "msr.db").read_bytes()
+        damage(home / "msr.db")
+        assert workspace.check() != "ok"
+        (home / "msr.db").write_bytes(content)
     damage(home / "msr.db")
     for command in (("users",), ("status",), ("items", "film"), ("recommend", "u1")):
         ran = cli(*command)

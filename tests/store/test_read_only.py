@@ -127,6 +127,8 @@ def test_a_change_by_others_meanwhile_is_told(home):
         assert reader.setting("kept") == 1
         with Workspace(home) as writer:
             writer.set_setting("kept", 2)
+    with pytest.raises(WorkspaceError, match="changed by another program"):
+        reader._watch()  # as each statement of a long process does
 
 
 @pytest.mark.parametrize("name", ["my shop", "a?b#c%20", "Läden", "tab\there", os.fsdecode(b"caf\xe9")])

@@ -1,0 +1,40 @@
+"""Encodings as people have them, through `ingest`: found, said, or named."""
+
+import pytest
+from kinds import titles
+
+from msr_local.catalogue.ingest import Words
+from msr_local.errors import InputError
+
+WORDS = {
+    "gbk": ["红楼梦", "西游记", "水浒传", "三国演义", "儒林外史", "聊斋志异"],
+    "cp932": ["吾輩は猫である", "坊っちゃん", "雪国", "ノルウェイの森", "こころ", "羅生門"],
+    "big5": ["紅樓夢", "西遊記", "水滸傳", "三國演義", "聊齋誌異", "臺北人"],
+    "cp949": ["채식주의자", "엄마를 부탁해", "소년이 온다", "토지", "태백산맥", "광장"],
+    "koi8-r": ["Война и мир", "Идиот", "Мастер и Маргарита", "Анна Каренина", "Мёртвые души", "Вишнёвый сад"],
+    "cp1251": ["Война и мир", "Идиот", "Мастер и Маргарита", "Анна Каренина", "Мёртвые души", "Вишнёвый сад"],
+    "cp1253": ["Ζορμπάς", "Οδύσσεια", "Ιλιάδα", "Ο τελευταίος πειρασμός", "Αντιγόνη", "Μήδεια"],
+    "cp1252": ["Les Misérables", "L'Étranger", "Crème brûlée", "Café – bar", "Français", "Nîmes"],
+    "cp1250": ["Krzyżacy", "Ogniem i mieczem", "Zażółć gęślą jaźń", "Książę", "Łódź", "Żółw"],
+    "utf-16-le": ["Über", "Öl", "Äpfel", "a", "b", "c"],
+}
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+def test_the_encoding_is_found_and_said(put, rows, encoding):
+    lines = "item_id,title,kind\n" + "".join(f"{n},{title},{title}\n" for n, title in enumerate(WORDS[encoding]))
+    said = put(lines.encode(encoding))
+    assert titles(rows) == WORDS[encoding]
+    assert "items.csv: " in said and "read as" in said
+
+
+def test_the_encoding_may_be_named(put, rows):
+    put("item_id,title\n1,\u0416\n".encode("koi8-r"), of_items=Words(encoding="koi8-r"))
+    assert titles(rows) == ["\u0416"]
+    with pytest.raises(InputError, match="no encoding 'klingon'"):
+        put("item_id,title\n1,x\n", of_items=Words(encoding="klingon"))
+
+
+def test_strays_in_utf8_are_said(put, rows):
+    said = put("item_id,title\n1,Amélie\n2,Crème\n".encode() + b"3,caf\xe9\n")
+    assert titles(rows) == ["Amélie", "Crème", "café"] and "1 bytes are not UTF-8" in said
