@@ -18,12 +18,10 @@ pytest.importorskip("hatchling", reason="builds the wheel")
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the source checkout without network."""
-    folder = tmp_path_factory.mktemp("dist")
+def build(kind: str, folder: Path) -> Path:
+    """The wheel or the sdist, built from the source checkout without network."""
     ran = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -31,6 +29,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.returncode == 0, ran.stderr
     (built,) = folder.iterdir()
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,16 @@ def test_nothing_but_the_package_is_in_the_wheel(names):
     assert [name for name in names if unwanted.search(name)] == []
     kinds = {PurePosixPath(name).suffix for name in names if name.startswith("msr_local/")}
     assert kinds <= {".py", ".j2", ".csv", ".md", ".typed", ".gguf", ".json"}
+
+
+def test_wheel_and_sdist_are_fit_for_an_index(wheel, tmp_path):
+    pytest.importorskip("twine", reason="checks the archives")
+    archives = [wheel, build("sdist", tmp_path)]
+    assert archives[1].name == f"msr_local-{metadata(wheel)['Version']}.tar.gz"
+    ran = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *archives], capture_output=True, text=True
+    )
+    assert ran.returncode == 0 and ran.stdout.count("PASSED") == 2, ran.stdout + ran.stderr
 
 
 def test_the_wheel_names_its_command_and_dependencies(wheel):

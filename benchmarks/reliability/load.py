@@ -278,7 +278,8 @@ def _post(site: Site, user: str, items: Sequence[str], tally: Tally) -> None:
 
 
 def _round(
-    site: Site, number: int, model: Path, folder: Path, seconds: float, fault: str, rng: random.Random, tally: Tally
+    site: Site, number: int, model: Path, folder: Path, seconds: float, fault: str, several: int,
+    rng: random.Random, tally: Tally,
 ) -> None:  # fmt: skip
     ids = [f"i{n}" for n in range(60)]
     held = {"locked": site.locked, "full": site.full}.get(fault, contextlib.nullcontext)
@@ -292,7 +293,7 @@ def _round(
             post.result()
     if fault:
         tally.count(f"times {fault}")
-    asked = questions(site.home, folder / f"copy{number}", model, rng, 10)
+    asked = questions(site.home, folder / f"copy{number}", model, rng, several)
     until = time.monotonic() + seconds
     with ThreadPoolExecutor(CLIENTS) as pool:
         seeds = [random.Random(rng.random()) for _ in range(CLIENTS)]
@@ -348,21 +349,21 @@ def start(folder: Path, home: Path) -> Path:
     return model
 
 
-def measure(minutes: float, seed: int, folder: Path, disk: Path | None = None) -> dict[str, Any]:
+def measure(minutes: float, seed: int, folder: Path, disk: Path | None = None, several: int = 10) -> dict[str, Any]:
     """The results. The disk is filled only if `disk`, a folder, is a small file system of its own.
 
-    A round takes a minute, or less where that would not make four of them.
+    A round takes a minute, or less where that would not make three of them; in each, `several` lists are asked for.
     """
     home = (disk or folder) / "home"
     model = start(folder, home)
-    seconds = min(60.0, 60.0 * minutes / 4)
+    seconds = min(60.0, 60.0 * minutes / 3)
     rng, tally = random.Random(seed), Tally()
     site = Site(home, model, folder / "serve.log")
     began = time.monotonic()
     try:
-        for number in range(max(4, round(60 * minutes / seconds))):
+        for number in range(max(3, round(60 * minutes / seconds))):
             fault = {1: "locked", 2: "full" if disk else ""}.get(number, "")
-            _round(site, number, model, folder, seconds, fault, rng, tally)
+            _round(site, number, model, folder, seconds, fault, several, rng, tally)
         _after(site, tally)
     finally:
         ended_well = site.close()

@@ -85,7 +85,7 @@ class Pair:
 
 
 def world(workspace: Workspace, folder: Path, adapter: Path | None) -> Cast:
-    """The demo's shop with true captions in `workspace`; the cast that answers, with the LoRA `adapter` if one is given."""
+    """The demo's shop with true captions in `workspace`; the cast that answers, with the LoRA `adapter` if given."""
     shop.write(folder, image_size=32)  # nobody looks at them
     ingest(workspace, folder / "items.csv", folder / "interactions.csv")
     descriptions.choose(workspace, [_COLUMN, "category", "price"], None)
