@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import csv
 import json
+import os
 import random
 import re
 import shutil
@@ -229,7 +230,7 @@ async def _asked(address: str, users: Sequence[str], requests: int, process: int
         first = statistics.mean(took)
         for _ in range(4):
             await asyncio.gather(*map(ask, users))
-        before = _memory(process)
+        before, worked = _memory(process), _worked(process)
         took.clear()
         done = len(users) * 4
         for _ in range(ROUNDS):
@@ -237,12 +238,18 @@ async def _asked(address: str, users: Sequence[str], requests: int, process: int
         at_once = sorted(took)
         while done + len(took) < requests:
             await asyncio.gather(*map(ask, users))
-        after = _memory(process)
+        after, worked = _memory(process), _worked(process) - worked
     return {
         "at_once": len(users), "requests": done + len(took), "lost": lost, "first_s": first,
         "p50_ms": 1000 * at_once[len(at_once) // 2], "p95_ms": 1000 * at_once[int(0.95 * len(at_once))],
-        "memory_before": before, "memory_after": after,
+        "worked_ms": 1000 * worked / len(took), "memory_before": before, "memory_after": after,
     }  # fmt: skip
+
+
+def _worked(process: int) -> float:
+    """Processor seconds of a process."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(process: int) -> int:
@@ -284,8 +291,9 @@ def markdown(found: dict[str, Any]) -> str:
             "",
             f"**A service** ({_where(part)}): {part['at_once']} requests at once for lists that were made before take "
             f"{part['p50_ms']:.0f} ms (median) and {part['p95_ms']:.0f} ms (95th percentile); {part['lost']} of "
-            f"{part['requests']:,} were lost. Its memory without the engine was {part['memory_before'] / 1e6:.0f} MB "
-            f"after 200 of them, and {part['memory_after'] / 1e6:.0f} MB after all.",
+            f"{part['requests']:,} were lost. Each takes {part['worked_ms']:.1f} ms of one core. "
+            f"Its memory without the engine was {part['memory_before'] / 1e6:.0f} MB after 200 of them, and "
+            f"{part['memory_after'] / 1e6:.0f} MB after all.",
         ]
     return "\n".join(lines).strip()
 
