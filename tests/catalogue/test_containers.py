@@ -110,3 +110,11 @@ def test_long_elements_and_broken_ones_with_objects_inside(put, rows, size):
     put("[" + ", ".join(elements) + "]", names=("goods.json", "steps.csv"))
     assert titles(rows) == ["Good 0", "Good 2"]
     assert rows("SELECT count(*) FROM rejects WHERE reason = 'row is not valid JSON'") == [(1,)]
+
+
+@pytest.mark.parametrize(("between", "rejects"), [("],\n", 0), ("]\n[", 0), ("]]] x\n", 1)])
+def test_an_array_that_ends_before_its_rows_do(put, rows, between, rejects):
+    one, other = (json.dumps(ITEMS[part])[1:-1] for part in (slice(3), slice(3, 6)))
+    put(f"[{one}{between}{other}]", names=("goods.json", "steps.csv"))
+    assert titles(rows) == [f"It's {n}" for n in range(6)]
+    assert rows("SELECT count(*) FROM rejects") == [(rejects,)]
