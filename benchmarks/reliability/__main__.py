@@ -17,6 +17,7 @@ is the same each time.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -57,7 +58,8 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         from . import kills
 
         stages = options.stages.split(",") if options.stages else list(kills.STAGES)
-        return kills.measure(count or 200, stages, seed, folder, options.minutes or float("inf"))
+        keep = print if options.print else functools.partial(record.save, "kills")
+        return kills.measure(count or 200, stages, seed, folder, options.minutes or float("inf"), keep)
     if options.what == "fuzz":
         from . import fuzz
 

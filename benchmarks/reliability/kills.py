@@ -7,14 +7,13 @@ the workspace must be the one that an undisturbed command made. Models are tiny 
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,8 +208,14 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def measure(kills: int, stages: Sequence[str], seed: int, folder: Path, minutes: float = math.inf) -> dict[str, Any]:
-    """The results of all stages, each with its share of the kills, or of the minutes if these are over before."""
+def measure(
+    kills: int, stages: Sequence[str], seed: int, folder: Path, minutes: float = math.inf,
+    keep: Callable[[dict[str, Any]], None] = print,
+) -> dict[str, Any]:  # fmt: skip
+    """The results of all stages, each with its share of the kills, or of the minutes if these are over before.
+
+    `keep` gets them after each stage: an hour must not hang on the last minute.
+    """
     import tiny_models
 
     models, base = folder / "models", None
@@ -226,7 +231,7 @@ def measure(kills: int, stages: Sequence[str], seed: int, folder: Path, minutes:
             share = (kills * (number + 1)) // len(stages) - (kills * number) // len(stages)
             until = time.monotonic() + 60 * minutes / len(stages)
             found["stages"][name] = stage(made, name, share, random.Random(f"{name} {seed}"), until)
-            print(json.dumps({name: found["stages"][name]}), flush=True)
+            keep(found)
     return found
 
 

@@ -175,7 +175,9 @@ class Site:
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
-        """There is no room left on the disk."""
+        """There is no room left on the disk, nor in the log that SQLite has made room for."""
+        with contextlib.closing(sqlite3.connect(self.home / "msr.db", timeout=60)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         filler = self.home / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             for size in (1 << 20, 1 << 12, 1):
