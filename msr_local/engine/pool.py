@@ -88,7 +88,9 @@ class Pool:
     def __init__(self, front: Engine, open_engine: Callable[[], Engine], width: int) -> None:
         self.width, self._front, self._open = width, front, open_engine
         self.can = replace(front.can, tokens=False)
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
+        self._bells = [threading.Condition(self._lock) for _ in range(width)]  # one for each thread: to wake it alone
+        self._idle: dict[int, None] = {}  # threads that wait for their bell
         self._waiting: deque[_Job] = deque()  # for whichever engine is free
         self._own: dict[int, deque[_Job]] = {
             number: deque() for number in range(width)
@@ -167,7 +169,7 @@ class Pool:
 
     def submit(self, jobs: Sequence[_Job]) -> None:
         """Let engines do these jobs."""
-        with self._change:
+        with self._lock:
             if self._over:
                 raise self._over
             if self._closed:
@@ -175,11 +177,11 @@ class Pool:
             for job in jobs:
                 home = self._homes.get(job.beginning) if job.beginning else None
                 (self._waiting if home is None else self._own[home]).append(job)
-            self._change.notify_all()
+                self._ring(home)
 
     def give_up(self, jobs: Sequence[_Job]) -> None:
         """Nobody waits for these jobs any more."""
-        with self._change:
+        with self._lock:
             for job in jobs:
                 job.given_up = True
 
@@ -207,7 +209,7 @@ class Pool:
         """The engine of a thread, a new one where it has none; None when the pool is closed."""
         if number not in self._engines and not self._closed:
             engine = self._started()
-            with self._change:
+            with self._lock:
                 self._engines[number] = engine
                 closed = self._closed
             if closed:
@@ -224,7 +226,7 @@ class Pool:
 
     def _next(self, number: int) -> _Job | None:
         """The next job for an engine: of a beginning that it has read, else one that belongs to no other engine."""
-        with self._change:
+        with self._lock:
             while not self._closed:
                 own = self._own[number]
                 while own or self._waiting:
@@ -234,7 +236,7 @@ class Pool:
                         continue
                     if home != number:  # it has one since it was put here
                         self._own[home].append(job)
-                        self._change.notify_all()
+                        self._ring(home)
                         continue
                     if job.beginning:
                         self._homes.pop(job.beginning, None)  # the latest comes last
@@ -242,12 +244,25 @@ class Pool:
                         if len(self._homes) > _HOMES:
                             del self._homes[next(iter(self._homes))]
                     return job
-                self._change.wait()
+                self._idle[number] = None
+                self._bells[number].wait()
         return None
+
+    def _ring(self, number: int | None) -> None:
+        """Wake a thread that waits, or any of them: there is work for it."""
+        if number is None:
+            number = next(iter(self._idle), None)
+        if number in self._idle:
+            del self._idle[number]
+            self._bells[number].notify()
+
+    def _ring_all(self) -> None:
+        for number in list(self._idle):
+            self._ring(number)
 
     def _crashed(self, number: int, job: _Job, crash: EngineCrashed) -> None:
         """What is left of the job goes to any engine; if it killed several, it fails."""
-        with self._change:
+        with self._lock:
             self._forget(number)
             engine = self._engines.pop(number, None)
             job.crashes += 1
@@ -255,7 +270,7 @@ class Pool:
                 job.results.put(_Result(job, error=crash))
             else:
                 self._waiting.appendleft(job)
-            self._change.notify_all()
+            self._ring_all()
         if engine:
             engine.close()
 
@@ -267,21 +282,21 @@ class Pool:
 
     def _leave(self, number: int, error: BaseException | None) -> None:
         """A thread ends; without any other, all that wait get its error."""
-        with self._change:
+        with self._lock:
             self._forget(number)
             self._working.discard(number)
             if not self._working and not self._closed:
                 self._over = error or EngineCrashed("no engine is left. Next: run the command again.")
                 for job in self._waiting:
                     job.results.put(_Result(job, error=self._over))
-            self._change.notify_all()
+            self._ring_all()
 
     def close(self) -> None:
         """End all engines at once."""
-        with self._change:
+        with self._lock:
             self._closed = True
             engines = list(self._engines.values())
-            self._change.notify_all()
+            self._ring_all()
         for engine in (*engines, self._front):
             engine.close()
         for thread in self._threads:
