@@ -116,8 +116,7 @@ def pairs(recommender: Recommender, count: int, rng: random.Random) -> Iterator[
     rng.shuffle(users)
     users = users[: max(1, min(len(users), count // 25))]
     lists = {user: recommender.rank(user, TOP, TOP, miss=0.0).ranked for user in users}
-    cells = [(where, kind) for kind in KINDS for where in PLACES]
-    drawn = sorted((users[n % len(users)], *cells[(n // 3) % len(cells)]) for n in range(count))
+    drawn = sorted((users[n % len(users)], PLACES[n % len(PLACES)], KINDS[n % len(KINDS)]) for n in range(count))
     for user, where, kind in drawn:
         ranked = lists[user]
         yield Pair(user, ranked, rng.randrange(len(ranked.items)), where, kind, plea(rng, kind, held_out=True))
