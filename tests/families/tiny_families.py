@@ -63,7 +63,7 @@ def smolvlm2(folder: Path) -> None:
     )
     _save(
         folder, SmolVLMForConditionalGeneration(config), tokenizer,
-        {"image_processor_type": "SmolVLMImageProcessor", "size": {"longest_edge": 1024},
+        {"image_processor_type": "SmolVLMImageProcessor", "size": {"longest_edge": 2048},
          "max_image_size": {"longest_edge": 512}, "do_image_splitting": False, **_HALF},
     )  # fmt: skip
 
