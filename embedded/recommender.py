@@ -201,6 +201,7 @@ def kept(work: Path) -> tuple[dict[str, tuple[list[Row], list[Row]]], Answers]:
 def train(arguments: argparse.Namespace) -> None:
     """Write WORK/NAME/lora, and what it did to AUC and to the rank of what was taken in WORK/NAME/trained.json."""
     import torch
+    from peft import load_peft_weights, set_peft_model_state_dict
 
     from msr_local.training.dropout import pool_dropout
     from msr_local.training.loop import Reported
@@ -220,8 +221,6 @@ def train(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     model = load_trainable(Backend("peft", "asked for"), base.folder, settings, cuda=cuda)
     if arguments.begin:
-        from peft import load_peft_weights, set_peft_model_state_dict
-
         set_peft_model_state_dict(model, load_peft_weights(str(arguments.work / arguments.begin / LORA)))
     if not cuda:
         pool_dropout(model, settings.seed)
@@ -249,6 +248,9 @@ def train(arguments: argparse.Namespace) -> None:
     began = time.monotonic()
     done = fit(model, rows, validation, collator, settings, folder / "checkpoints", report)
     seconds = round(time.monotonic() - began)
+    # The last weights, not those with the best AUC: on so few validation questions the steps differ by chance.
+    last = folder / "checkpoints" / f"checkpoint-{done['steps']}"
+    set_peft_model_state_dict(model, load_peft_weights(str(last)))
     save_lora(model, folder)
     machine = torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores"
     document = {
