@@ -12,7 +12,7 @@ from read_only import read_only
 from samples import Ran
 
 from msr_local.cli import doctor as module
-from msr_local.engine.types import LogOdds
+from msr_local.engine.types import LogOdds, ModelFacts
 from msr_local.errors import ModelError
 
 Cli = Callable[..., Ran]
@@ -30,10 +30,11 @@ def recommender(yes: list[str], no: list[str], template: bool, coverage: float =
         rendered(asked)
         return [LogOdds(0.0, coverage, "Maybe")]
 
-    facts = SimpleNamespace(system="AVX2 = 1", threads=1, name="a model", context=4096, vision=False, yes=yes, no=no)
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    facts = ModelFacts("a model", 4096, False, template, "", "", False, tuple(yes), tuple(no), 1, "AVX2 = 1")
     tokens = SimpleNamespace(facts=facts, rendered=rendered, answers=answers)
     judge = SimpleNamespace(tokens=tokens, sample=lambda: None)
-    return SimpleNamespace(tokens=tokens, judge=judge, cast=SimpleNamespace(origin="option", scorer=None))
+    return SimpleNamespace(tokens=tokens, judge=judge, cast=SimpleNamespace(origin="option", scorer=None, config=None))
 
 
 @pytest.mark.parametrize("coverage", [1.0, 0.1])

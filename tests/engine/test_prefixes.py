@@ -154,7 +154,7 @@ def test_making_room_removes_what_was_written_here_and_nothing_else(
     for n in range(30):
         kept.save(str(n), b"x" * 200)
         assert kept.load(str(n)) == b"x" * 200
-    assert sum(path.stat().st_size for path in prefixes._states(folder)) <= 1000
+    assert sum(path.stat().st_size for path in prefixes.states(folder)) <= 1000
     assert {path: path.read_bytes() for path in theirs} == theirs
     assert beside.exists() and below.exists() and (folder / f"{'b' * 32}.state").is_dir()
 

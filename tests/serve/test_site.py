@@ -254,7 +254,8 @@ def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: 
     assert answer.status_code == 500 and answer.json() == {"error": "the model is broken."}
     slow.fault = sqlite3.OperationalError("database is locked")  # what nobody foresaw has words too
     answer = client.get("/recommend/u2?k=2")
-    assert answer.status_code == 500 and "database is locked. Next:" in answer.json()["error"]
+    told = answer.json()["error"]
+    assert answer.status_code == 503 and "another program is writing to it" in told and "Next:" in told
     slow.broken = False
     assert client.get("/recommend/u2?k=2").status_code == 200
 
