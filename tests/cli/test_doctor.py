@@ -30,8 +30,8 @@ def recommender(yes: list[str], no: list[str], template: bool, coverage: float =
         rendered(asked)
         return [LogOdds(0.0, coverage, "Maybe")]
 
-    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    facts = ModelFacts("a model", 4096, False, template, "", "", False, tuple(yes), tuple(no), 1, "AVX2 = 1")
+    plain = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    facts = ModelFacts("a model", 4096, False, plain, "", "", False, tuple(yes), tuple(no), 1, "AVX2 = 1")
     tokens = SimpleNamespace(facts=facts, rendered=rendered, answers=answers)
     judge = SimpleNamespace(tokens=tokens, sample=lambda: None)
     return SimpleNamespace(tokens=tokens, judge=judge, cast=SimpleNamespace(origin="option", scorer=None, config=None))
