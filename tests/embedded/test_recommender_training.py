@@ -84,6 +84,30 @@ def test_a_worlds_questions_are_answered_by_its_themes(kind: str, measured: bool
     assert any("Similar people: top" in text for text in shown)
 
 
+def test_what_is_measured_is_asked_with_what_others_chose_and_without() -> None:
+    rng = random.Random(3)
+    world = worlds.world("invented", rng, NOWHERE, measured=True)
+    assert world is not None
+    asked = list(moments.of_world(world, "w", rng, most=4, measured=True))
+    told, untold = ([one for one in asked if one.source == name] for name in ("invented", "invented, no hint"))
+    assert len(told) == len(untold) == len(asked) / 2
+    for one, other in zip(told, untold, strict=True):
+        assert one.answers == other.answers and one.candidates == other.candidates
+    assert all("Popular: " in question.own for one in told for question in one.questions)
+    assert not any("Popular: " in question.own for one in untold for question in one.questions)
+
+
+def test_training_often_does_without_what_others_chose() -> None:
+    rng = random.Random(4)
+    world = worlds.world("invented", rng, NOWHERE)
+    assert world is not None
+    asked = list(moments.of_world(world, "w", rng, most=30))
+    hinted = [any("Popular: " in question.own for question in one.questions) for one in asked]
+    assert 0.3 < sum(hinted) / len(hinted) < 0.8
+    few = [one for one in asked if one.questions[0].shared.count("\n- ") < 4 and one.at > 4]
+    assert few and not any("What this person likes" in one.questions[0].shared for one in few)
+
+
 def test_a_drawn_title_says_neither_colour_nor_pattern() -> None:
     world = worlds.world("drawn", random.Random(5), NOWHERE)
     assert world is not None
