@@ -19,6 +19,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .moments import APART
 from .pictures import drawings, named
 from .ship import ADAPTERS
 
@@ -108,10 +109,16 @@ def moments() -> str:
     found = metrics("recommender")["moments"]
     names = ("model", "recall", "fused")
     rows = [
-        [_SOURCES[source], *(_percent(one[f"{name}: of its moment"]) for name in names)]
+        [_shown(source), *(_percent(one[f"{name}: of its moment"]) for name in names)]
         for source, one in found.items()
     ]
     return _table(["within a list of nine", "shipped", "recall", "both"], rows)
+
+
+def _shown(source: str) -> str:
+    """The name of a source, and how its questions were shown where they are measured apart."""
+    name, apart, how = source.partition(APART)
+    return f"{_SOURCES[name]}{apart}{how}"
 
 
 def objectives() -> str:
