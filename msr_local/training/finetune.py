@@ -194,18 +194,18 @@ class Finetuning:
         backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)
         config = config_of(base.folder)
         mark = config.get("image_token_id", config.get("image_token_index"))
-        collator = Collator(answers, pixels_of(base.folder, base.projector), mark, share=shares(base.folder))
+        collator = Collator(answers, pixels_of(base.folder, base.projector), mark)
         if not (self.folder / LORA).exists():
             # Unsloth's fast attention on a GPU takes no masks of our own.
             fast = cuda and backend.name == "unsloth"
-            there = replace(collator, share=collator.share and not fast, device="cuda" if cuda else "cpu")
+            there = replace(collator, share=not fast, device="cuda" if cuda else "cpu")
             self._train(base, backend, made, there)
         self._stage("export")
         gate_rows = _spread(made.validation, GATE_ROWS)
         if not (self.folder / MERGED).exists() and not (self.folder / "merged.f16.gguf").exists():
             self.listener.note("Merging the adapter into its base.")
             with self._quiet():
-                merge_unpatched(self.folder, base, gate_rows, collator)
+                merge_unpatched(self.folder, base, gate_rows, replace(collator, share=shares(base.folder)))
         quantisation = self.settings.quantisation
         merged = to_gguf(self.folder, base, self.tools, quantisation, self.listener.note)
         self._stage("gate")
@@ -253,6 +253,8 @@ class Finetuning:
         torch.set_num_threads(settings.threads or usable_threads())
         with self._quiet():
             model = load_trainable(backend, base.folder, settings, cuda=collator.device != "cpu")
+            # Not before: Unsloth wants to be imported before transformers.
+            collator = replace(collator, share=collator.share and shares(base.folder))
         from .dropout import pool_dropout
         from .loop import Reported, train
 
