@@ -142,4 +142,4 @@ def shorten(text: str, room: int) -> str:
     cut = text[:least]
     if least < len(text) and not text[least].isspace() and " " in cut[least // 2 :]:
         cut = cut[: cut.rindex(" ")]
-    return cut.rstrip(" ,.;:") + "…"
+    return (cut.rstrip(" ,.;:") or cut.strip()) + "…"

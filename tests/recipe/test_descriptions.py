@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from msr_local.recipe.descriptions import Descriptions, choose, describe, heading, shorten, tokens
@@ -28,6 +28,7 @@ def test_a_description_takes_about_the_tokens_it_is_given(item: Item, caption: s
 
 
 @given(ITEMS, CAPTIONS, ROOMS)
+@example(Item("1", ". ⺀. ⺀"), "A red bag.", 8)  # of whose head in four tokens only a full stop is left
 def test_the_title_is_always_there(item: Item, caption: str | None, room: int) -> None:
     title = words(item.title)
     told = describe(item, caption, room)
