@@ -109,8 +109,7 @@ def moments() -> str:
     found = metrics("recommender")["moments"]
     names = ("model", "recall", "fused")
     rows = [
-        [_shown(source), *(_percent(one[f"{name}: of its moment"]) for name in names)]
-        for source, one in found.items()
+        [_shown(source), *(_percent(one[f"{name}: of its moment"]) for name in names)] for source, one in found.items()
     ]
     return _table(["within a list of nine", "shipped", "recall", "both"], rows)
 
