@@ -50,7 +50,7 @@ $(VENV)/.develops: $(VENV)/.runs
 $(VENV)/.trains: $(VENV)/.develops
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off "$(TORCH)"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev,train,baselines]" \
-		"trl<=1.15.0" datasets sentencepiece psutil
+		"trl<=1.15.0" datasets psutil
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps \
 		unsloth==2026.10.9 unsloth_zoo==2026.10.9
 	@touch $@

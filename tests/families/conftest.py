@@ -25,6 +25,7 @@ def _converted_at_once() -> Iterator[None]:
     """Conversions are run by a process that has imported everything."""
     pytest.importorskip("transformers")
     pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         @cache
