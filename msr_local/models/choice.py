@@ -30,6 +30,7 @@ from .spec import Cast, Fused, Scorer
 __all__ = ["Asking", "Cast", "Scorer", "answering", "cast", "choose", "chosen_model", "use_adapter", "use_model"]
 
 _SETTING = "model"
+_WRITES = {CAPTION: "captions", SUMMARY: "summaries"}
 NONE = registry.NONE
 
 
@@ -38,8 +39,8 @@ def cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], 
 
     By default the workspace's active adapter answers; a `model` that is asked for answers without it. The embedded
     model comes with its projector, its adapters for captions and summaries, and, unless another one is active, its
-    recommender. The recipe is by default the one that the adapter was trained with. A projector that was found beside
-    the model is said to `note`.
+    recommender. The recipe is by default the one that the adapter was trained with. What was not asked for is said to
+    `note`: a projector that was found beside the model, or an adapter that is left out since the prompt is another one.
 
     Raises `InputError` for an unknown recipe, and `ModelError` for a projector without its model, for a model that is
     not here, for unreadable files, and for an adapter that does not fit its model, its files or the active prompts.
@@ -52,8 +53,8 @@ def cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], 
     else:
         files = find(asking.model, asking.projector, note) if asking.model else chosen_files(workspace)
         origin = "option" if asking.model else "workspace"
-        plain = _of_files(asking, files, origin, note) if files else embedded_cast(workspace, asking)
-    found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter)
+        plain = _of_files(asking, files, origin, note) if files else embedded_cast(workspace, asking, note)
+    found = plain if asking.model and asking.adapter is None else _answered(workspace, plain, asking.adapter, note)
     return replace(found, recipe=_recipe(asking, found.scorer))
 
 
@@ -93,15 +94,20 @@ def _config(asking: Asking, model: Path, projector: Path | None) -> EngineConfig
     )  # fmt: skip
 
 
-def embedded_cast(workspace: Workspace, asking: Asking = Asking()) -> Cast:
+def embedded_cast(workspace: Workspace, asking: Asking = Asking(), note: Callable[[str], None] = unsaid) -> Cast:
     """The embedded model with its projector and its adapters for captions and summaries, but no recommender.
 
-    An adapter that was trained with another prompt than the workspace's own is left out. Raises `ModelError`.
+    An adapter that was trained with another prompt than the workspace's own is left out, which is said to `note`.
+    Raises `ModelError`.
     """
     model = embedded.prepare()
     eyes = shipped.find(shipped.EYES)
     parts = {CAPTION: shipped.find(shipped.CAPTIONER), SUMMARY: shipped.find(shipped.SUMMARISER)}
-    fitting = {role: part for role, part in parts.items() if part and _fits(workspace, part.manifest["prompts"])}
+    fitting = {
+        role: part
+        for role, part in parts.items()
+        if part and _fits(workspace, part.manifest["prompts"], f"its adapter for {_WRITES[role]}", note)
+    }
     config = replace(
         _config(asking, model, eyes.file if eyes else None), adapters={role: one.file for role, one in fitting.items()}
     )
@@ -135,12 +141,12 @@ class Tuned(NamedTuple):
     folder: Path
 
 
-def _answered(workspace: Workspace, plain: Cast, name: str | None) -> Cast:
+def _answered(workspace: Workspace, plain: Cast, name: str | None, note: Callable[[str], None]) -> Cast:
     """`plain` with the recommender called `name`, or else the active one, or else, if embedded, the shipped one."""
     active = registry.active(workspace)
     embedded_answers = plain.origin == "embedded"
     if name is None and active is None:
-        ours = _default(workspace) if embedded_answers else None
+        ours = _default(workspace, note) if embedded_answers else None
         return _tuned(plain, ours, None) if ours else plain
     name = name or (active[0] if active else NONE)
     if name == NONE:
@@ -199,12 +205,12 @@ def shipped_recommender(workspace: Workspace, name: str | None = None) -> Tuned 
     return Tuned(manifest, place)
 
 
-def _default(workspace: Workspace) -> Tuned | None:
+def _default(workspace: Workspace, note: Callable[[str], None] = unsaid) -> Tuned | None:
     """The shipped recommender, unless it was trained with another prompt: nobody asked for it by name."""
     if shipped.find(shipped.RECOMMENDER) is None:
         return None
     ours = shipped_recommender(workspace)
-    return ours if ours and _fits(workspace, ours.manifest.prompts) else None
+    return ours if ours and _fits(workspace, ours.manifest.prompts, "its recommender", note) else None
 
 
 def answering(workspace: Workspace) -> tuple[str, str] | None:
@@ -235,9 +241,15 @@ def prompt_hashes(workspace: Workspace, templates: Iterable[str]) -> dict[str, s
     return {name: PromptTemplate(name, workspace.home / "prompts").sha256 for name in templates}
 
 
-def _fits(workspace: Workspace, prompts: dict[str, str]) -> bool:
-    """Whether these prompts, as {template: sha256}, are the present ones."""
-    return prompt_hashes(workspace, prompts) == prompts
+def _fits(workspace: Workspace, prompts: dict[str, str], what: str, note: Callable[[str], None]) -> bool:
+    """Whether these prompts, as {template: sha256}, are the present ones; if not, it is said what is left out."""
+    now = prompt_hashes(workspace, prompts)
+    if others := ", ".join(f"{name}.j2" for name in prompts if now[name] != prompts[name]):
+        note(
+            f"The embedded model is used without {what}, which was trained with another {others} than the one of this "
+            f"workspace. Next: take it out of {workspace.home / 'prompts'}."
+        )
+    return not others
 
 
 # ---- what a workspace has chosen

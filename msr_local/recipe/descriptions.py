@@ -76,12 +76,12 @@ def describe(
 ) -> str:  # fmt: skip
     """`Title. Key: value, value. Picture: caption`, in about `room` tokens.
 
-    The title always stays, then the caption, then attributes in the given order (None: that of the file) as far as
-    they fit. What is cut ends in an ellipsis.
+    The title always stays (of one that is only markup, the id), then the caption, then attributes in the given order
+    (None: that of the file) as far as they fit. What is cut ends in an ellipsis.
     """
     names = item.attributes if order is None else order
     more = caption or any(values(item.attributes.get(name)) for name in names)
-    title = shorten(words(item.title), max(_LEAST, int(room * _TITLE)) if more else room)
+    title = shorten(words(item.title) or printable(item.item_id), max(_LEAST, int(room * _TITLE)) if more else room)
     left = room - tokens(title)
     picture = ""
     if caption:

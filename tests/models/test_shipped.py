@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,8 +126,13 @@ def test_an_adapter_is_left_out_where_the_workspace_has_its_own_prompt(workspace
     for name in ("item_caption", "score"):
         text = PromptTemplate(name).path
         (own / f"{name}.j2").write_text(Path(str(text)).read_text() + "{# mine #}\n")
-    weights = cast(workspace)
+    said: list[str] = []
+    weights = cast(workspace, note=said.append)
     assert set(weights.config.adapters) == {"summary"} and weights.scorer is None
+    assert [re.sub(" than.*", "", one) for one in said] == [
+        "The embedded model is used without its adapter for captions, which was trained with another item_caption.j2",
+        "The embedded model is used without its recommender, which was trained with another score.j2",
+    ] and all(str(own) in one for one in said)
     with pytest.raises(ModelError, match=r"version of the prompt 'score'.*adapters use none"):
         cast(workspace, Asking(adapter="shop"))
 

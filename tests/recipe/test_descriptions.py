@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -33,6 +34,12 @@ def test_the_title_is_always_there(item: Item, caption: str | None, room: int) -
     title = words(item.title)
     told = describe(item, caption, room)
     assert told.startswith(title if tokens(title) <= room // 2 else shorten(title, room)[:1])
+
+
+@given(ITEMS, CAPTIONS)
+def test_no_item_is_described_by_nothing(item: Item, caption: str | None) -> None:
+    """Two titles that are only markup must not be the same candidate."""
+    assert describe(replace(item, item_id="sku-1", title="<p> </p>"), caption).startswith("sku-1.")
 
 
 @given(ITEMS, CAPTIONS, ROOMS)
