@@ -45,6 +45,10 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
         "microlens", MICROLENS,
         ["--protocol", "popular6", "--recipe", "history", "--users", "60", "--fast"],
     ),
+    "microlens-popular6-learned": (  # the same with recall that has learned from the training users
+        "microlens-learned", [*MICROLENS, "--learn"],
+        ["--protocol", "popular6", "--recipe", "history", "--users", "300", "--fast"],
+    ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
         ["--protocol", "popular6", "--recipe", "history", "--adapter", "none", "--users", "100"],

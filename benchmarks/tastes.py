@@ -120,7 +120,6 @@ def _around(order: Sequence[str]) -> list[tuple[str, str]]:
 
 def run(name: str, work: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Everything about a world, as a document."""
-    began = time.monotonic()
     bench = Bench(name, work, data, options)
     bench.captioned()
     world, users = bench.world, bench.users
@@ -152,7 +151,7 @@ def run(name: str, work: Path, data: Path, options: argparse.Namespace) -> dict[
             found = {way: per_user(world, ranked, users) for way, ranked in asked(bench, recommender).items()}
         lost = {way: _tests(whole[way], found[way]) for way in found}
         document["variants"][variant] = {"rows": _estimates(found), "lost": lost}
-    return {**document, "minutes": round((time.monotonic() - began) / 60, 1)}
+    return document
 
 
 def _estimates(found: Mapping[str, Mapping[str, Vector]]) -> dict[str, Any]:
@@ -291,7 +290,7 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         f"## {name}",
         "",
         f"Model {model['sha256'][:12]}, adapter {adapter}. {document['items']} items, {document['users']} shoppers; "
-        f"{document['candidates']} candidates at most are asked about. {document['minutes']} minutes.{recall}",
+        f"{document['candidates']} candidates at most are asked about.{recall}",
         "",
         "| | " + " | ".join(METRICS.values()) + " |",
         "| --- |" + " --- |" * len(METRICS),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import crowd
 import psutil
 import pytest
+from crowd import USERS, made
 from samples import Ran
 from warm import Warm
 
@@ -24,7 +23,6 @@ from msr_local.recipe.recommender import Recommender
 from msr_local.store.workspace import Workspace
 
 Cli = Callable[..., Ran]
-USERS = 10
 
 
 @pytest.fixture(scope="module")
@@ -35,63 +33,33 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture(scope="module")
 def alone(warm: Warm, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of many users where one process has recommended to all."""
-    folder = tmp_path_factory.mktemp("crowd")
-    items = ["item_id,title", *(f"i{n},Film {n}" for n in range(14))]
-    log = [f"u{u},i{(5 * u + n) % 14},{1_000_000_000 + n}" for u in range(USERS) for n in range(3 + u % 5)]
-    (folder / "items.csv").write_text("\n".join(items) + "\n")
-    (folder / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *log]) + "\n")
-    files = folder / "items.csv", folder / "log.csv"
-    assert warm.run("ingest", *files, "--no-captions", home=folder / "home").code == 0
-    assert warm.run(*command(folder, models), home=folder / "home").code == 0
-    return folder
-
-
-def command(folder: Path, models: Path) -> tuple[object, ...]:
-    return "recommend", "--all", "--out", folder / "recs.csv", "-k", "3", "--model", models / "text.gguf"
+    """A workspace where one process has recommended to all."""
+    return crowd.alone(tmp_path_factory.mktemp("crowd"), models, warm)
 
 
 @pytest.fixture
-def crowd(alone: Path, tmp_path: Path, models: Path) -> tuple[object, ...]:
-    """The same workspace before that, as the test's own; the command that recommends to all."""
-    shutil.copytree(alone / "home", tmp_path / "home")
-    with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
-        for table in ("lists", "preferences", "scores"):
-            db.execute(f"DELETE FROM {table}")
-    return command(tmp_path, models)
-
-
-def made(home: Path) -> dict[str, list[Any]]:
-    """What was made of whom; keys are hashes of all that made it."""
-    with sqlite3.connect(home / "msr.db") as db:
-        return {
-            "lists": db.execute(
-                "SELECT user_id, rank.key, json_extract(rank.value, '$[0]') FROM lists, json_each(items) AS rank"
-                " ORDER BY 1, 2"
-            ).fetchall(),
-            "summaries": db.execute("SELECT user_id, block, key, summary FROM preferences ORDER BY 1, 2").fetchall(),
-            "answers": db.execute(
-                "SELECT user_id, item_id, key, round(log_odds, 1) FROM scores ORDER BY 1, 2"
-            ).fetchall(),
-        }
+def everybody(alone: Path, tmp_path: Path, models: Path) -> tuple[object, ...]:
+    """The command that recommends to all, in the same workspace before that, as the test's own."""
+    crowd.before(alone, tmp_path / "home")
+    return crowd.command(tmp_path, models)
 
 
 def test_many_processes_give_the_numbers_of_one(
-    cli: Cli, crowd: tuple[object, ...], alone: Path, tmp_path: Path
+    cli: Cli, everybody: tuple[object, ...], alone: Path, tmp_path: Path
 ) -> None:
     before, rows = made(alone / "home"), (alone / "recs.csv").read_text()
-    ran = cli(*crowd, "--workers", "2", "--json")
+    ran = cli(*everybody, "--workers", "2", "--json")
     assert ran.code == 0, ran.err
-    assert ran.json["made"] == USERS and made(tmp_path / "home") == before
+    assert ran.json["made"] == len(USERS) and made(tmp_path / "home") == before
     assert [line.split(",")[:3] for line in (tmp_path / "recs.csv").read_text().splitlines()] == [
         line.split(",")[:3] for line in rows.splitlines()
     ]
-    again = cli(*crowd, "--workers", "2", "--json")
-    assert (again.json["made"], again.json["up_to_date"]) == (0, USERS)
+    again = cli(*everybody, "--workers", "2", "--json")
+    assert (again.json["made"], again.json["up_to_date"]) == (0, len(USERS))
 
 
 def test_workers_that_are_killed_are_replaced(
-    crowd: tuple[object, ...], alone: Path, tmp_path: Path, models: Path
+    everybody: tuple[object, ...], alone: Path, tmp_path: Path, models: Path
 ) -> None:
     before = made(alone / "home")
     known = {one.pid for one in psutil.Process().children()}
@@ -106,19 +74,18 @@ def test_workers_that_are_killed_are_replaced(
 
         ours = cast(workspace, Asking(model=models / "text.gguf"))
         with Recommender(workspace, ours, open_engine=pooled(open_engine, 2)) as recommender:
-            users = [f"u{n}" for n in range(USERS)]
-            run = recommend_to(recommender, users, tmp_path / "recs.csv", 3, progress=kill)
-    assert killed and sorted(run.made) == sorted(users) and not run.failed
+            run = recommend_to(recommender, USERS, tmp_path / "recs.csv", 3, progress=kill)
+    assert killed and sorted(run.made) == sorted(USERS) and not run.failed
     assert made(tmp_path / "home") == before
     assert {one.pid for one in psutil.Process().children()} <= known
 
 
 @pytest.mark.parametrize("way", ["interrupted", "killed"])
 def test_the_end_of_the_command_ends_all_and_it_goes_on_where_it_was(
-    cli: Cli, crowd: tuple[object, ...], alone: Path, tmp_path: Path, warm: Warm, way: str
+    cli: Cli, everybody: tuple[object, ...], alone: Path, tmp_path: Path, warm: Warm, way: str
 ) -> None:
     home, before = tmp_path / "home", made(alone / "home")
-    child = warm.start(*crowd, "--workers", "2", home=home)
+    child = warm.start(*everybody, "--workers", "2", home=home)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not made(home)["answers"]:
         time.sleep(0.01)
@@ -133,10 +100,10 @@ def test_the_end_of_the_command_ends_all_and_it_goes_on_where_it_was(
     assert processes and not alive
     kept = made(home)
     assert kept["answers"] and set(kept["answers"]) < set(before["answers"])
-    assert cli(*crowd, "--workers", "2").code == 0
+    assert cli(*everybody, "--workers", "2").code == 0
     assert made(home) == before
 
 
-def test_workers_go_with_many_users(cli: Cli, crowd: tuple[object, ...]) -> None:
+def test_workers_go_with_many_users(cli: Cli, everybody: tuple[object, ...]) -> None:
     ran = cli("recommend", "u1", "--workers", "2")
     assert ran.code == 2 and "go with --all or --users" in ran.err

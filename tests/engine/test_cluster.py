@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import sqlite3
 import time
@@ -13,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import crowd
 import psutil
 import pytest
+from crowd import USERS, command, made
 from samples import Ran
 from warm import Warm
 
@@ -35,7 +36,6 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, and what its threads leave open
 Cli = Callable[..., Ran]
-USERS = [f"u{n}" for n in range(10)]
 
 
 @pytest.fixture(scope="module")
@@ -52,45 +52,16 @@ def warm() -> Iterator[Warm]:
         yield forked
 
 
-def command(folder: Path, models: Path) -> tuple[object, ...]:
-    return "recommend", "--all", "--out", folder / "recs.csv", "-k", "3", "--model", models / "text.gguf"
-
-
 @pytest.fixture(scope="module")
 def alone(warm: Warm, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of some users where one process has recommended to all."""
-    folder = tmp_path_factory.mktemp("crowd")
-    items = ["item_id,title", *(f"i{n},Film {n}" for n in range(14))]
-    log = [f"{user},i{(5 * u + n) % 14},{1_000_000_000 + n}" for u, user in enumerate(USERS) for n in range(3 + u % 5)]
-    (folder / "items.csv").write_text("\n".join(items) + "\n")
-    (folder / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *log]) + "\n")
-    files = folder / "items.csv", folder / "log.csv"
-    assert warm.run("ingest", *files, "--no-captions", home=folder / "home").code == 0
-    assert warm.run(*command(folder, models), home=folder / "home").code == 0
-    return folder
+    """A workspace where one process has recommended to all."""
+    return crowd.alone(tmp_path_factory.mktemp("crowd"), models, warm)
 
 
 @pytest.fixture
 def home(alone: Path, tmp_path: Path) -> Path:
     """The same workspace before that, as the test's own."""
-    shutil.copytree(alone / "home", tmp_path / "home")
-    with sqlite3.connect(tmp_path / "home" / "msr.db") as db:
-        for table in ("lists", "preferences", "scores"):
-            db.execute(f"DELETE FROM {table}")
-    return tmp_path / "home"
-
-
-def made(home: Path) -> dict[str, list[Any]]:
-    """What was made of whom; keys are hashes of all that made it."""
-    with sqlite3.connect(home / "msr.db") as db:
-        lists = "SELECT user_id, rank.key, json_extract(rank.value, '$[0]') FROM lists, json_each(items) AS rank"
-        return {
-            "lists": db.execute(f"{lists} ORDER BY 1, 2").fetchall(),
-            "summaries": db.execute("SELECT user_id, block, key, summary FROM preferences ORDER BY 1, 2").fetchall(),
-            "answers": db.execute(
-                "SELECT user_id, item_id, key, round(log_odds, 1) FROM scores ORDER BY 1, 2"
-            ).fetchall(),
-        }
+    return crowd.before(alone, tmp_path / "home")
 
 
 def engines() -> list[int]:

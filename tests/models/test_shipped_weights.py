@@ -100,7 +100,6 @@ def test_items_without_a_picture_stay_text(cli: Callable[..., Ran], tmp_path: Pa
     for name in ("items.csv", "interactions.csv"):
         (tmp_path / name).write_bytes((ROOT / "tests/films" / name).read_bytes())
     assert cli("ingest", tmp_path / "items.csv", tmp_path / "interactions.csv").code == 0
-    assert cli("recommend", "ada", "-k", "3").code == 0
     assert cli("status", "--json").json["captions"] == 0
 
 
