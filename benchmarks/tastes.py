@@ -2,11 +2,13 @@
 
     python -m benchmarks.tastes --data ../shared/data --work work/tastes shop second fashion
     python -m benchmarks.tastes --learn --variant no-captions --variant shuffled-captions shop
+    python -m benchmarks.tastes --crowd 40 --variant no-captions second  # a shop that opened: few have bought anything
 
 Each name is a world of `benchmarks.worlds`. Its pictures are captioned in a workspace of the work folder, which keeps
 all answers as well: a run that was stopped goes on where it was. Each shopper's last purchase, which was held back, is
 then looked for among all items that the shopper has not bought, and the ten best are compared with what the shopper is
-known to like now. Writes tastes/NAME.json (NAME-learned.json with --learn) and the page; without names, the page alone.
+known to like now. Writes tastes/NAME.json (NAME-few.json with --crowd, NAME-learned.json with --learn) and the page;
+without names, the page alone.
 """
 
 from __future__ import annotations
@@ -56,14 +58,17 @@ class Bench:
         self.name, self.options, self.files = name, options, work / name / "world"
         self.world = worlds.write(name, self.files, data)
         self.asking = Asking(adapter=options.adapter)
-        parts = (self.files / one for one in ("items.csv", "interactions.csv", worlds.TRUTH))
+        self.log = self.files / "interactions.csv"
+        if options.crowd:
+            self.log = _of_few(self.log, list(self.world.people)[: options.crowd])
+        parts = (self.files / "items.csv", self.log, self.files / worlds.TRUTH)
         self._home = work / name / sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
-        self.users = list(self.world.people)[: options.users]
+        self.users = list(self.world.people)[: options.crowd][: options.users]
 
     def captioned(self) -> None:
         """Read the files and caption the pictures."""
         with Workspace(self._home) as workspace:
-            ingest(workspace, self.files / "items.csv", self.files / "interactions.csv")
+            ingest(workspace, self.files / "items.csv", self.log)
             with self._recommender(workspace, "") as recommender:
                 made = recommender.captions.make()
         if made.failed:
@@ -90,6 +95,14 @@ class Bench:
         if self.options.learn:
             recommender.learn()
         return workspace, recommender
+
+
+def _of_few(log: Path, users: Sequence[str]) -> Path:
+    """A file beside `log` with the purchases of these shoppers alone."""
+    head, *lines = log.read_text(encoding="utf-8").splitlines()
+    few, kept = log.with_name(f"interactions-{len(users)}.csv"), {*users}
+    few.write_text("\n".join([head, *(line for line in lines if line.split(",")[0] in kept)]) + "\n", encoding="utf-8")
+    return few
 
 
 def _copy(home: Path, other: Path, shuffle: str) -> None:
@@ -134,6 +147,7 @@ def run(name: str, work: Path, data: Path, options: argparse.Namespace) -> dict[
         "world": name,
         "items": len(world.items),
         "users": len(users),
+        "crowd": options.crowd or len(world.people),
         "candidates": options.candidates,
         "learned": learned if options.learn else None,
         "model": {part: model[part] for part in ("sha256", "adapter", "adapter_sha256")},
@@ -289,7 +303,8 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        f"Model {model['sha256'][:12]}, adapter {adapter}. {document['items']} items, {document['users']} shoppers; "
+        f"Model {model['sha256'][:12]}, adapter {adapter}. {document['items']} items, {document['users']} shoppers "
+        f"of {document['crowd']} whose purchases are known; "
         f"{document['candidates']} candidates at most are asked about.{recall}",
         "",
         "| | " + " | ".join(METRICS.values()) + " |",
@@ -327,7 +342,7 @@ def _tested(tests: Mapping[str, Any]) -> str:
 
 def page() -> str:
     """The page of all results that are kept."""
-    names = [name + suffix for name in worlds.NAMES for suffix in ("", "-learned")]
+    names = [name + suffix for name in worlds.NAMES for suffix in ("", "-few", "-learned")]
     found = {name: RESULTS / f"{name}.json" for name in names}
     return markdown(
         {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
@@ -355,7 +370,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/tastes"))
     parser.add_argument("--learn", action="store_true", help="fit recall to the histories first")
     parser.add_argument("--variant", action="append", default=[], choices=VARIANTS, help="measure what is lost so, too")
-    parser.add_argument("--users", type=int, help="only so many shoppers")
+    parser.add_argument("--users", type=int, help="recommend to so many shoppers only")
+    parser.add_argument("--crowd", type=int, metavar="USERS", help="only the purchases of so many shoppers are known")
     parser.add_argument("--evidence", type=int, default=100, metavar="USERS", help="shoppers to explain for")
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--adapter", help="another recommender than the shipped one, or none")
@@ -365,7 +381,8 @@ def main() -> None:
     if unknown := sorted(set(options.names) - set(worlds.NAMES)):
         parser.error(f"no such world: {', '.join(unknown)}")
     for name in options.names:
-        made, called = run(name, options.work, options.data, options), name + "-learned" * options.learn
+        called = name + "-few" * bool(options.crowd) + "-learned" * options.learn
+        made = run(name, options.work, options.data, options)
         if options.print:
             print(markdown({called: made}))
         else:

@@ -62,6 +62,12 @@ def test_shuffled_captions_are_anothers_under_the_same_settings(tmp_path: Path) 
     assert sorted(text for _, text in found.values()) == sorted(found) and len(found) == 50
 
 
+def test_of_few_shoppers_all_purchases_are_known_and_of_others_none(tmp_path: Path) -> None:
+    log = tmp_path / "interactions.csv"
+    log.write_text("user_id,item_id\nann,i1\nbob,i1\nann,i2\nannie,i3\n")
+    assert tastes._of_few(log, ["ann"]).read_text() == "user_id,item_id\nann,i1\nann,i2\n"
+
+
 def test_evidence_is_right_where_it_speaks_for_what_is_liked() -> None:
     rows = [(0.5 - 0.1 * k, k < 3, f"user {k % 4}") for k in range(12)]
     assert tastes._auc(rows)["auc"]["value"] == 1.0
@@ -74,7 +80,7 @@ def test_the_page_has_a_row_for_each_way() -> None:
     metrics = dict.fromkeys(tastes.METRICS, one)
     test = {metric: {**one, "p": 0.01} for metric in tastes.METRICS}
     document: dict[str, Any] = {
-        "items": 300, "users": 20, "candidates": 100, "minutes": 3.0, "learned": {"used": False},
+        "items": 300, "users": 20, "crowd": 300, "candidates": 100, "learned": {"used": False},
         "model": {"sha256": "a" * 64, "adapter": None, "adapter_sha256": None},
         "rows": {"recommended": metrics, "recall alone": metrics},
         "tests": {"recommended - recall alone": test},
