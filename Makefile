@@ -65,7 +65,7 @@ bench: $(VENV)/.trains
 	$(BIN)/python -m benchmarks.page
 
 quality-smoke: $(VENV)/.runs
-	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 20 --negatives-per-positive 9 --fast
+	$(BIN)/python -m benchmarks.quality --print --work $(VENV)/quality shop-last --users 12 --negatives-per-positive 9 --fast
 
 models-smoke: $(VENV)/.runs
 	$(BIN)/python -m benchmarks.models_smoke

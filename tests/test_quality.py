@@ -20,7 +20,7 @@ def test_a_small_run_on_the_drawn_shop(tmp_path: Path) -> None:
     """`make quality-smoke`: tastes are in the shop by construction, so what knows of them is better than chance."""
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.quality", "--print", "--work", str(tmp_path), "shop-last",
-         "--users", "20", "--negatives-per-positive", "9", "--fast"],
+         "--users", "12", "--negatives-per-positive", "9", "--fast"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
