@@ -26,7 +26,8 @@ IGNORE = "ignore"
 _RAW = 10_000  # characters that are kept of a rejected row
 _ITEM_ID = tuple(
     "itemid movieid imdbid productid asin parentasin sku isbn videoid item iid bookid articleid newsid businessid"
-    " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid".split()
+    " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid"
+    " venueid locationid ean gtin barcode".split()
 )
 
 ITEM_FIELDS: Fields = {
@@ -38,11 +39,15 @@ ITEM_FIELDS: Fields = {
     "image": ("image", "imagepath", "img", "poster", "picture", "photo", "cover", "thumbnail"),
 }
 INTERACTION_FIELDS: Fields = {
-    "user_id": tuple("userid user uid customerid reviewerid visitorid sessionid customer username memberid".split()),
+    "user_id": tuple(
+        "userid user uid customerid reviewerid visitorid sessionid customer username memberid shopperid"
+        " clientid accountid profileid customeremail useremail email buyeremail".split()
+    ),
     "item_id": (*_ITEM_ID, "items", "itemids", "itemlist", "itemidlist", "history"),
     "timestamp": tuple(
         "timestamp time ts date datetime createdat unixreviewtime eventtime invoicedate orderdate purchasedate"
-        " reviewtime dateadded".split()
+        " reviewtime dateadded timestampms timems utctimestamp eventdate playedat listenedat watchedat viewedat ratedat"
+        " purchasedat orderedat saledate reviewdate".split()
     ),
     "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
     "earlier": ("itemidlist",),
@@ -51,6 +56,9 @@ REQUIRED = frozenset({"user_id", "item_id", "title"})
 
 MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
 """How programs write that there is nothing."""
+NO_ID = MISSING | {"NA"}
+"""How they write that there is no id: R writes NA. A title may be called so."""
+_CUT = re.compile(r"\d([.,]\d+)?E\+\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +106,14 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
         if field != IGNORE and list(mapping.values()).count(field) > 1:
             raise InputError(f"more than one column is mapped to {field}.")
     found = lay_out(columns, fields, mapping).fields
+    hint = (
+        "If its header is further down, delete the lines above. " if len([name for name in names if name]) < 2 else ""
+    )
     if missing := [field for field in fields if field in REQUIRED and field not in found]:
         ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
         if fields is ITEM_FIELDS and {"user_id", "item_id"} <= lay_out(columns, INTERACTION_FIELDS, {}).fields.keys():
             ways += ", or, if these are the interactions, name the file of the items before this one"
-        raise InputError(f"found no column for {' and '.join(missing)}. {listed} {ways}.")
+        raise InputError(f"found no column for {' and '.join(missing)}. {listed} {hint}{ways}.")
 
 
 @lru_cache(maxsize=1024)
@@ -138,16 +149,18 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def to_text(field: str, value: object, missing: Collection[str] = MISSING) -> str:
+def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
     """`value` without outer blanks; a number that is whole loses its ".0".
 
     Raises ValueError, "item_id is empty", if it is blank or one of the spellings of `missing`, or neither text nor a
-    number.
+    number, or an id of which a spreadsheet has left the first digits.
     """
     if value is None or isinstance(value, str):
         text = (value or "").strip()
         if not text or text in missing:
             raise ValueError(f"{field} is empty" + (f" ({text})" if text else ""))
+        if "E+" in text and missing is NO_ID and _CUT.fullmatch(text):
+            raise ValueError(f"{field} {text} is a number that a spreadsheet has cut: export the column as text")
         return text
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

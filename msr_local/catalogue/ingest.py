@@ -25,8 +25,9 @@ from ..store.workspace import Workspace
 from ..text import name_of, printable
 from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS
 from .images import Images, check_image, images_within, resolve_image
+from .logs import Given
 from .readers import find_sources, read_interactions, read_items, read_items_of_log
-from .survey import Given, survey
+from .survey import survey
 from .tables import Source, read_columns
 
 _TOGETHER = 64  # pictures checked in one transaction

@@ -128,6 +128,11 @@ def _delimited(
     cells = split_line(first, sign)
     if not headers.has_names(cells):
         head = list(islice(lines, _SEEN))
+        if (below := headers.header_below(line for _, line in head)) is not None:
+            above, (line, text) = below + 1, head[below]
+            note = f"the header is line {line}: what stands above it is passed over."
+            table = _delimited(line, text, chain(head[above:], lines), delimiter, fields, given)
+            return replace(table, notes=[note, *table.notes])
         found = headers.well_known(first, [first, *(line for _, line in head)], fields)
         if found is None and headers.has_values(cells):
             raise headers.no_header(first, number)
