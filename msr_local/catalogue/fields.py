@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,7 @@ from ..errors import InputError
 from ..store.rows import Rejected
 from ..text import printable, storable
 from ..values import is_markup, words
+from .histories import together
 
 Attribute: TypeAlias = str | int | float | bool | list["Attribute"]
 
@@ -177,6 +179,7 @@ def to_title(value: object, missing: Collection[str] = MISSING) -> str:
     return (words(text) or text) if is_markup(text) else text
 
 
+_INLINE = re.compile(r"\s*data:image/[\w.+-]+;base64,")
 _WHOLE = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
 
 
@@ -211,11 +214,16 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
 def to_image(value: object) -> str | bytes | None:
     """`value` as the text of a path, without outer blanks, or as the bytes of a picture; None if it is missing.
 
-    Of several the first counts; of an object, as Hugging Face data sets have it, its "bytes", else its "path". What
-    is neither stays as it looks: that refuses the picture and leaves its item alone.
+    Of several the first counts; of a data: address, what it holds; of an object, as Hugging Face data sets have it, its
+    "bytes", else its "path". What is none of these stays as it looks: that refuses the picture, not its item.
     """
-    if isinstance(value, list):
-        value = value[0] if value else None
+    if isinstance(value, str) and (found := _INLINE.match(value)):
+        try:
+            return b64decode(value[found.end() :].strip(), validate=True)
+        except ValueError:
+            return value.strip()
+    if (several := together(value, None)) is not None:
+        value = several[0] if several else None
     if isinstance(value, dict):
         data, named = value.get("bytes"), value.get("path")
         value = data if isinstance(data, bytes) and data else named or (value if any(value.values()) else None)

@@ -43,6 +43,7 @@ class Column:
     ids: Counter[str] = field(default_factory=Counter)
 
     def covered(self, ids: set[str], *, as_whole: bool = False) -> float:
+        """The share of the ids here that are among `ids`, 0 to 1; `as_whole` compares whole numbers."""
         met = sum(count for one, count in self.ids.items() if (whole(one) if as_whole else one) in ids)
         return met / max(1, self.ids.total())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
-from ..store.rows import InteractionRow, ItemRow, Rejected
+from ..store.rows import InteractionRow, ItemRow, Rejected, kind_of
 from .delimited import Record
 from .fields import (
     INTERACTION_FIELDS,
@@ -309,7 +308,7 @@ def _patient(rows: Read[Row]) -> Read[Row]:
             yield row
             yield from rows
             return
-        reasons.add(re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+", "…", row.reason))
+        reasons.add(kind_of(row.reason))
         if number == _PATIENCE and len(reasons) == 1:
             raise InputError(
                 f"the first {number:,} rows all fail for one reason: line {row.line}: {row.reason}. That row "

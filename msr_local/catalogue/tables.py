@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..store.rows import Rejected
 from ..text import printable, storable
 from . import headers
-from .containers import BROKEN, open_unpacked
+from .containers import BROKEN, broken, open_unpacked
 from .decoding import detect_encoding, open_text
 from .delimited import (
     DELIMITERS,
@@ -88,7 +88,7 @@ def open_table(path: Path, fields: Fields, source: Source) -> Iterator[Table]:
     except UnicodeError as error:
         raise InputError(f"{path}: not text in the encoding that was named ({error}).") from error
     except BROKEN as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{path}: {broken(error)}") from error
 
 
 def read_columns(path: Path, fields: Fields, source: Source) -> tuple[tuple[str, ...], bool]:
