@@ -30,8 +30,8 @@ _LIKELY = (
     "cp1255", "cp1256", "cp1257", "iso8859_2", "cp866", "cp874", "mac_roman",
 )  # fmt: skip
 _CORE = {"gb18030": "gb2312", "cp932": "shift_jis", "cp949": "euc_kr"}  # nearly all that is written in them
-_IN_WORD = re.compile(r"(?<=[^\W\d_])[¡-©«-´¶-¹»-¿×÷¨¸˝˛˙ˇ˘](?=[^\W\d_])|(?<=[a-zß-öø-ÿ])[À-ÞŸŠŒŽ]|[ÞþÐð]")
-"""What stands in no word: a sign between letters, a capital after a small letter. Iceland is small, Turkey large."""
+_IN_WORD = re.compile(r"(?<=[^\W\d_])[¡-©«-´¶-¹»-¿×÷¨¸˝˛˙ˇ˘](?=[^\W\d_])|(?<=[a-zß-öø-ÿ])[À-ÞŸŠŒŽ]")
+"""What stands in no word: a sign between letters, a capital after a small letter."""
 _SPOKEN = {
     "cp1252": "Windows-1252", "cp1251": "Windows-1251", "gb18030": "GB18030 (GBK)", "cp932": "Shift-JIS (cp932)",
     "big5": "Big5", "cp949": "EUC-KR (cp949)", "euc_jp": "EUC-JP", "koi8_r": "KOI8-R", "utf-16-le": "UTF-16",

@@ -81,6 +81,8 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
     for path in (items, interactions):
         if path is not None and not path.exists():
             raise InputError(f"{path}: no such file or folder")
+        if path is not None and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: a pipe or a device, but it is read more than once. Next: write it into a file.")
     if interactions is not None:
         for path in (items, interactions):
             if path.is_dir():
