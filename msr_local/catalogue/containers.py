@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -18,7 +19,21 @@ from ..errors import InputError
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """What unpacking raises while a broken file is read."""
 
+
+def broken(error: Exception) -> str:
+    """What one of `BROKEN` says, and what to do."""
+    if isinstance(error, EOFError):
+        return "the end of the file is missing, as if it were still being written or copied. Next: get all of it."
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"it cannot be unpacked ({error}). Next: get the file again."
+
+
 _EXCEL = "an Excel workbook. Next: save its sheet as CSV (UTF-8), then name that file."
+_PAGE = (
+    "a web page, perhaps instead of a download; some programs call one .xls. Next: get the file itself, or open the "
+    "page in a spreadsheet and save it as CSV."
+)
 _UNPACK = "Next: unpack it, then name the file in it."
 _PACKED: dict[bytes, Callable[[BinaryIO], object]] = {
     b"\x1f\x8b": gzip.open,
@@ -39,12 +54,17 @@ _FOREIGN = {
         "a Python pickle, which is never opened: it could run code. Next: save it as Parquet or CSV.",
     ),
     b"ARROW1": "an Arrow (Feather) file. Next: save it as Parquet.",
-    b"ORC": "an ORC file. Next: save it as Parquet.",
+    **{b"ORC" + bytes([sign]): "an ORC file. Next: save it as Parquet." for sign in (*range(9), *range(127, 256))},
     b"Obj\x01": "an Avro file. Next: save it as Parquet or JSON lines.",
     **dict.fromkeys((b"\x89PNG", b"\xff\xd8\xff"), "a picture. Next: name the folder of the pictures with --images."),
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself. Next: git lfs pull",
 }
-_PAGES = (b"<!doctype html", b"<html")
+_MARKUP = {
+    b"<?xml": "XML. Next: get the data as CSV, JSON or Parquet; a spreadsheet can save what it opens as CSV.",
+    **dict.fromkeys((b"<!doctype html", b"<html", b"<table"), _PAGE),
+}
+_TAR = slice(257, 262)  # where an archive of tar says so
+_DEEPEST = 3  # times that a file may be packed
 
 
 @contextmanager
@@ -53,23 +73,37 @@ def open_unpacked(path: Path) -> Iterator[io.BufferedReader]:
 
     Raises InputError, with what the file is, if it is none that can be read; one of `BROKEN`, here or while reading.
     """
-    with path.open("rb") as binary:
-        start = binary.peek(64)
-        for magic, meant in _FOREIGN.items():
-            if start.startswith(magic):
-                raise InputError(f"this is {meant}")
-        if start.lstrip()[:14].lower().startswith(_PAGES):
-            raise InputError("this is a web page, perhaps instead of a download. Next: get the file itself.")
-        if start.startswith(b"PK\x03\x04"):
-            with _open_zip(binary) as inner:
-                yield inner
-            return
-        for magic, opened in _PACKED.items():
-            if start.startswith(magic):
-                with io.BufferedReader(cast("Any", opened(binary))) as inner:
-                    yield inner
-                return
+    with path.open("rb") as binary, _unpacked(binary) as inner:
+        yield inner
+
+
+@contextmanager
+def _unpacked(binary: io.BufferedReader, depth: int = 1) -> Iterator[io.BufferedReader]:
+    start = binary.peek(512)
+    _refuse(start)
+    if depth > _DEEPEST:
+        raise InputError(f"this is packed more than {_DEEPEST} times. {_UNPACK}")
+    if start.startswith(b"PK\x03\x04"):
+        opened: Any = _open_zip(binary)
+    elif packed := next((opening for magic, opening in _PACKED.items() if start.startswith(magic)), None):
+        opened = io.BufferedReader(cast("Any", packed(binary)))
+    else:
         yield binary
+        return
+    with opened as inner, _unpacked(inner, depth + 1) as data:
+        yield data
+
+
+def _refuse(start: bytes) -> None:
+    """Raises InputError, with what it is, for a file that is no table."""
+    for magic, meant in _FOREIGN.items():
+        if start.startswith(magic):
+            raise InputError(f"this is {meant}")
+    for mark, meant in _MARKUP.items():
+        if start.removeprefix(codecs.BOM_UTF8).lstrip()[:14].lower().startswith(mark):
+            raise InputError(f"this is {meant}")
+    if start[_TAR] == b"ustar":
+        raise InputError(f"this is a tar archive. {_UNPACK}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import InputError
+from ..text import printable
 from .containers import open_unpacked
 
 _LINE_END = re.compile(r"\n|\r(?=[^\n])")
@@ -29,6 +30,8 @@ _LIKELY = (
     "cp1255", "cp1256", "cp1257", "iso8859_2", "cp866", "cp874", "mac_roman",
 )  # fmt: skip
 _CORE = {"gb18030": "gb2312", "cp932": "shift_jis", "cp949": "euc_kr"}  # nearly all that is written in them
+_IN_WORD = re.compile(r"(?<=[^\W\d_])[¡-©«-´¶-¹»-¿×÷¨¸˝˛˙ˇ˘](?=[^\W\d_])|(?<=[a-zß-öø-ÿ])[À-ÞŸŠŒŽ]")
+"""What stands in no word: a sign between letters, a capital after a small letter."""
 _SPOKEN = {
     "cp1252": "Windows-1252", "cp1251": "Windows-1251", "gb18030": "GB18030 (GBK)", "cp932": "Shift-JIS (cp932)",
     "big5": "Big5", "cp949": "EUC-KR (cp949)", "euc_jp": "EUC-JP", "koi8_r": "KOI8-R", "utf-16-le": "UTF-16",
@@ -111,14 +114,14 @@ def _guess(evidence: bytes, stray: int) -> Encoding:
         found = found or list(from_bytes(evidence, cp_isolation=list(_LIKELY), threshold=disorder))
     if not found:
         few = f"a guess: only {stray} bytes tell" if stray < _FEW else "a guess"
-        return Encoding("utf-8-sig", _said("cp1252", few))
-    best = min(found, key=lambda one: (_badness(one), _LIKELY.index(one.encoding)))
+        return Encoding("utf-8-sig", _said("cp1252", few, evidence))
+    best = min(found, key=lambda one: _badness(one) + _LIKELY.index(one.encoding) / 4)
     alike = {best.encoding, *best.could_be_from_charset}  # what reads the same of the evidence
     name = next((one for one in _LIKELY if one in alike), best.encoding)
     sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + stray / 200)):.0f}% sure"
     if name == "cp1252":  # with the bytes that it does not define
-        return Encoding("utf-8-sig", _said(name, sure))
-    return Encoding(name, _said(name, sure))
+        return Encoding("utf-8-sig", _said(name, sure, evidence))
+    return Encoding(name, _said(name, sure, evidence))
 
 
 def _badness(match: Any) -> float:
@@ -127,11 +130,17 @@ def _badness(match: Any) -> float:
     core = _CORE.get(match.encoding)
     # EUC-KR spells what it lacks in eight bytes.
     rare = sum(not 0 < len(sign.encode(core, "ignore")) <= 2 for sign in signs) if core else 0
-    return float(match.percent_chaos - match.percent_coherence / 2 + 100 * rare / max(1, len(signs)))
+    odd = len(_IN_WORD.findall(str(match)))
+    return float(match.percent_chaos - match.percent_coherence / 2 + 100 * (rare + odd) / max(1, len(signs)))
 
 
-def _said(name: str, sure: str) -> str:
-    return f"not UTF-8: read as {_SPOKEN.get(name, name)} ({sure}). If that is wrong: --encoding NAME, as in gb18030."
+def _said(name: str, sure: str, evidence: bytes) -> str:
+    words = re.split(r"[\s,;|]+", evidence[:400].decode(name, "replace"))
+    seen = printable(next((word for word in words if not word.isascii()), ""))[:30]
+    return (
+        f"not UTF-8: read as {_SPOKEN.get(name, name)} ({sure}), as in {seen!r}. If that is wrong: --encoding NAME, as "
+        "in gb18030."
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,7 @@ from ..errors import InputError
 from ..store.rows import Rejected
 from ..text import printable, storable
 from ..values import is_markup, words
+from .histories import together
 
 Attribute: TypeAlias = str | int | float | bool | list["Attribute"]
 
@@ -26,7 +28,8 @@ IGNORE = "ignore"
 _RAW = 10_000  # characters that are kept of a rejected row
 _ITEM_ID = tuple(
     "itemid movieid imdbid productid asin parentasin sku isbn videoid item iid bookid articleid newsid businessid"
-    " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid".split()
+    " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid"
+    " venueid locationid ean gtin barcode".split()
 )
 
 ITEM_FIELDS: Fields = {
@@ -38,11 +41,15 @@ ITEM_FIELDS: Fields = {
     "image": ("image", "imagepath", "img", "poster", "picture", "photo", "cover", "thumbnail"),
 }
 INTERACTION_FIELDS: Fields = {
-    "user_id": tuple("userid user uid customerid reviewerid visitorid sessionid customer username memberid".split()),
+    "user_id": tuple(
+        "userid user uid customerid reviewerid visitorid sessionid customer username memberid shopperid"
+        " clientid accountid profileid customeremail useremail email buyeremail".split()
+    ),
     "item_id": (*_ITEM_ID, "items", "itemids", "itemlist", "itemidlist", "history"),
     "timestamp": tuple(
         "timestamp time ts date datetime createdat unixreviewtime eventtime invoicedate orderdate purchasedate"
-        " reviewtime dateadded".split()
+        " reviewtime dateadded timestampms timems utctimestamp eventdate playedat listenedat watchedat viewedat ratedat"
+        " purchasedat orderedat saledate reviewdate".split()
     ),
     "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
     "earlier": ("itemidlist",),
@@ -51,6 +58,9 @@ REQUIRED = frozenset({"user_id", "item_id", "title"})
 
 MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
 """How programs write that there is nothing."""
+NO_ID = MISSING | {"NA"}
+"""How they write that there is no id: R writes NA. A title may be called so."""
+_CUT = re.compile(r"\d([.,]\d+)?E\+\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +108,14 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
         if field != IGNORE and list(mapping.values()).count(field) > 1:
             raise InputError(f"more than one column is mapped to {field}.")
     found = lay_out(columns, fields, mapping).fields
+    hint = (
+        "If its header is further down, delete the lines above. " if len([name for name in names if name]) < 2 else ""
+    )
     if missing := [field for field in fields if field in REQUIRED and field not in found]:
         ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
         if fields is ITEM_FIELDS and {"user_id", "item_id"} <= lay_out(columns, INTERACTION_FIELDS, {}).fields.keys():
             ways += ", or, if these are the interactions, name the file of the items before this one"
-        raise InputError(f"found no column for {' and '.join(missing)}. {listed} {ways}.")
+        raise InputError(f"found no column for {' and '.join(missing)}. {listed} {hint}{ways}.")
 
 
 @lru_cache(maxsize=1024)
@@ -138,16 +151,18 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def to_text(field: str, value: object, missing: Collection[str] = MISSING) -> str:
+def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
     """`value` without outer blanks; a number that is whole loses its ".0".
 
     Raises ValueError, "item_id is empty", if it is blank or one of the spellings of `missing`, or neither text nor a
-    number.
+    number, or an id of which a spreadsheet has left the first digits.
     """
     if value is None or isinstance(value, str):
         text = (value or "").strip()
         if not text or text in missing:
             raise ValueError(f"{field} is empty" + (f" ({text})" if text else ""))
+        if "E+" in text and missing is NO_ID and _CUT.fullmatch(text):
+            raise ValueError(f"{field} {text} is a number that a spreadsheet has cut: export the column as text")
         return text
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -164,6 +179,7 @@ def to_title(value: object, missing: Collection[str] = MISSING) -> str:
     return (words(text) or text) if is_markup(text) else text
 
 
+_INLINE = re.compile(r"\s*data:image/[\w.+-]+;base64,")
 _WHOLE = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
 
 
@@ -198,11 +214,16 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
 def to_image(value: object) -> str | bytes | None:
     """`value` as the text of a path, without outer blanks, or as the bytes of a picture; None if it is missing.
 
-    Of several the first counts; of an object, as Hugging Face data sets have it, its "bytes", else its "path". What
-    is neither stays as it looks: that refuses the picture and leaves its item alone.
+    Of several the first counts; of a data: address, what it holds; of an object, as Hugging Face data sets have it, its
+    "bytes", else its "path". What is none of these stays as it looks: that refuses the picture, not its item.
     """
-    if isinstance(value, list):
-        value = value[0] if value else None
+    if isinstance(value, str) and (found := _INLINE.match(value)):
+        try:
+            return b64decode(value[found.end() :].strip(), validate=True)
+        except ValueError:
+            return value.strip()
+    if (several := together(value, None)) is not None:
+        value = several[0] if several else None
     if isinstance(value, dict):
         data, named = value.get("bytes"), value.get("path")
         value = data if isinstance(data, bytes) and data else named or (value if any(value.values()) else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -18,6 +18,7 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 _VALUE = re.compile(r"[a-z]+://.*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", re.ASCII | re.DOTALL)
 _EPOCH = re.compile(r"\d{9,19}(\.0*)?", re.ASCII)
 _STEPS = re.compile(r"\d+[ \t]+\d+( +\d+)* *", re.ASCII)
+_BLOCK = re.compile(r"\d+:", re.ASCII)  # as the Netflix prize has the films
 _STEPS_COLUMNS = ("user_id", "item_id")
 _SHOWN = re.compile(r"N\d+(-[01])?( N\d+(-[01])?)*")
 _MIND = ("user_id", "item_id_list", "item_id", "timestamp")
@@ -48,17 +49,34 @@ def has_names(cells: Sequence[str]) -> bool:
     return any(key_of(name) in KNOWN for name in names) or names == [str(n) for n in range(len(names))]
 
 
+def header_below(lines: Iterable[str]) -> int | None:
+    """Which of the lines under a first one without names is the header: it has two well-known names or more."""
+    for at, line in enumerate(lines):
+        if sum(key_of(cell) in KNOWN for cell in split_line(line, best_delimiter(line))) > 1:
+            return at
+    return None
+
+
 def has_values(cells: Sequence[str]) -> bool:
     """Whether a first line has what is no name: a number, a date, an address, a long text."""
     names = cells[0].split() if len(cells) == 1 else [cell.strip() for cell in cells]
-    return any(_NUMBER.fullmatch(name) or _VALUE.fullmatch(name) or len(name) > 100 for name in names)
+    return any(
+        _BLOCK.fullmatch(name) or _NUMBER.fullmatch(name) or _VALUE.fullmatch(name) or len(name) > 100 for name in names
+    )
 
 
 def no_header(first: str, number: int) -> InputError:
     """What to say of a file whose first line is a row."""
+    if _BLOCK.fullmatch(first.strip()):
+        return InputError(
+            f"line {number}, {first.strip()!r}, names the item of the rows under it, but each row needs its own. Next: "
+            'awk -F, \'BEGIN { print "item_id,user_id,rating,date" } /:$/ { sub(/:.*/, ""); item = $0; next } '
+            '{ print item "," $0 }\' FILE > NEW, then name the new file.'
+        )
     return InputError(
-        f"no header: line {number} is a row, {shown(printable(first))}. Next: name the columns in their order, as in "
-        "--columns items:item_id,title or --columns interactions:user,item,rating,time; or put such a line at the top."
+        f"no header: line {number} is a row, {shown(printable(first))}. Next: name its "
+        f"{len(split_line(first, best_delimiter(first)))} columns in their order, as in --columns items:item_id,title "
+        "or --columns interactions:user,item,rating,time (an empty name leaves one out); or put such a line at the top."
     )
 
 

@@ -40,7 +40,7 @@ def _literal(text: str) -> list[Any] | None:
 
 def _named(value: Any) -> Any:
     if isinstance(value, dict):
-        return next((value[key] for key in ("item_id", "id", "item", "product_id") if key in value), value)
+        return next((value[key] for key in ("item_id", "product_id", "item", "id") if key in value), value)
     return value
 
 

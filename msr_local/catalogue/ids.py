@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..store.rows import Rejected
-from .containers import BROKEN
+from .containers import BROKEN, broken
 from .decoding import open_text
 from .delimited import numbered
 from .fields import INTERACTION_FIELDS, ITEM_FIELDS, lay_out, shown, to_text
@@ -51,4 +51,4 @@ def _lines(path: Path) -> list[str]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error.__cause__
     except BROKEN as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{path}: {broken(error)}") from error

@@ -13,24 +13,29 @@ import math
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import cast
+from urllib.parse import unquote, urlsplit
 
 from PIL import Image, UnidentifiedImageError
 
 from ..engine import types
 from ..errors import InputError
-from .fields import shown
+from .fields import shown, whole
 
 # What Pillow warns of is decided here anyway. Once, while this is imported: threads decode pictures later.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
+
+_FOREIGN = frozenset(".heic .heif .avif .svg .jxl .jp2 .psd .tga .ico .dng .eps".split())
+_WHOLE = "\0"  # before the number of a picture whose name has zeros before it: no name has that sign
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with a picture is said here, in our words
 
@@ -76,10 +81,25 @@ def resolve_image(value: str, root: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The pictures in a folder: by file name without suffix (item 42 -> 42.jpg), and by file name."""
+    """The pictures in a folder: by file name without suffix (item 42 -> 42.jpg), and by file name in small letters.
 
-    by_id: Mapping[str, Path]
-    by_name: Mapping[str, Path]
+    `twice` are names that stand in several folders; `foreign` counts pictures of kinds that are not read, by suffix.
+    """
+
+    by_id: Mapping[str, Path] = field(default_factory=dict)
+    by_name: Mapping[str, Path] = field(default_factory=dict)
+    twice: frozenset[str] = frozenset()
+    foreign: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, item_id: str) -> Path | None:
+        """The picture that is called like the item; 0128.jpg is of item 128 if there is no 128.jpg."""
+        return self.by_id.get(item_id) or self.by_id.get(_WHOLE + whole(item_id))
+
+    def called(self, name: str) -> Path | None:
+        """The picture that a path or an address in a row means by its last part; in a path, also without suffix."""
+        address = _URL.match(name)
+        last = PurePosixPath(unquote(urlsplit(name).path) if address else name.replace("\\", "/")).name
+        return self.by_name.get(last.casefold()) or (None if address else self.by_id.get(last))
 
 
 def images_within(folder: Path) -> Images:
@@ -89,6 +109,8 @@ def images_within(folder: Path) -> Images:
     """
     by_id: dict[str, Path] = {}
     by_name: dict[str, Path] = {}
+    twice: set[str] = set()
+    foreign: Counter[str] = Counter()
     home, folders = folder.resolve(), [folder]
     while folders:
         below: list[Path] = []
@@ -104,11 +126,16 @@ def images_within(folder: Path) -> Images:
                 path = at / entry.name
                 if entry.is_dir(follow_symlinks=False):
                     below.append(path)
+                elif path.suffix.lower() in _FOREIGN:
+                    foreign[path.suffix.lower()] += 1
                 elif _is_inside(entry, home):
+                    if by_name.setdefault(path.name.casefold(), path) is not path:
+                        twice.add(path.name)
                     by_id.setdefault(path.stem, path)
-                    by_name.setdefault(path.name, path)
+                    if (number := whole(path.stem)) != path.stem:
+                        by_id.setdefault(_WHOLE + number, path)
         folders = below
-    return Images(by_id, by_name)
+    return Images(by_id, by_name, frozenset(twice), foreign)
 
 
 def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = None) -> types.Image:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError, NoSuchColumn
@@ -24,12 +25,14 @@ from ..store.rows import ItemRow, Rejected
 from ..store.workspace import Workspace
 from ..text import name_of, printable
 from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS
-from .images import Images, check_image, images_within, resolve_image
+from .images import SUFFIXES, Images, check_image, images_within, resolve_image
+from .logs import Given
 from .readers import find_sources, read_interactions, read_items, read_items_of_log
-from .survey import Given, survey
+from .survey import survey
 from .tables import Source, read_columns
 
 _TOGETHER = 64  # pictures checked in one transaction
+_APART = re.compile(r"[,;|]")
 _TOLD = 5000  # rows between two words on progress
 
 Row = TypeVar("Row")
@@ -170,10 +173,11 @@ class _Pictures:
 
     def __init__(self, file: Path, folder: Path | None, kept: Path) -> None:
         self._folder = folder
-        self._found = images_within(folder) if folder else Images({}, {})
+        self._found = images_within(folder) if folder else Images()
         self._roots = [folder, file.parent] if folder else [file.parent]
         self._kept = kept
         self._used = 0
+        self._doubtful: dict[str, None] = {}
         self._example = ""
         self.lines: dict[Path, int] = {}
         self.refused: list[Rejected] = []
@@ -184,7 +188,16 @@ class _Pictures:
             yield self._with_path(row) if isinstance(row, ItemRow) else row
 
     def tell(self, tell: Callable[[str], None]) -> None:
-        """Say so if a folder of pictures was given and none of them belongs to an item."""
+        """Say so if none of a folder's pictures belongs to an item, and which of them cannot be told apart or read."""
+        if foreign := self._found.foreign:
+            listed = ", ".join(f"{count:,} {suffix}" for suffix, count in foreign.items())
+            tell(f"Pictures of these kinds are not read: {listed}. Next: convert them to JPEG or PNG.")
+        if self._doubtful:
+            tell(
+                f"{len(self._doubtful):,} names of pictures, such as {printable(next(iter(self._doubtful)))[:60]!r}, "
+                "stand in several folders: the one nearest to the top, then the first, is taken. Next, for another: "
+                "name it with its folder in the column image."
+            )
         if self._folder and not self._used:
             pictures = self._found.by_name
             like = f", such as {printable(next(iter(pictures)))[:60]!r}," if pictures else ""
@@ -198,7 +211,7 @@ class _Pictures:
         if isinstance(row.image, bytes):
             path: Path | None = self._keep(row.image)
         else:
-            path = self._named(row.image or "", row) or self._found.by_id.get(row.item_id)
+            path = self._named(row.image or "", row)
         if path is None:
             return replace(row, image=None)
         self._used += self._folder is not None and path.is_relative_to(self._folder)
@@ -207,16 +220,25 @@ class _Pictures:
 
     def _named(self, image: str, row: ItemRow) -> Path | None:
         refused = None
-        for root in self._roots if image else ():
-            try:
-                return resolve_image(image, root)
-            except InputError as error:
-                refused = refused or Rejected(row.line, str(error), image)
-        if image and (path := self._found.by_name.get(PurePosixPath(image.replace("\\", "/")).name)):
-            return path
-        if refused and row.item_id not in self._found.by_id:
+        for name in (image, *_parts(image)) if image else ():
+            for root in self._roots:
+                try:
+                    return resolve_image(name, root)
+                except InputError as error:
+                    refused = refused or Rejected(row.line, str(error), image)
+            if path := self._found.called(name):
+                return self._once(path)
+        if path := self._found.of(row.item_id):
+            return self._once(path)
+        if refused:
             self.refused.append(refused)
         return None
+
+    def _once(self, path: Path) -> Path:
+        """`path`, found by its name alone: remembered if that is the name of others too."""
+        if path.name in self._found.twice:
+            self._doubtful[path.name] = None
+        return path
 
     def _keep(self, data: bytes) -> Path:
         """A picture that stands in the items file itself, as a file of its own."""
@@ -226,6 +248,12 @@ class _Pictures:
             with written_whole(path) as target:
                 target.write_bytes(data)
         return path
+
+
+def _parts(image: str) -> list[str]:
+    """The pictures that are named in one cell, as shops write several; the first that is there counts."""
+    parts = [part.strip() for part in _APART.split(image)]
+    return [part for part in parts if Path(part.partition("?")[0]).suffix.lower() in SUFFIXES] if parts[1:] else []
 
 
 def _check(workspace: Workspace, file: Path, pictures: _Pictures, progress: Progress) -> tuple[int, int]:

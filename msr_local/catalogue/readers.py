@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
-from ..store.rows import InteractionRow, ItemRow, Rejected
+from ..store.rows import InteractionRow, ItemRow, Rejected, kind_of
 from .delimited import Record
 from .fields import (
     INTERACTION_FIELDS,
     ITEM_FIELDS,
     MISSING,
+    NO_ID,
     Layout,
     rejected,
     shown,
@@ -57,7 +57,8 @@ class How:
 
     `missing`: spellings of an absent title. `whole_items`, `whole_users`: ids like "128.0" are whole numbers. `apart`:
     what parts the items of a cell that holds several. `day_first`: what 3/4/2019 is. `unrated`: -1 is no rating.
-    `rated`: a row whose rating cannot be read is of no use.
+    `rated`: a row whose rating cannot be read is of no use. `going_on`: a row without a user, or without a title, that
+    has in this column what the row before has is of the same user, or a variant of the same item.
     """
 
     source: Source = field(default_factory=Source)
@@ -68,6 +69,7 @@ class How:
     day_first: bool | None = None
     unrated: bool = False
     rated: bool = False
+    going_on: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -79,10 +81,15 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
     for path in (items, interactions):
         if path is not None and not path.exists():
             raise InputError(f"{path}: no such file or folder")
+        if path is not None and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: a pipe or a device, but it is read more than once. Next: write it into a file.")
     if interactions is not None:
         for path in (items, interactions):
             if path.is_dir():
-                raise InputError(f"{path} is a folder: name two files, or one folder alone")
+                raise InputError(
+                    f"{path} is a folder. Next: name a file in it; where it holds a table in parts, ingest one after "
+                    "the other (each adds to what is there). Or name one folder alone that holds both files."
+                )
         return items, interactions
     if not items.is_dir():
         raise InputError(f"{items}: name the interactions file too, or a folder that holds both files")
@@ -94,7 +101,9 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
             names = ", ".join(path.name for paths in found for path in paths)
             raise InputError(f"{items}: more than one pair of files is possible ({names}): name the two files")
     looked_for = ", ".join(" with ".join(patterns) for patterns in _FOLDERS)
-    raise InputError(f"{items}: no known pair of files in this folder. Looked for {looked_for}.")
+    raise InputError(
+        f"{items}: no known pair of files in this folder. Looked for {looked_for}. Next: name the two files."
+    )
 
 
 def _format(path: Path) -> str:
@@ -119,38 +128,48 @@ def read_items(path: Path, mapping: Mapping[str, str], how: How | None = None) -
 
 
 def _items(records: Iterator[Record | Rejected], layout: Any, parsers: Mapping[str, Parser], how: How) -> Read[ItemRow]:
-    last = None
+    last, product = None, None
     for record in records:
         if isinstance(record, Rejected):
             yield record
             continue
-        row = _item(record, layout(record[1]), parsers, how, last)
+        _, columns, cells, _ = record
+        this = cells[columns.index(how.going_on)] if how.going_on in columns else None
+        row = _item(record, layout(columns), parsers, how, last, goes_on=this is not None and this == product)
         if isinstance(row, ItemRow):
-            last = row
+            last, product = row, this
         yield row
 
 
 def _item(
-    record: Record, layout: Layout, parsers: Mapping[str, Parser], how: How, last: ItemRow | None
+    record: Record, layout: Layout, parsers: Mapping[str, Parser], how: How, last: ItemRow | None, *, goes_on: bool
 ) -> ItemRow | Rejected:
     line, _, cells, _ = record
     values = {name: cells[index] for name, index in layout.fields.items()}
     try:
+        title = values.get("title")
+        nameless = last is not None and (title is None or not str(title).strip())
+        if last and nameless and goes_on and _is_missing(values.get("item_id")):
+            how.counts["rows have neither an id nor a title: they add nothing to the item before."] += 1
+            return replace(last, line=line)
         item_id = to_text("item_id", values.get("item_id"))
         item_id = whole(item_id) if how.whole_items else item_id
-        title = values.get("title")
-        if last and item_id == last.item_id and (title is None or not str(title).strip()):
+        if last and nameless and item_id == last.item_id:
             how.counts["rows have the id of the row before and no title: they add nothing to that item."] += 1
             return replace(last, line=line)
+        attributes = {
+            name: value
+            for index, name in layout.others
+            if (value := parsers.get(name, to_attribute)(cells[index])) is not None
+        }
+        if last and nameless and goes_on:
+            how.counts["rows have no title: they are variants of the item before, with its title."] += 1
+            title, attributes = last.title, {**last.attributes, **attributes}
         return ItemRow(
             line,
             item_id=item_id,
             title=to_title(title, how.missing),
-            attributes={
-                name: value
-                for index, name in layout.others
-                if (value := parsers.get(name, to_attribute)(cells[index])) is not None
-            },
+            attributes=attributes,
             image=to_image(values.get("image")),
         )
     except (ValueError, RecursionError) as error:
@@ -173,7 +192,8 @@ def read_interactions(
 
 def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -> Read[InteractionRow]:
     known, histories = None, Histories()
-    user = item = time = rating = earlier = None
+    user = item = time = rating = earlier = order = None
+    before: tuple[Any, Any] = (None, None)  # order and user of the last row
     whole_users, whole_items, apart = how.whole_users, how.whole_items, how.apart
     for record in records:
         if isinstance(record, Rejected):
@@ -182,9 +202,16 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
         line, columns, cells, _ = record
         if columns is not known:
             known, at = columns, layout(columns).fields
+            order = columns.index(how.going_on) if how.going_on in columns else None
             user, item, time, rating, earlier = map(at.get, ("user_id", "item_id", "timestamp", "rating", "earlier"))
         try:
-            user_id = to_text("user_id", None if user is None else cells[user])
+            owner = None if user is None else cells[user]
+            if order is not None:
+                if _is_missing(owner) and cells[order] == before[0]:
+                    owner = before[1]
+                    how.counts["rows have no user of their own: they go on with the row before."] += 1
+                before = (cells[order], owner)
+            user_id = to_text("user_id", owner)
             user_id = whole(user_id) if whole_users else user_id
             value = None if item is None else cells[item]
             several = together(value, apart)
@@ -237,7 +264,7 @@ def _timestamp(value: Any, how: How) -> str | None:
 
 def _is_missing(value: Any) -> bool:
     if isinstance(value, str):
-        return value.strip() in MISSING
+        return value.strip() in NO_ID
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -283,7 +310,7 @@ def _patient(rows: Read[Row]) -> Read[Row]:
             yield row
             yield from rows
             return
-        reasons.add(re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+", "…", row.reason))
+        reasons.add(kind_of(row.reason))
         if number == _PATIENCE and len(reasons) == 1:
             raise InputError(
                 f"the first {number:,} rows all fail for one reason: line {row.line}: {row.reason}. That row "

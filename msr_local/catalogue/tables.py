@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..store.rows import Rejected
 from ..text import printable, storable
 from . import headers
-from .containers import BROKEN, open_unpacked
+from .containers import BROKEN, broken, open_unpacked
 from .decoding import detect_encoding, open_text
 from .delimited import (
     DELIMITERS,
@@ -88,7 +88,7 @@ def open_table(path: Path, fields: Fields, source: Source) -> Iterator[Table]:
     except UnicodeError as error:
         raise InputError(f"{path}: not text in the encoding that was named ({error}).") from error
     except BROKEN as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{path}: {broken(error)}") from error
 
 
 def read_columns(path: Path, fields: Fields, source: Source) -> tuple[tuple[str, ...], bool]:
@@ -128,6 +128,11 @@ def _delimited(
     cells = split_line(first, sign)
     if not headers.has_names(cells):
         head = list(islice(lines, _SEEN))
+        if (below := headers.header_below(line for _, line in head)) is not None:
+            above, (line, text) = below + 1, head[below]
+            note = f"the header is line {line}: what stands above it is passed over."
+            table = _delimited(line, text, chain(head[above:], lines), delimiter, fields, given)
+            return replace(table, notes=[note, *table.notes])
         found = headers.well_known(first, [first, *(line for _, line in head)], fields)
         if found is None and headers.has_values(cells):
             raise headers.no_header(first, number)

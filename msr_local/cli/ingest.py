@@ -32,7 +32,7 @@ _UNLEARNED = "Recall is not fitted to these histories. Next, to fit it (takes mi
 _WHY = {"identifier": "identifies", "link": "links", "copy": "repeats another column", "constant": "never changes",
         "empty": "holds no words"}  # fmt: skip
 _FILES = ("items", "interactions")  # before a colon: the file that an option is about
-_SHOWN = 5  # rejects on the screen; all of them are in the table
+_SHOWN = 5  # kinds of rejects on the screen; all rows are in the table
 
 
 @opt.engines()
@@ -255,14 +255,16 @@ def _summarise(session: opt.Session, recommender: Recommender, progress: Progres
 
 
 def _tell_rejects(session: opt.Session, workspace: Workspace, done: Ingested) -> None:
-    from ..store.histories import rejects
+    from ..store.histories import kinds_of_rejects
 
     if not done.rejected:
         return
     session.output.note(f"{done.rejected:,} rejected rows and pictures, kept in the table rejects of {workspace.path}:")
-    for row in rejects(workspace, _SHOWN, done.files):
-        session.output.note(f"  {row['file']}:{row['line']}: {row['reason']}")
-    if done.rejected > _SHOWN:
+    kinds = kinds_of_rejects(workspace, done.files)
+    for count, file, line, reason in kinds[:_SHOWN]:
+        more = f" (and {count - 1:,} more of this kind)" if count > 1 else ""
+        session.output.note(f"  {file}:{line}: {reason}{more}")
+    if done.rejected > min(_SHOWN, len(kinds)):
         session.output.note("  … Next: msr-local status --rejects")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import NotFoundError
 from ..text import name_of
 from ..values import words
-from .rows import Interaction, Item, Log
+from .rows import Interaction, Item, Log, kind_of
 from .workspace import Workspace
 
 _ALIKE = 3  # characters at the beginning of ids that are alike
@@ -237,6 +237,19 @@ def rejects(
         [*map(name_of, files or ()), -1 if limit is None else limit],
     )
     return [dict(zip(("file", "line", "reason", "raw"), row, strict=True)) for row in rows]
+
+
+def kinds_of_rejects(workspace: Workspace, files: Sequence[Path]) -> list[tuple[int, str, int, str]]:
+    """Of each kind of reason how many rows have it, and the file, line and reason of the first; the most first."""
+    found: dict[tuple[str, str], tuple[int, str, int, str]] = {}
+    for file, line, reason in workspace.execute(
+        f"SELECT file, line, reason FROM rejects WHERE file IN ({', '.join('?' * len(files))}) "
+        "ORDER BY file, line, number",
+        [name_of(one) for one in files],
+    ):
+        kind = (file, kind_of(reason))
+        found[kind] = (found[kind][0] + 1, *found[kind][1:]) if kind in found else (1, file, line, reason)
+    return sorted(found.values(), key=lambda kind: -kind[0])
 
 
 def _item(row: Any) -> Item:

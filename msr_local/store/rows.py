@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,3 +114,12 @@ class Rejected:
     line: int
     reason: str
     raw: str
+
+
+# What is one row's own in a reason: what is quoted, a path, a number.
+_OWN = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\S*[/\\]\S*|\d+")
+
+
+def kind_of(reason: str) -> str:
+    """The reason of a reject without what is its own, so that rows which fail alike have the same."""
+    return _OWN.sub("…", reason)

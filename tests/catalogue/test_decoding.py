@@ -38,3 +38,16 @@ def test_the_encoding_may_be_named(put, rows):
 def test_strays_in_utf8_are_said(put, rows):
     said = put("item_id,title\n1,Amélie\n2,Crème\n".encode() + b"3,caf\xe9\n")
     assert titles(rows) == ["Amélie", "Crème", "café"] and "1 bytes are not UTF-8" in said
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1250", ["Żółta łódź", "Krzesło", "Święta noc", "Ćma", "Stół dębowy"]),
+        ("cp1252", ["Lampe ü", "Stuhl ü", "Tisch ü", "Bett ü", "Regal ü"]),
+    ],
+)
+def test_signs_that_stand_in_no_word_count_against_an_encoding(put, rows, encoding, words):
+    said = put(("item_id,title\n" + "".join(f"{n},{words[n % 5]} {n}\n" for n in range(30))).encode(encoding))
+    assert titles(rows)[:5] == [f"{word} {n}" for n, word in enumerate(words)]
+    assert f", as in '{next(one for one in words[0].split() if not one.isascii())}'" in said

@@ -1,8 +1,10 @@
 """Files as people have them, through `ingest`: what becomes of them, and what is said."""
 
 import contextlib
+import hashlib
 import random
 import time
+from base64 import b64encode
 
 import pyarrow as pa
 import pytest
@@ -252,6 +254,51 @@ def test_pictures_in_nested_folders_and_named_ones_first(put, rows, tmp_path):
 def test_a_folder_of_pictures_that_nothing_uses_is_said(put, tmp_path):
     picture(tmp_path / "pictures" / "unlike.png")
     assert "None of the 1 pictures in" in put(GOODS, images=tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["['a b.png', 'x.png']", '["a b.png"]', "gone.png|a b.png", "gone.png, a b.png", "A B.PNG", "a b", "data"]
+    + [f"https://shop.example/img/a{blank}b.png{query}" for blank in (" ", "%20") for query in ("", "?w=300&h=10,20")],
+)
+def test_a_picture_is_found_by_what_rows_call_it(put, rows, tmp_path, named):
+    data = picture(tmp_path / "pictures" / "deep" / "a b.png").read_bytes()
+    picture(tmp_path / "pictures" / "20.png")
+    named = f"data:image/png;base64,{b64encode(data).decode()}" if named == "data" else named
+    quoted = named.replace('"', '""')
+    put(f'item_id,title,image\n0,a,"{quoted}"\n1,b,\n', images=tmp_path / "pictures")
+    assert len(images(rows, tmp_path)) == 1 and put.done.images_rejected == 0
+    assert rows("SELECT sha256 FROM images WHERE error IS NULL") == [(hashlib.sha256(data).hexdigest(),)]
+
+
+def test_an_address_is_no_name_of_an_item(put, rows, tmp_path):
+    for name in ("20", "42"):
+        picture(tmp_path / "pictures" / f"{name}.png")
+    put(
+        'item_id,title,image\n0,a,"https://x.example/y?crop=10,20"\n1,b,https://x.example/42\n',
+        images=tmp_path / "pictures",
+    )
+    assert images(rows, tmp_path) == {} and put.done.images_rejected == 2
+
+
+def test_pictures_of_numbers_with_zeros_before_them(put, rows, tmp_path):
+    for name in ("0108000", "0108001", "108001"):
+        picture(tmp_path / "pictures" / "010" / f"{name}.png")
+    put("item_id,title\n108000,a\n108001,b\n0108001,c\n", images=tmp_path / "pictures")
+    assert images(rows, tmp_path) == {
+        "108000": "pictures/010/0108000.png", "108001": "pictures/010/108001.png",
+        "0108001": "pictures/010/0108001.png",
+    }  # fmt: skip
+
+
+def test_pictures_that_cannot_be_told_apart_or_read_are_said(put, rows, tmp_path):
+    for name in ("hats/0.png", "shoes/0.png", "hats/1.png"):
+        picture(tmp_path / "pictures" / name)
+    for name in ("2.heic", "3.HEIC", "4.svg"):
+        (tmp_path / "pictures" / name).write_bytes(b"x")
+    said = put(GOODS, images=tmp_path / "pictures")
+    assert "1 names of pictures, such as '0.png', stand in several folders" in said
+    assert "not read: 2 .heic, 1 .svg." in said
 
 
 def test_pictures_inside_parquet(put, rows, tmp_path):
