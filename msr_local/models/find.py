@@ -104,7 +104,7 @@ def _in_cache(named: Repository) -> tuple[Path, list[Path]]:
             return one.place / file, [one.place / path for path in picking.projectors(paths, file)]
         here += picking.models(paths)
     there = f"of this repository there is {', '.join(dict.fromkeys(here))}" if here else str(hub_cache.folder())
-    raise ModelError(f"{named}: not on this machine ({there}). Next: msr-local models pull {named}.")
+    raise ModelError(f"{named}: not on this machine ({there}). Next: msr-local models pull {named}, online.")
 
 
 def _fitting(model: Path, candidates: list[Path]) -> list[Path]:

@@ -295,9 +295,10 @@ def test_a_server_without_a_list_of_models_is_asked_by_name(server: Server) -> N
     server.names = None
     with contextlib.closing(RemoteEngine(ServerConfig(server.url, "org/model:7b"))) as engine:
         assert len(list(engine.answers([ask()]))) == 1 and server.asked[-1]["model"] == "org/model:7b"
-    with contextlib.closing(RemoteEngine(ServerConfig(server.url))) as engine:
-        with pytest.raises(ModelError, match="status 404.*Next: check the name of the model, and the address"):
-            _ = engine.model
+    unnamed = RemoteEngine(ServerConfig(server.url))
+    with pytest.raises(ModelError, match=r"status 404.*Next: check the name of the model, and the address"):
+        _ = unnamed.model
+    unnamed.close()
 
 
 def test_a_server_that_takes_no_pictures(server: Server, engine: RemoteEngine) -> None:

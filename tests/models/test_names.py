@@ -74,7 +74,7 @@ def test_what_is_no_spec_is_refused(spec):
     ],
 )  # fmt: skip
 def test_the_address_of_a_server_holds_no_key(spec):
-    with pytest.raises(ModelError, match="Next: put its key into .* MSR_LOCAL_API_KEY") as caught:
+    with pytest.raises(ModelError, match=r"Next: put its key into .* MSR_LOCAL_API_KEY") as caught:
         parse(spec)
     assert "SECRET" not in str(caught.value)
 
@@ -133,6 +133,14 @@ LISTED = [
 )
 def test_the_file_of_a_quantisation(quant, file):
     assert picking.model(LISTED, quant) == file
+
+
+def test_a_quantisation_is_a_word_of_its_own_where_there_is_one():
+    """llama.cpp takes BF16 for F16."""
+    files = ["BF16/m-BF16-00001-of-00002.gguf", "m-BF16.gguf", "m-F16.gguf", "m-IQ4_NL.gguf"]
+    assert picking.model(files, "f16") == "m-F16.gguf"
+    assert picking.model(files, "bf16") == files[0]
+    assert picking.model(files[:2], "F16") == files[0] and picking.model(files, "Q4_NL") == files[3]
 
 
 def test_without_a_quantisation_q8_comes_next_and_then_the_first():
