@@ -32,6 +32,7 @@ LLAMA = {
     "pad_token_id": 2,
 }
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+PLAIN_CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"  # a chat template
 _MERGED = 252  # the token that the first merge makes
 IMAGE_TOKENS = (IMAGE // PATCH // SCALE) ** 2
 

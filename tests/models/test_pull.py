@@ -33,7 +33,11 @@ WEIGHTS = 500_000  # values in each stub
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository's files."""
     folder = tmp_path_factory.mktemp("published")
-    facts = {"tokenizer__chat_template": "{{ messages }}", "llama__embedding_length": 8, "llama__context_length": 512}
+    facts = {
+        "tokenizer__chat_template": tiny_models.PLAIN_CHAT,
+        "llama__embedding_length": 8,
+        "llama__context_length": 512,
+    }
     for number, quant in enumerate(("Q4_K_M", "Q8_0")):
         tiny_models.stub(folder / f"tiny-{quant}.gguf", size=WEIGHTS + number, **facts)
     for number in range(2):
