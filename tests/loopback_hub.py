@@ -35,6 +35,8 @@ class Hub:
         self.wrong: set[str] = set()  # files that come with a byte changed
         self.slow = 0.0  # seconds before the second half of each file
         self.tokens: set[str] = set()  # that came along
+        self.busy: list[tuple[str, int]] = []  # (beginning of a path, status): refusals that are still to come
+        self.page: str | None = None  # that comes instead of any answer
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,6 +51,13 @@ class Hub:
                 hub.asked.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
                 hub.tokens.add(self.headers.get("Authorization", ""))
                 path = self.path.split("?")[0].strip("/").split("/")
+                if hub.page is not None:
+                    self.answer(200, hub.page.encode(), {})
+                    return
+                if refusal := next((one for one in hub.busy if self.path.startswith(one[0])), None):
+                    hub.busy.remove(refusal)
+                    self.answer(refusal[1], b"{}", {"Retry-After": "0"})
+                    return
                 if path[:2] == ["api", "models"]:
                     self.info("/".join(path[2:4]), path[5] if len(path) > 5 else "main", tree="tree" in path[4:5])
                 elif len(path) > 4 and path[2] == "resolve":

@@ -32,6 +32,8 @@ LLAMA = {
     "pad_token_id": 2,
 }
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+PLAIN_CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"  # a chat template
+_MERGED = 252  # the token that the first merge makes
 IMAGE_TOKENS = (IMAGE // PATCH // SCALE) ** 2
 
 
@@ -56,8 +58,13 @@ def _tokenizer() -> list[tuple[str, Any, GGUFValueType, GGUFValueType | None]]:
     return entries
 
 
-def text_model(path: Path, *, chat_template: str | None = None, seed: int = 0, vocab: bool = True) -> Path:
-    """A random Llama with SmolLM2's tokenizer."""
+def text_model(
+    path: Path, *, chat_template: str | None = None, seed: int = 0, vocab: bool = True, loud: tuple[str, ...] = ()
+) -> Path:
+    """A random Llama with SmolLM2's tokenizer.
+
+    With `loud`, these tokens are the likeliest after every text, and the tokenizer ends with the last of them.
+    """
     random = np.random.default_rng(seed)
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -70,20 +77,33 @@ def text_model(path: Path, *, chat_template: str | None = None, seed: int = 0, v
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_file_type(0)
-    size = 0
+    size, places = 0, list[int]()
     for key, value, kind, inner in _tokenizer():
         if key == "tokenizer.ggml.tokens":
+            places = [value.index(one.replace(" ", "Ġ").encode()) for one in loud]
+            value = value[: max(places) + 1] if loud else value
             size = len(value)
+        if key == "tokenizer.ggml.token_type":
+            value = value[:size]
+        if key == "tokenizer.ggml.merges":
+            value = value[: size - _MERGED]
         if key == "tokenizer.chat_template" and chat_template is not None:
             value = chat_template
         if vocab:
             writer.add_key_value(key, value, kind, sub_type=inner)
 
-    def add(name: str, *shape: int, scale: float = 0.1) -> None:
-        writer.add_tensor(name, random.normal(0, scale, shape).astype(np.float32))
+    def add(name: str, *shape: int, scale: float = 0.1, first: float | None = None) -> None:
+        weights = random.normal(0, scale, shape).astype(np.float32)
+        if first is not None:
+            weights[:, 0] = first
+        if name == "output.weight" and loud:
+            weights[places, 0] = 12.0
+        writer.add_tensor(name, weights)
 
-    add("token_embd.weight", size, WIDTH, scale=1.0)
-    add("output.weight", size, WIDTH, scale=1.0)  # untied: a tied one would repeat the last token for ever
+    always = 4.0 if loud else None  # what all texts have in common, and only the loud tokens listen to
+    add("token_embd.weight", size, WIDTH, scale=1.0, first=always)
+    # Untied: a tied one would repeat the last token for ever.
+    add("output.weight", size, WIDTH, scale=1.0, first=0.0 if loud else None)
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
     for i in range(LAYERS):
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):

@@ -64,9 +64,14 @@ def _workspace(workspace: Workspace) -> Finding:
 
 def _model(recommender: Recommender) -> Iterator[Finding]:
     from ..engine.llama.chat import frame
-    from ..engine.types import EngineConfig
+    from ..engine.types import EngineConfig, ServerConfig
 
-    facts, config = recommender.tokens.facts, recommender.cast.config
+    config = recommender.cast.config
+    if isinstance(config, ServerConfig):
+        yield Finding("server", "ok", f"{config.name}, {'pictures' if config.sees else 'no pictures'} are sent to it")
+        yield _answer(recommender)
+        return
+    facts = recommender.tokens.facts
     fast = [name for name in _FAST if f"{name} = 1" in facts.system]
     yield Finding("runtime", "ok", f"llama-cpp-python {version('llama-cpp-python')}, {facts.threads} threads")
     slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
@@ -113,7 +118,7 @@ def _training() -> str:
 
 
 def _answer(recommender: Recommender) -> Finding:
-    (answer,) = recommender.judge.tokens.answers([recommender.judge.sample()])
+    answer = recommender.judge.trial()
     said = f"yes and no have {answer.coverage:.0%} of the probability"
     weak = f"{said}; the most likely token is {answer.top!r}: the model was not trained for yes/no questions"
     return Finding("answer", "ok", said) if answer.coverage >= 0.5 else Finding("answer", "warning", weak)

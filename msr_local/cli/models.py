@@ -178,15 +178,20 @@ def use(
 def verify(ctx: typer.Context, *, asking: Asking, as_json: opt.Json = False) -> None:
     """Load the model and show what it can do: context, pictures, chat template, tokens for yes and no.
 
-    A model that cannot be asked is refused, with the reason.
+    A model that cannot be asked is refused, with the reason. One behind a server is asked a question.
     """
     from dataclasses import asdict
 
+    from ..engine.types import ServerConfig
     from ..viewer.workspace import model_view
 
     session: opt.Session = ctx.obj
     with session.answering(asking) as recommender:
-        tokens = recommender.judge.tokens
-        tokens.rendered(recommender.judge.sample())  # raises where the chat template takes no question
-        document = {**asdict(recommender.tokens.facts), **recommender.cast.to_json()}
+        judge, config = recommender.judge, recommender.cast.config
+        if isinstance(config, ServerConfig):
+            facts = {"vision": config.sees, **asdict(judge.trial())}
+        else:
+            judge.tokens.rendered(judge.sample())  # raises where the chat template takes no question
+            facts = asdict(recommender.tokens.facts)
+        document = {**facts, **recommender.cast.to_json()}
     session.output.result(document, lambda: model_view(document), as_json=as_json)

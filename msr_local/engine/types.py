@@ -41,6 +41,7 @@ class Image:
 
 
 IMAGE_MARK = "\ufffc"  # OBJECT REPLACEMENT CHARACTER: stands in a question where the picture goes
+API_KEY = "MSR_LOCAL_API_KEY"  # the environment variable with the key of a server that wants one
 CAPTION, SUMMARY, SCORE = "caption", "summary", "score"  # roles: what a question is asked for, and a LoRA is tuned for
 
 
@@ -123,7 +124,7 @@ class ServerConfig:
     """Which model of which server to ask, and how. The key comes from the environment only, and is kept nowhere."""
 
     url: str  # as http://localhost:8080/v1
-    model: str = ""  # "": the first that the server names
+    model: str = ""  # "": the only one that the server has
     sees: bool = False
     context: int = 4096  # tokens
     together: int = 4  # questions on their way at once

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.llama.chat import require_template
 from ..engine.llama.gguf import Head
 from ..engine.llama.kinds import fit, parts, require_model, require_projector
 from ..errors import ModelError
@@ -54,15 +55,14 @@ def find(spec: str | Path, mmproj: str | Path | None = None, note: Callable[[str
     if fitting:
         note(f"{model.name} sees pictures with {fitting[0].name}, found beside it (--mmproj none: without).")
     else:
-        note(f"{model.name} sees no pictures: {candidates[0].name}, beside it, does not fit.")
+        note(f"{model.name} sees no pictures. {_complaint(candidates[0], model)}")
     return Files(model, fitting[0] if fitting else None)
 
 
 def check(files: Files) -> None:
     """Raise `ModelError`, with the true reason, unless these are a model that chats and a projector for it."""
     head = require_model(files.model)
-    if not head.value("tokenizer.chat_template"):
-        raise ModelError(f"{files.model}: it carries no chat template. Next: choose an instruction-tuned model.")
+    require_template(str(files.model), head.value("tokenizer.chat_template"))
     if files.projector:
         require_projector(files.projector, head)
 
@@ -104,7 +104,16 @@ def _in_cache(named: Repository) -> tuple[Path, list[Path]]:
             return one.place / file, [one.place / path for path in picking.projectors(paths, file)]
         here += picking.models(paths)
     there = f"of this repository there is {', '.join(dict.fromkeys(here))}" if here else str(hub_cache.folder())
-    raise ModelError(f"{named}: not on this machine ({there}). Next: msr-local models pull {named}.")
+    raise ModelError(f"{named}: not on this machine ({there}). Next: msr-local models pull {named}, online.")
+
+
+def _complaint(projector: Path, model: Path) -> str:
+    """Why a projector is not used with a model."""
+    try:
+        require_projector(projector, Head.read(model))
+    except ModelError as error:
+        return str(error)
+    return f"{projector.name} does not fit."
 
 
 def _fitting(model: Path, candidates: list[Path]) -> list[Path]:

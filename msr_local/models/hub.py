@@ -29,6 +29,7 @@ from .names import NONE, Repository, Server, parse
 
 AUTO = "auto"  # of a projector: the one that the repository has for the model
 _PAUSE, _TRIES = 1.0, 5  # seconds between tries, and how many of them in a row may bring nothing
+_BUSY, _LONGEST_PAUSE = (408, 429, 500, 502, 503, 504), 60.0  # statuses that pass; seconds that a hub may ask for
 _TIMEOUT = 30.0  # seconds without a byte
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MEGABYTE = 1_000_000
@@ -90,9 +91,9 @@ def plan(spec: str, mmproj: str = AUTO) -> Plan:
     named = _repository(spec)
     if offline():
         raise ModelError(f"{named}: HF_HUB_OFFLINE is set, so no hub is asked. Next: unset it, or msr-local models.")
-    with _told(named):
-        info = _api().model_info(named.id, revision=named.revision, files_metadata=True)
-    there = {one.rfilename: one for one in info.siblings or () if one.rfilename.endswith(".gguf")}
+    with told(named.id, named.revision):
+        info = _described(named)
+        there = {one.rfilename: one for one in info.siblings or () if one.rfilename.endswith(".gguf")}
     if not there:
         raise ModelError(f"{named}: this repository has no GGUF file. Next: one whose name ends with -GGUF.")
     model = named.file or picking.model(there, named.quant)
@@ -128,10 +129,10 @@ def pull(plan: Plan, *, progress: Progress = silent, note: Callable[[str], None]
     done = 0
     for one in plan.missing:
 
-        def told(have: int, before: int = done) -> None:
+        def moved(have: int, before: int = done) -> None:
             progress("download", (before + have) // _MEGABYTE, total // _MEGABYTE)
 
-        _fetch(plan, one, told, note)
+        _fetch(plan, one, moved, note)
         done += one.bytes
     revision = plan.repository.revision
     model, *others = (
@@ -181,7 +182,7 @@ def remove(spec: str) -> dict[str, Any]:
 # ---- one file
 
 
-def _fetch(plan: Plan, one: Wanted, told: Callable[[int], None], note: Callable[[str], None]) -> None:
+def _fetch(plan: Plan, one: Wanted, moved: Callable[[int], None], note: Callable[[str], None]) -> None:
     """Bring a file into the cache, one process at a time."""
     blob = _blob(plan, one)
     locked = hub_cache.folder() / ".locks" / hub_cache.home(plan.repository.id).name / f"{one.blob}.lock"
@@ -192,30 +193,34 @@ def _fetch(plan: Plan, one: Wanted, told: Callable[[int], None], note: Callable[
             if _whole(blob, one):
                 return
             part = blob.with_name(f"{one.blob}.incomplete")
-            with _told(plan.repository):
-                _download(plan, one, part, told)
-            found = _sha256(part) if one.sha256 else None
-            if found != one.sha256 or part.stat().st_size != one.bytes:
+            with told(plan.repository.id, plan.commit):
+                _download(plan, one, part, moved)
+            size, found = part.stat().st_size, _sha256(part) if one.sha256 else None
+            if (size, found) != (one.bytes, one.sha256):
                 delete(part)
                 raise ModelError(
-                    f"{one.path}: what came is not what the hub describes (SHA-256 {found} instead of {one.sha256}); "
-                    "it was deleted. Next: run the same command again, or check HF_ENDPOINT."
+                    f"{one.path}: what came is not what the hub describes ({size:,} of {one.bytes:,} bytes, SHA-256 "
+                    f"{found} instead of {one.sha256}); it was deleted. "
+                    "Next: run the same command again, or check HF_ENDPOINT."
                 )
             part.replace(blob)
     except OSError as error:
-        raise FileError(f"{blob.parent}: cannot be written ({error.strerror}). Next: free disk space.") from error
+        raise FileError(
+            f"{blob.parent}: cannot be written ({error.strerror}). "
+            "Next: free disk space, or set HF_HUB_CACHE to a folder that can be."
+        ) from error
 
 
-def _download(plan: Plan, one: Wanted, part: Path, told: Callable[[int], None]) -> None:
+def _download(plan: Plan, one: Wanted, part: Path, moved: Callable[[int], None]) -> None:
     """Append to `part` what it lacks; a connection that is cut is taken up where it ended."""
     import httpx
-    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub import errors, get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
     url = hf_hub_url(plan.repository.id, one.path, revision=plan.commit, endpoint=_endpoint())
     left = _TRIES
     while (have := part.stat().st_size if part.exists() else 0) < one.bytes:
-        problem: Exception | None = None
+        problem: Exception = httpx.RemoteProtocolError("the hub sends less than it says")
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
@@ -226,15 +231,27 @@ def _download(plan: Plan, one: Wanted, part: Path, told: Callable[[int], None]) 
                 with part.open("ab" if resumed else "wb") as file:
                     for chunk in answer.iter_raw():
                         file.write(chunk)
-                        told(file.tell())
-        except (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError) as error:
+                        moved(file.tell())
+                        if file.tell() > one.bytes:  # it may never end
+                            return
+        except (
+            httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, errors.HfHubHTTPError
+        ) as error:  # fmt: skip
             problem = error
         if part.exists() and part.stat().st_size > have:
             left = _TRIES
-        elif (left := left - 1) == 0:
-            raise problem or httpx.RemoteProtocolError("the hub sends less than it says")
         else:
-            time.sleep(_PAUSE)
+            left -= 1
+            _wait(problem, left)
+
+
+def _wait(problem: Exception, left: int) -> None:
+    """Wait before the next of `left` tries; raises `problem` where there is none, or where none would help."""
+    answer = getattr(problem, "response", None)
+    if left == 0 or (answer is not None and answer.status_code not in _BUSY):
+        raise problem
+    after = answer.headers.get("Retry-After", "") if answer is not None else ""
+    time.sleep(min(float(after), _LONGEST_PAUSE) if after.isdecimal() else _PAUSE)
 
 
 @contextlib.contextmanager
@@ -296,10 +313,17 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
-def _api() -> Any:
-    from huggingface_hub import HfApi
+def _described(named: Repository) -> Any:
+    """What the hub says of a repository; a busy hub is asked again."""
+    from huggingface_hub import HfApi, errors
 
-    return HfApi(endpoint=_endpoint())
+    left = _TRIES
+    while True:
+        try:
+            return HfApi(endpoint=_endpoint()).model_info(named.id, revision=named.revision, files_metadata=True)
+        except errors.HfHubHTTPError as error:
+            left -= 1
+            _wait(error, left)
 
 
 def _wanted(named: Repository, one: Any) -> Wanted:
@@ -319,7 +343,7 @@ def _licence(info: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def _told(named: Repository) -> Iterator[None]:
+def told(id: str, revision: str | None, unreachable: str = "Next: try again online, or --offline.") -> Iterator[None]:
     """Errors of the hub and of the way there in our own words, without tokens and signed addresses."""
     import httpx
     from huggingface_hub import errors
@@ -327,37 +351,35 @@ def _told(named: Repository) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        why = f"{named.id} is gated: its terms have to be accepted. Next: do so on its page, then set HF_TOKEN."
-        raise ModelError(why) from error
+        raise ModelError(
+            f"{id} is gated: its terms have to be accepted. Next: do so on its page, then set HF_TOKEN."
+        ) from error
     except errors.RevisionNotFoundError as error:
-        raise ModelError(f"{named.id} has no revision {named.revision}. Next: check the spelling.") from error
+        raise ModelError(f"{id} has no revision {revision}. Next: check the spelling.") from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
-            f"{named.id}: there is no such repository on the hub, or it is private. "
+            f"{id}: there is no such repository on the hub, or it is private. "
             "Next: check the spelling, or set HF_TOKEN."
         ) from error
     except errors.HFValidationError as error:
-        raise ModelError(f"{named.id}: not a valid name of a repository. Next: ORG/REPO[:QUANT].") from error
-    except (httpx.ConnectError, errors.OfflineModeIsEnabled) as error:
-        raise ModelError(
-            f"{named.id}: the hub cannot be reached ({safe_reason(error)}). Next: try again online, or --offline."
-        ) from error
-    except errors.HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):
-            raise ModelError(
-                f"{named.id}: the hub refuses access ({safe_reason(error)}). "
-                "Next: set HF_TOKEN to a token that may read it."
-            ) from error
-        raise _failed(named, error) from error
+        raise ModelError(f"{id}: not a valid name of a repository. Next: ORG/REPO.") from error
+    except (httpx.ConnectError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        why = safe_reason(error.__cause__ or error)
+        raise ModelError(f"{id}: the hub cannot be reached ({why}). {unreachable}") from error
     except httpx.HTTPError as error:
-        raise _failed(named, error) from error
-
-
-def _failed(named: Repository, error: Exception) -> ModelError:
-    return ModelError(
-        f"{named.id}: downloading it failed ({safe_reason(error)}). "
-        "Next: run the same command again; what was downloaded is kept."
-    )
+        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+            raise ModelError(
+                f"{id}: the hub refuses access ({safe_reason(error)}). Next: set HF_TOKEN to a token that may read it."
+            ) from error
+        raise ModelError(
+            f"{id}: downloading it failed ({safe_reason(error)}). "
+            "Next: run the same command again; what was downloaded is kept."
+        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # a page of some proxy; a token in bytes
+        raise ModelError(
+            f"{id}: what came is no answer of a model hub ({type(error).__name__}). "
+            "Next: check HF_ENDPOINT and HF_TOKEN."
+        ) from error
 
 
 def safe_reason(error: Exception) -> str:

@@ -11,7 +11,9 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from ..engine.types import API_KEY
 from ..errors import ModelError
 from . import own_aliases
 from .aliases import ALIASES
@@ -62,8 +64,7 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
         return EMBEDDED
     hub = _HUB.match(spec)
     if not hub and re.match(r"https?://", spec):
-        url, _, name = spec.partition("#")
-        return Server(url, name)
+        return _server(*spec.split("#", 1))
     path = Path(os.path.expanduser(spec))  # noqa: PTH111 - which raises for "~nobody"
     there = os.path.exists(path)  # noqa: PTH110 - nor does this, for a name that is too long
     if not hub and (there or spec.startswith(_PATHS) or "\\" in spec or spec.lower().endswith(".gguf")):
@@ -84,6 +85,21 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
     if match["file"] and ".." in match["file"].split("/"):
         raise ModelError(f"{spec}: not a path inside a repository. Next: hf://ORG/REPO/FILE.gguf.")
     return Repository(match["id"], match["quant"], match["at"] or match["in"], match["file"])
+
+
+def _server(url: str, name: str = "") -> Server:
+    """A server by its address, which is kept and shown: so it may hold no key. Without a path it is that of /v1."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.hostname or "@" in parts.netloc or parts.query:
+        raise ModelError(
+            "the address of a server is http://HOST[:PORT]/v1, with neither user, password nor query. "
+            f"Next: put its key into the environment variable {API_KEY}."
+        )
+    return Server(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}", name)
 
 
 def _file(path: Path) -> Path:

@@ -25,9 +25,10 @@ def model(paths: Iterable[str], quant: str | None) -> str | None:
     """The model of this quantisation; without one Q4_K_M, then Q8_0, then the first. None where there is none."""
     found = models(paths)
     for tag in (quant,) if quant else _FIRST_TAGS:
-        for path in found:
-            if re.search(rf"{re.escape(tag)}[.-]", path, re.IGNORECASE):
-                return path
+        for begun in (r"(?<![^\W_])", ""):  # first as a word of its own: llama.cpp takes BF16 for F16
+            for path in found:
+                if re.search(rf"{begun}{re.escape(tag)}[.-]", path, re.IGNORECASE):
+                    return path
     return None if quant or not found else found[0]
 
 

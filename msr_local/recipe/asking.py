@@ -166,8 +166,10 @@ class Asker:
     def _answering(self, questions: Sequence[Question]) -> Engine:
         """The engine, if it can answer these questions."""
         if self.engine.can.log_odds == "none":
+            server = isinstance(self._config, ServerConfig)
+            lacks = "the server reports no probabilities (logprobs)" if server else "no single token for yes or for no"
             raise AnswerTokensError(
-                f"{self._config.name}: no single token for yes or for no, so p(yes) cannot be read. "
+                f"{self._config.name}: {lacks}, so p(yes) cannot be read. "
                 "Next: choose another model with msr-local models use."
             )
         self._require_eyes(questions)

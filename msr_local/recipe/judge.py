@@ -96,6 +96,11 @@ class Judge:
         values = {"summary": "", "history": ["A quiet film"], "candidate": "Another quiet film", "hint": ""}
         return self._asker.template("score").question(values)
 
+    def trial(self) -> LogOdds:
+        """The answer to `sample`. Raises `AnswerTokensError` where p(yes) cannot be read."""
+        (answer,) = self._asker.answers([self.sample()])
+        return answer
+
     def ask(self, candidate: Candidate, summary: str, history: Sequence[Interaction]) -> Asked:
         """The question whether the user of `summary` and `history` would take `candidate` next.
 

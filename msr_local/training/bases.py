@@ -21,7 +21,7 @@ from ..engine.llama.gguf import metadata
 from ..errors import ModelError
 from ..files import cache_folder, sha256, written_whole
 from ..models import embedded
-from ..models.hub import safe_reason
+from ..models.hub import told
 from .convert import convert_model, silent
 from .pictures import require_trainable
 
@@ -260,38 +260,13 @@ def _key(*parts: object) -> str:
 
 def _from_hub(name: str, revision: str | None, note: Callable[[str], None]) -> Path:
     """The folder of a hub's model in the Hugging Face cache, named after its commit."""
-    import httpx
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
     note(f"Looking up {name} on the hub; what is missing here is downloaded.")
-    try:
+    lacking = (
+        "There is no such folder, and no complete copy in the Hugging Face cache. Next: run this once while online."
+    )
+    with told(name, revision, lacking):
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_NEVER))
         )
-    except errors.GatedRepoError as error:
-        why = f"{name} is gated: its terms have to be accepted. Next: do so on its page, then set HF_TOKEN."
-        raise ModelError(why) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelError(f"{name} has no revision {revision}. Next: check the spelling.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"{name}: there is no such folder here and no such model on the hub, or it is private. "
-            "Next: check the spelling, or set HF_TOKEN."
-        ) from error
-    except errors.HFValidationError as error:
-        raise ModelError(f"{name}: not a valid hub id ({safe_reason(error)}). Next: check the spelling.") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.ConnectError) as error:
-        raise ModelError(
-            f"{name}: there is no such folder, the Hugging Face cache has no complete copy, and the hub cannot be "
-            "reached (or HF_HUB_OFFLINE is set). Next: run this once while online, or give a folder."
-        ) from error
-    except (errors.HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
-            raise ModelError(
-                f"{name}: the hub refuses access ({safe_reason(error)}). "
-                "Next: check the spelling, and set HF_TOKEN to a token that may read it."
-            ) from error
-        raise ModelError(
-            f"{name}: downloading it failed ({safe_reason(error)}). "
-            "Next: run the command again; what was downloaded is kept."
-        ) from error

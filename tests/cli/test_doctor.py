@@ -26,14 +26,14 @@ def recommender(yes: list[str], no: list[str], template: bool, coverage: float =
             raise ModelError("the chat template takes no system message. Next: another model.")
         return SimpleNamespace(prefix=["a"], suffix=["b"])
 
-    def answers(asked: list[object]) -> list[LogOdds]:
-        rendered(asked)
-        return [LogOdds(0.0, coverage, "Maybe")]
+    def trial() -> LogOdds:
+        rendered(None)
+        return LogOdds(0.0, coverage, "Maybe")
 
     plain = "{% for message in messages %}{{ message.content }}{% endfor %}"
     facts = ModelFacts("a model", 4096, False, plain, "", "", False, tuple(yes), tuple(no), 1, "AVX2 = 1")
-    tokens = SimpleNamespace(facts=facts, rendered=rendered, answers=answers)
-    judge = SimpleNamespace(tokens=tokens, sample=lambda: None)
+    tokens = SimpleNamespace(facts=facts, rendered=rendered)
+    judge = SimpleNamespace(tokens=tokens, sample=lambda: None, trial=trial)
     return SimpleNamespace(tokens=tokens, judge=judge, cast=SimpleNamespace(origin="option", scorer=None, config=None))
 
 

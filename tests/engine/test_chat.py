@@ -95,6 +95,13 @@ def test_a_template_that_cannot_hold_a_question_is_refused(template: str | None)
         frame(replace(FACTS, chat_template=template), "Be brief.")
 
 
+def test_what_only_marks_the_answer_changes_nothing() -> None:
+    marked = CHATML.replace("{{ '<|im_start|>assistant", "{% generation %}{{ '<|im_start|>assistant").replace(
+        "assistant\n' }}", "assistant\n' }}{% endgeneration %}"
+    )
+    assert "{% generation %}" in marked and text(marked) == text(CHATML)
+
+
 # ---- whole questions
 
 

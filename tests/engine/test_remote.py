@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import math
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,27 +20,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 from samples import Ran
 
-from msr_local.engine.llama.process import EngineProcess
-from msr_local.engine.remote import KEY, RemoteEngine, plain
-from msr_local.engine.types import IMAGE_MARK, EngineConfig, Image, Question, ServerConfig
+from msr_local.engine.answers import spellings
+from msr_local.engine.llama.process import EngineProcess, quantise_in_child
+from msr_local.engine.remote import RemoteEngine, plain
+from msr_local.engine.types import API_KEY, IMAGE_MARK, EngineConfig, Image, Question, ServerConfig
 from msr_local.errors import AnswerTokensError, ContextOverflow, ModelError
-from msr_local.models import embedded
 
 openai = pytest.importorskip("openai")
 SECRET = "sk-very-secret"
 
 
 class Scripted(BaseHTTPRequestHandler):
-    """Answers as its server's `answer` says: (status, document), after `pause` seconds."""
+    """Answers as its server's `answer` says: (status, document), after `pause` seconds; a text is a web page."""
 
     def do_GET(self) -> None:
-        self._send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.names]})
+        names = self.server.names
+        listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in names or ()]}
+        self._send(*((404, {}) if names is None else (200, listed)))
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -49,9 +56,10 @@ class Scripted(BaseHTTPRequestHandler):
         self._send(*self.server.answer(number, asked))
 
     def _send(self, status: int, document: Any) -> None:
-        body = json.dumps(document).encode()
+        page = isinstance(document, str)
+        body = (document if page else json.dumps(document)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if page else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -187,7 +195,7 @@ def test_a_busy_server_is_asked_again(server: Server, engine: RemoteEngine) -> N
 @pytest.mark.parametrize(
     ("status", "message", "kind", "words"),
     [
-        (401, "bad key", ModelError, f"refuses the key.*{KEY}"),
+        (401, "bad key", ModelError, f"refuses the key.*{API_KEY}"),
         (404, "no such thing", ModelError, "status 404"),
         (400, "the request exceeds the available context size", ContextOverflow, "longer than"),
         (400, "bad field", ModelError, "status 400"),
@@ -196,7 +204,7 @@ def test_a_busy_server_is_asked_again(server: Server, engine: RemoteEngine) -> N
 def test_what_a_server_refuses_is_told_without_the_key(
     server: Server, monkeypatch: pytest.MonkeyPatch, status: int, message: str, kind: type[Exception], words: str
 ) -> None:
-    monkeypatch.setenv(KEY, SECRET)
+    monkeypatch.setenv(API_KEY, SECRET)
     engine = RemoteEngine(ServerConfig(server.url, retries=0))
     server.answer = lambda number, asked: (status, {"error": {"message": f"{message} {SECRET}"}})
     with pytest.raises(kind, match=words) as caught:
@@ -204,6 +212,112 @@ def test_what_a_server_refuses_is_told_without_the_key(
     assert server.keys == [f"Bearer {SECRET}"]
     assert SECRET not in str(caught.value) + repr(engine.config) and caught.value.__cause__ is None
     engine.close()
+
+
+def put(document: Any, path: list[str | int], value: Any) -> Any:
+    """A copy of `document` with `value` at `path`."""
+    if not path:
+        return value
+    copied = document.copy()
+    copied[path[0]] = put(document[path[0]], path[1:], value)
+    return copied
+
+
+PLACES: list[list[str | int]] = [
+    [], ["choices"], ["choices", 0], ["choices", 0, "message"], ["choices", 0, "message", "content"],
+    ["choices", 0, "logprobs"], ["choices", 0, "logprobs", "content"], ["choices", 0, "logprobs", "content", 0],
+    ["choices", 0, "logprobs", "content", 0, "top_logprobs"],
+    ["choices", 0, "logprobs", "content", 0, "top_logprobs", 1],
+    ["choices", 0, "logprobs", "content", 0, "top_logprobs", 1, "logprob"],
+    ["choices", 0, "logprobs", "content", 0, "top_logprobs", 1, "token"],
+]  # fmt: skip
+ODD = [None, [], {}, "", "<html>", "data: [DONE]\n\n", 0, True, -9999.0, math.nan, math.inf, -math.inf, [None], [{}]]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place[-1] if place else "answer")
+def test_an_answer_of_another_shape_is_read_or_refused(
+    server: Server, engine: RemoteEngine, place: list[str | int]
+) -> None:
+    """A web page, a stream, null and NaN where there should be something else: numbers or our error, never a crash."""
+    _ = engine.can
+    for value in ODD:
+        answer = put(said("Yes", Yes=0.6, No=0.3), place, value)
+        server.answer = lambda number, asked, answer=answer: (200, answer)
+        try:
+            (found,) = engine.answers([ask()])
+            assert math.isfinite(found.z) and 0 <= found.coverage <= 1
+        except ModelError as error:
+            assert "Next:" in str(error)
+        try:
+            list(engine.write([ask()]))
+        except ModelError as error:
+            assert "Next:" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("top_logprobs must be at most 5", lambda asked: asked.get("top_logprobs", 0) > 5),
+        ("extra inputs are not permitted: chat_template_kwargs", lambda asked: "chat_template_kwargs" in asked),
+        ("System role not supported", lambda asked: asked["messages"][0]["role"] == "system"),
+        ("Conversation roles must alternate", lambda asked: len(asked["messages"]) > 1),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_what_a_server_does_not_take_is_left_out(
+    server: Server, engine: RemoteEngine, words: str, refused: Callable[[Any], bool], status: int
+) -> None:
+    server.answer = lambda number, asked: (
+        (status, {"detail": words}) if refused(asked) else (200, said("Yes", Yes=0.6, No=0.3))
+    )
+    found = list(engine.answers([ask(str(number)) for number in range(8)]))
+    assert [one.z for one in found] == pytest.approx([math.log(2)] * 8)
+    text = json.dumps(server.asked[-1]["messages"])
+    assert "Answer Yes or No." in text and "Likes tea." in text
+    assert len(server.asked) <= 1 + 1 + 8 + 4  # the one to try, and again; those on their way at most once more
+
+
+def test_a_server_that_refuses_probabilities_still_writes(server: Server, engine: RemoteEngine) -> None:
+    words = {"error": {"message": "logprobs is not supported"}}
+    server.answer = lambda number, asked: (400, words) if "logprobs" in asked else (200, said("A red mug."))
+    assert engine.can.log_odds == "none"
+    assert [made.text for _, made in engine.write([ask()])] == ["A red mug."]
+
+
+def test_thoughts_are_declined_and_taken_off(server: Server, engine: RemoteEngine) -> None:
+    texts = iter(["<think>\nRed?\n</think>\n\nA red mug.", "<think>\nthey never end"])
+    server.answer = lambda number, asked: (200, said(next(texts)))
+    assert [next(engine.write([ask()]))[1].text for _ in range(2)] == ["A red mug.", ""]
+    assert server.asked[0]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_a_server_without_a_list_of_models_is_asked_by_name(server: Server) -> None:
+    server.names = None
+    with contextlib.closing(RemoteEngine(ServerConfig(server.url, "org/model:7b"))) as engine:
+        assert len(list(engine.answers([ask()]))) == 1 and server.asked[-1]["model"] == "org/model:7b"
+    unnamed = RemoteEngine(ServerConfig(server.url))
+    with pytest.raises(ModelError, match=r"status 404.*Next: check the name of the model, and the address"):
+        _ = unnamed.model
+    unnamed.close()
+
+
+def test_a_server_that_takes_no_pictures(server: Server, engine: RemoteEngine) -> None:
+    words = {"error": {"message": "image input is not supported\x1b[31m by this model"}}
+    server.answer = lambda number, asked: (400, words)
+    with pytest.raises(ModelError, match=r"not supported \[31m by this model\. Next: .*--mmproj none"):
+        list(engine.write([ask(IMAGE_MARK, image=Image(1, 1, b"\0\0\0", "x"))]))
+
+
+def test_nobody_waits_for_answers_that_nobody_wants(server: Server) -> None:
+    engine = RemoteEngine(ServerConfig(server.url))
+    _ = engine.can
+    server.pause = 30.0
+    began = time.monotonic()
+    with contextlib.closing(engine), pytest.raises(KeyboardInterrupt):
+        interrupt = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+        interrupt.start()
+        list(engine.answers([ask()]))
+    assert time.monotonic() - began < 5
 
 
 def test_nobody_there(server: Server) -> None:
@@ -220,9 +334,13 @@ def test_nobody_there(server: Server) -> None:
 
 def test_a_wrong_name_is_told_with_the_right_ones(server: Server) -> None:
     server.names = ["qwen", "gemma"]
-    with pytest.raises(ModelError, match=r"no model 'tiny'\. It has: qwen, gemma"):
+    with pytest.raises(ModelError, match=r"no model 'tiny', but qwen, gemma"):
         _ = RemoteEngine(ServerConfig(server.url, "tiny")).model
-    assert RemoteEngine(ServerConfig(server.url)).model == "qwen"
+    with pytest.raises(ModelError, match=r"several models, qwen, gemma\. Next: .*#NAME"):  # one may be for embeddings
+        _ = RemoteEngine(ServerConfig(server.url)).model
+    server.names = [f"m{number}" for number in range(300)]
+    with pytest.raises(ModelError, match="m7 and 292 more"):
+        _ = RemoteEngine(ServerConfig(server.url, "tiny")).model
     server.names = []
     with pytest.raises(ModelError, match="names no model"):
         _ = RemoteEngine(ServerConfig(server.url)).model
@@ -251,15 +369,24 @@ def test_what_fits_is_a_bound(engine: RemoteEngine) -> None:
 
 
 @pytest.fixture(scope="module")
-def real() -> Iterator[str]:
-    """llama-cpp-python's server with the embedded model: a random one does not even think of yes or no."""
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model in F16 that would say yes or no to everything: a random one does not even think of either."""
+    folder = tmp_path_factory.mktemp("spoken")
+    loud = tuple(one for word in ("yes", "no") for one in spellings(word) if one.strip() != "YES")  # no token has that
+    quantise_in_child(tiny_models.text_model(folder / "f32.gguf", loud=loud), folder / "f16.gguf", ftype=1)
+    return folder / "f16.gguf"
+
+
+@pytest.fixture(scope="module")
+def real(spoken: Path) -> Iterator[str]:
+    """llama-cpp-python's server."""
     pytest.importorskip("fastapi", reason="llama-cpp-python[server] is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "llama_cpp.server", "--model", str(embedded.prepare()), "--logits_all", "true",
-        "--n_ctx", "1024", "--port", str(port), "--n_threads", "1",
+        sys.executable, "-m", "llama_cpp.server", "--model", str(spoken), "--logits_all", "true",
+        "--n_ctx", "512", "--port", str(port), "--n_threads", "1",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         url = f"http://127.0.0.1:{port}/v1"
@@ -274,20 +401,21 @@ def real() -> Iterator[str]:
         running.terminate()
 
 
-def test_a_real_server_answers_as_the_engine_does(real: str) -> None:
+def test_a_real_server_answers_as_the_engine_does(real: str, spoken: Path) -> None:
     """A server makes tokens of the whole question; the engine begins a new one where the shared part ends: so, none."""
     questions = [
-        Question("Answer Yes or No.", "", f"A person likes {taste}. Will they choose item {n}, a {word} one?")
-        for n in range(10)
-        for word in ("red", "blue")
+        Question("Answer Yes or No.", "", f"A person likes {taste}. Item {n}, a {word} one?")
+        for n in range(20)
+        for word in ("red", "blue", "small", "quiet", "second-hand")
         for taste in ("tea", "old films")
     ]
-    with EngineProcess(EngineConfig(embedded.prepare(), context=1024)) as local:
+    with EngineProcess(EngineConfig(spoken, context=512, threads=1)) as local:
         wanted = list(local.answers(questions))
     engine = RemoteEngine(ServerConfig(real, together=1))
     found = list(engine.answers(questions))
     engine.close()
-    assert engine.can.log_odds == "top"
+    assert engine.can.log_odds == "top" and len(questions) == 200
+    assert min(one.coverage for one in found) > 0.5 and np.std([one.z for one in wanted]) > 0.4
     assert [one.z for one in found] == pytest.approx([one.z for one in wanted], abs=0.02)
 
 
@@ -318,12 +446,19 @@ def test_a_server_recommends_and_captions(
     assert len(server.asked) == asked
     assert cli("recommend", "u1", *model, "--adapter", "general").code == 1
     assert cli("models", "use", f"{server.url}#tiny").code == 1
+    assert cli("models", "verify", *model, "--json").json["z"] == pytest.approx(math.log(2))
+    checks = {one["check"]: one["detail"] for one in cli("doctor", *model, "--json").json}
+    assert server.url in checks["server"] and "90%" in checks["answer"]
+    server.answer = lambda number, asked: (200, said("Yes"))
+    for command in (("doctor",), ("models", "verify"), ("recommend", "u1")):
+        ran = cli(*command, *model)
+        assert ran.code == 1 and "reports no probabilities" in " ".join((ran.out + ran.err).split())
 
 
 def test_the_key_is_nowhere_in_the_workspace(
     server: Server, shop: tuple[Path, Path], cli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(KEY, SECRET)
+    monkeypatch.setenv(API_KEY, SECRET)
     cli("ingest", *shop, "--no-captions")
     ran = cli("recommend", "u0", "--recipe", "history", "--model", server.url, "--mmproj", "none", "--json")
     assert ran.code == 0 and set(server.keys) == {f"Bearer {SECRET}"}

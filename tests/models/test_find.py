@@ -19,7 +19,7 @@ from msr_local.models.choice import choose, chosen_model
 from msr_local.models.find import Files, find
 
 Cli = Callable[..., Ran]
-CHATS = {"tokenizer__chat_template": "{{ messages }}", "llama__embedding_length": 8}
+CHATS = {"tokenizer__chat_template": tiny_models.PLAIN_CHAT, "llama__embedding_length": 8}
 SEES = {"clip__has_vision_encoder": True, "clip__projector_type": "idefics3", "clip__vision__projection_dim": 8}
 
 
@@ -51,6 +51,19 @@ def made(folder: Path, what: str) -> Path:
         return tiny_models.stub(path, size=0, **CHATS)
     if what == "no template":
         return tiny_models.stub(path, llama__embedding_length=8)
+    if what == "broken template":
+        return tiny_models.stub(path, tokenizer__chat_template="{% for m in messages %}{{ m.content ")
+    if what == "template that shows no question":
+        return tiny_models.stub(path, tokenizer__chat_template="Hello!")
+    if what == "encoder":
+        return tiny_models.stub(path, "bert", bert__attention__causal=False, **CHATS)
+    if what == "encoder and decoder":
+        return tiny_models.stub(path, "t5", **CHATS)
+    if what == "big-endian":
+        data = bytearray(tiny_models.stub(path, **CHATS).read_bytes())
+        data[4:8] = data[7:3:-1]
+        path.write_bytes(data)
+        return path
     if what == "cut":
         cut(tiny_models.stub(path, **CHATS))
         return path
@@ -84,6 +97,11 @@ REFUSED = {
     "imatrix": "only an importance matrix",
     "vocabulary": "only a vocabulary",
     "no template": "no chat template",
+    "broken template": "accepts no user message .unexpected end of template",
+    "template that shows no question": "it does not show each text once",
+    "encoder": r"does not write from left to right \(bert\)",
+    "encoder and decoder": r"does not write from left to right \(t5\)",
+    "big-endian": "for big-endian machines",
     "cut": r"cut off: [\d,]+ of [\d,]+ bytes",
     "second part": "part 2 of a split model.*the first, m-00001-of-00003",
     "part missing": "m-00003-of-00003.gguf: this part of the model is missing",
@@ -207,7 +225,10 @@ def test_a_projector_beside_that_does_not_fit_is_said(tmp_path: Path) -> None:
     tiny_models.stub(tmp_path / "mmproj-x.gguf", "clip", **SEES | {"clip__vision__projection_dim": 9})
     said: list[str] = []
     assert find(model, None, said.append) == Files(model, None)
-    assert "does not fit" in said[0]
+    assert "mmproj-x.gguf: this projector does not fit" in said[0]
+    cut(tmp_path / "mmproj-x.gguf")
+    assert find(model, None, said.append) == Files(model, None)
+    assert "mmproj-x.gguf: a broken GGUF file (it is cut off" in said[1] and "Next:" in said[1]
 
 
 def test_the_embedded_model_by_name_and_a_server(cli: Cli, workspace: Workspace, models: Path) -> None:

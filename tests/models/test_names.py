@@ -39,6 +39,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("gemma-3-1b:Q8_0", Repository("ggml-org/gemma-3-1b-it-GGUF", "Q8_0")),
         ("http://127.0.0.1:8080/v1#qwen", Server("http://127.0.0.1:8080/v1", "qwen")),
         ("https://api.example.org/v1", Server("https://api.example.org/v1", "")),
+        ("http://localhost:11434", Server("http://localhost:11434/v1", "")),
+        ("http://localhost:11434/#org/model:7b", Server("http://localhost:11434/v1", "org/model:7b")),
+        ("http://[::1]:8080/openai/v1/", Server("http://[::1]:8080/openai/v1", "")),
     ],
 )
 def test_a_spec_is_read(spec, meant):
@@ -61,6 +64,19 @@ def test_a_file_that_is_there_wins_over_a_repository(tmp_path, monkeypatch):
 def test_what_is_no_spec_is_refused(spec):
     with pytest.raises(ModelError, match="Next:"):
         parse(spec)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "http://user:SECRET@host/v1", "http://SECRET@host/v1#m", "https://host/v1?key=SECRET", "http:///v1", "http://",
+        "http://[SECRET/v1", "http://host:port/v1", "http://host:99999/v1",
+    ],
+)  # fmt: skip
+def test_the_address_of_a_server_holds_no_key(spec):
+    with pytest.raises(ModelError, match=r"Next: put its key into .* MSR_LOCAL_API_KEY") as caught:
+        parse(spec)
+    assert "SECRET" not in str(caught.value)
 
 
 def test_a_near_alias_is_suggested():
@@ -117,6 +133,14 @@ LISTED = [
 )
 def test_the_file_of_a_quantisation(quant, file):
     assert picking.model(LISTED, quant) == file
+
+
+def test_a_quantisation_is_a_word_of_its_own_where_there_is_one():
+    """llama.cpp takes BF16 for F16."""
+    files = ["BF16/m-BF16-00001-of-00002.gguf", "m-BF16.gguf", "m-F16.gguf", "m-IQ4_NL.gguf"]
+    assert picking.model(files, "f16") == "m-F16.gguf"
+    assert picking.model(files, "bf16") == files[0]
+    assert picking.model(files[:2], "F16") == files[0] and picking.model(files, "Q4_NL") == files[3]
 
 
 def test_without_a_quantisation_q8_comes_next_and_then_the_first():

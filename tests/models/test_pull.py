@@ -33,7 +33,11 @@ WEIGHTS = 500_000  # values in each stub
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository's files."""
     folder = tmp_path_factory.mktemp("published")
-    facts = {"tokenizer__chat_template": "{{ messages }}", "llama__embedding_length": 8, "llama__context_length": 512}
+    facts = {
+        "tokenizer__chat_template": tiny_models.PLAIN_CHAT,
+        "llama__embedding_length": 8,
+        "llama__context_length": 512,
+    }
     for number, quant in enumerate(("Q4_K_M", "Q8_0")):
         tiny_models.stub(folder / f"tiny-{quant}.gguf", size=WEIGHTS + number, **facts)
     for number in range(2):
@@ -237,6 +241,42 @@ def test_a_hub_that_cannot_be_reached(cli: Cli, home: Path, monkeypatch: pytest.
     assert ran.code == 1 and "the hub cannot be reached" in ran.err and TOKEN not in ran.err
     ran = cli("models", "pull", MODEL, "--offline")
     assert ran.code == 1 and "not on this machine" in ran.err
+
+
+@pytest.mark.parametrize("place", ["/api/", f"/{MODEL}/resolve/"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_hub_is_asked_again(cli: Cli, served: Hub, place: str, status: int) -> None:
+    served.busy = [(place, status)] * 2
+    assert cli("models", "pull", f"{MODEL}:Q8_0").code == 0 and not served.busy
+    served.busy = [("/api/", status)] * 9
+    ran = cli("models", "pull", f"{MODEL}:Q4_K_M")
+    assert ran.code == 1 and f"{status}" in ran.err and "run the same command again" in ran.err
+    assert 0 < len(served.busy) < 9
+
+
+@pytest.mark.parametrize("page", ["<html>Log in to the hotel</html>", "[]", "{}", '{"id": "a/b", "siblings": [1]}', ""])
+def test_what_is_no_answer_of_a_hub_is_told(cli: Cli, served: Hub, page: str) -> None:
+    served.page = page
+    ran = cli("models", "pull", MODEL)
+    assert ran.code == 1 and "no answer of a model hub" in ran.err and "Next: check HF_ENDPOINT" in ran.err
+
+
+def test_a_token_that_no_hub_gives_is_told(cli: Cli, served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_\xf6")
+    ran = cli("models", "pull", MODEL)
+    assert ran.code == 1 and "Next: check HF_ENDPOINT and HF_TOKEN" in ran.err
+
+
+def test_more_bytes_than_the_hub_describes_are_not_waited_for(
+    cli: Cli, served: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loopback_hub.described
+    monkeypatch.setattr(loopback_hub, "described", lambda *given: real(*given) | {"size": 10})
+    served.slow = 20.0  # before the second half
+    began = time.monotonic()
+    ran = cli("models", "pull", f"{MODEL}:Q8_0")
+    assert ran.code == 1 and "of 10 bytes" in ran.err and leftovers(home) == []
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("path", ["../../x.gguf", "/etc/x.gguf", "a/../../x.gguf", "a\\..\\x.gguf"])

@@ -12,7 +12,7 @@ import pytest
 import tiny_models
 from samples import Ran
 
-CHATS = {"tokenizer__chat_template": "{{ messages }}", "llama__embedding_length": 8}
+CHATS = {"tokenizer__chat_template": tiny_models.PLAIN_CHAT, "llama__embedding_length": 8}
 SEES = {"clip__has_vision_encoder": True, "clip__projector_type": "idefics3", "clip__vision__projection_dim": 8}
 
 

@@ -108,8 +108,8 @@ def test_what_a_hub_refuses_is_said_with_the_next_step(hub, tmp_path, tools):
     assert "HF_TOKEN" in gated
     assert "the hub refuses access" in private
     assert "HF_TOKEN" in private
-    assert "no such model on the hub, or it is private" in missing
-    assert "not a valid hub id" in invalid
+    assert "no such repository on the hub, or it is private" in missing
+    assert "not a valid name of a repository" in invalid
     assert all("Next: " in said for said in (revision, gated, private, missing, invalid))
 
 
@@ -117,7 +117,7 @@ def test_what_a_hub_refuses_is_said_with_the_next_step(hub, tmp_path, tools):
 def test_a_model_that_is_neither_here_nor_reachable(tmp_path, tools, more):
     pinned = f"{loopback_hub.MODEL}@{loopback_hub.COMMIT}"
     for said in ask("http://127.0.0.1:9", tmp_path, tools, loopback_hub.MODEL, pinned, **more):
-        assert "the hub cannot be reached (or HF_HUB_OFFLINE is set)" in said
+        assert "the hub cannot be reached (" in said
         assert "Next: run this once while online" in said
 
 
@@ -129,4 +129,4 @@ def test_a_download_that_was_killed_is_not_taken_for_a_model_offline(pulled, hom
         (said,) = ask(hub.url, home, tools, loopback_hub.MODEL, HF_HUB_OFFLINE="1")
     finally:
         shard.symlink_to(target)
-    assert "the Hugging Face cache has no complete copy" in said
+    assert "no complete copy in its cache" in said

@@ -7,6 +7,9 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
 import jinja2.sandbox
 
 from ...errors import ModelError
@@ -69,12 +72,12 @@ def frame(facts: ModelFacts, system: str) -> Frame:
         raise ModelError(f"{facts.name} carries no chat template. Next: choose an instruction-tuned model.")
     roles = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
     merged = [{"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}]
-    reason: Exception | None = None
+    reasons: list[Exception | str] = []
     for messages in (roles, _typed(roles), merged, _typed(merged)):
         try:
             text = _render(facts, messages)
         except Exception as error:  # a template is a program of the model's makers: it may fail in any way
-            reason = error
+            reasons.append(error)
             continue
         if text.count(_SYSTEM) == 1 and text.count(_USER) == 1:
             head, rest = text.split(_SYSTEM)
@@ -84,10 +87,16 @@ def frame(facts: ModelFacts, system: str) -> Frame:
             opened = tail.rfind("<think>") > tail.rfind("</think>")
             tail = tail.rstrip("\n") + _CLOSING if opened else tail
             return Frame((*_trusted(head), Text(gap + system), *_trusted(middle)), _trusted(tail), blank, opened)
-    because = f" ({reason})" if reason else ""
+        reasons.append("it does not show each text once, as it is")
     raise ModelError(
-        f"{facts.name}: its chat template accepts no user message{because}. Next: choose an instruction-tuned model."
-    ) from reason
+        f"{facts.name}: its chat template accepts no user message ({str(reasons[0]).rstrip('.')}). "
+        "Next: choose an instruction-tuned model."
+    )
+
+
+def require_template(name: str, template: str | None) -> None:
+    """Raise `ModelError` unless the model called `name` has a chat template that takes a question."""
+    frame(ModelFacts(name, 0, False, template, "", "", False, (), (), 0, ""), "")
 
 
 def _typed(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -107,7 +116,7 @@ def _trusted(text: str) -> tuple[Text, ...]:
 
 def _render(facts: ModelFacts, messages: list[Any]) -> str:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
     text = environment.from_string(facts.chat_template or "").render(
         messages=messages,
@@ -119,6 +128,17 @@ def _render(facts: ModelFacts, messages: list[Any]) -> str:
         enable_thinking=False,
     )
     return text if not facts.add_bos or text.startswith(facts.bos) else facts.bos + text
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}`, by which transformers finds what the model wrote, changes nothing of the text."""
+
+    tags = {"generation"}  # noqa: RUF012 - as the base class has it
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        """What stands inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _refuse(message: str) -> NoReturn:

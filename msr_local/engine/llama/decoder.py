@@ -96,9 +96,10 @@ class Decoder:
         self._model = llama.llama_model_load_from_file(c_path(config.copy or config.model), params)
         if not self._model:
             require_model(config.model)
-            raise ModelError(
-                f"{config.model}: llama.cpp cannot load this model. {self._log.last()} Next: is the file whole?"
-            )
+            said = self._log.last()
+            newer = "a newer llama-cpp-python may know it; or take another model."
+            then = newer if "unknown model architecture" in said else "download it again, or take another model."
+            raise ModelError(f"{config.model}: llama.cpp cannot load this model. {said} Next: {then}")
         self._vocab = llama.llama_model_get_vocab(self._model)
         self._n_vocab = llama.llama_vocab_n_tokens(self._vocab)
         self._n_ctx: int = min(config.context, llama.llama_model_n_ctx_train(self._model))

@@ -44,6 +44,8 @@ def require_gguf(path: Path) -> None:
         raise ModelError(f"{path}: cannot read this model file ({error.strerror}). Next: check the path.") from error
     if not head:
         raise ModelError(f"{path}: not a GGUF model file: it is empty. Next: download it again.")
+    if head[:4] == b"GGUF" and int.from_bytes(head[4:8], "big") in (2, 3):
+        raise ModelError(f"{path}: a GGUF file for big-endian machines. Next: one for others; nearly all are.")
     if head[:4] != b"GGUF" or int.from_bytes(head[4:8], "little") not in (2, 3):
         what = next((told for start, told in _OTHERS.items() if head.lstrip().startswith(start)), None)
         if what:

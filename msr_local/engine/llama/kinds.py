@@ -18,6 +18,7 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 # Kinds of projectors whose `projection_dim` is that of the tower, not the width of the language model.
 _OLD = {None, "mlp", "mlp_norm", "ldp", "ldpv2", "resampler", "adapter"}
+_ENCODERS = {"t5", "t5encoder"}  # others state that their attention is not causal
 _ARCHITECTURES = {"clip": "projector", "imatrix": "importance matrix", "controlvector": "control vector"}
 
 
@@ -66,6 +67,12 @@ def require_model(path: Path) -> Head:
         raise ModelError(
             f"{path}: model and projector in one file, as Ollama keeps some; llama.cpp reads them as two. "
             "Next: msr-local models pull ORG/REPO of a GGUF repository."
+        )
+    architecture = head.value("general.architecture")
+    if architecture in _ENCODERS or head.value(f"{architecture}.attention.causal") is False:
+        raise ModelError(
+            f"{path}: it does not write from left to right ({architecture}), as for search, or for translation. "
+            "Next: choose an instruction-tuned language model."
         )
     _check_parts(path, head)
     return head

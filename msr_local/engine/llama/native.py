@@ -220,7 +220,7 @@ class NativeLog:
     def last(self) -> str:
         """The last warnings, as the end of a message; empty where there were none."""
         text = " | ".join(line for line in self._lines[-3:] if line)
-        return f"llama.cpp said: {text}" if text else ""
+        return f"llama.cpp said: {text.rstrip('.')}." if text else ""
 
 
 _KEPT_CALLBACKS: list[Any] = []
