@@ -57,6 +57,6 @@ def demo(
         f"More of this shop: {at} users · {at} recommend bruno · {at} items",
         "Your own data: msr-local ingest items.csv interactions.csv, then msr-local recommend USER",
         "An adapter trained on it: msr-local finetune --name mine --activate",
-        "A larger model that sees more: msr-local models use FILE.gguf --mmproj FILE.gguf",
+        "A larger model that sees more: msr-local models pull smolvlm2-500m:Q8_0 --use",
     ):
         session.output.note(line)
