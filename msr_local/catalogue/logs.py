@@ -12,7 +12,7 @@ from typing import Any
 from ..store.rows import Rejected
 from ..text import printable
 from .delimited import Record
-from .fields import INTERACTION_FIELDS, NO_ID, Fields, key_of, lay_out, to_rating, to_text, whole
+from .fields import INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to_rating, to_text, whole
 from .histories import together
 from .readers import How
 from .tables import Source, Table
@@ -236,7 +236,7 @@ def _counted(name: str, apart: str | None, values: Iterable[Any]) -> Column:
 def text_of(value: Any) -> str | None:
     """An id as text; None where there is none."""
     if isinstance(value, str):
-        text = value.strip()
+        text = bare(value.strip())
         return text if text and text not in NO_ID else None
     try:
         return to_text("", value)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 
 import pytest
@@ -84,6 +85,22 @@ def test_ids_that_a_spreadsheet_has_cut_are_rejects(put, rows):
     assert rows("SELECT item_id, title FROM items") == [("4012345678901", "1.5E+10")]
     reasons = {reason for (reason,) in rows("SELECT reason FROM rejects")}
     assert reasons == {"item_id 1.23457E+12 is a number that a spreadsheet has cut: export the column as text"}
+
+
+def test_ids_in_a_formula_are_the_ids(put, rows):
+    put('item_id,title,isbn\n"=""001""",One,"=""0099"""\n="002",Two,=""\n', "user,item_id\nu,001\nu,002\n")
+    assert rows("SELECT item_id, attributes FROM items ORDER BY 1") == [("001", '{"isbn":"0099"}'), ("002", "{}")]
+    assert put.done.rejected == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_refused(put, tmp_path, workspace):
+    from msr_local.catalogue.ingest import ingest
+
+    (tmp_path / "items.csv").write_text(GOODS)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        ingest(workspace, tmp_path / "items.csv", tmp_path / "pipe")
 
 
 # Rows that go on
