@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from kinds import GOODS, STEPS, titles
 
+from msr_local.catalogue.ingest import Words
 from msr_local.errors import InputError
 
 # Which columns
@@ -44,6 +45,15 @@ def test_unused_columns_are_said_with_their_kinds_of_events(put):
         f"u{n},{n % 6},{10**9 + n},{('view', 'buy')[n % 2]}\n" for n in range(20)
     )
     assert "not used: event (view, buy)." in put(GOODS, steps)
+
+
+def test_times_that_nobody_can_read_need_not_cost_the_rows(put, rows):
+    steps = "user,item,day\n" + "".join(f"u{n},{n},{n + 1}. août 2020\n" for n in range(6))
+    said = put(GOODS, steps.replace("day", "date"))
+    assert "nothing in 'date' can be read as a time, such as '1. août 2020'" in said and "--map date=ignore" in said
+    assert put.done.interactions.rejected == 6
+    put(GOODS, steps.replace("day", "date"), of_interactions=Words({"date": "ignore"}))
+    assert rows("SELECT count(*) FROM interactions") == [(6,)]
 
 
 @pytest.mark.parametrize("first", [43831, 2001, 5])
@@ -127,6 +137,12 @@ def test_variants_have_the_title_of_their_product(put, rows):
     assert rows("SELECT item_id, title FROM items WHERE item_id LIKE '%M'") == [("L-M", "Lamp"), ("H-M", "Hat")]
     assert '"Type":"Light","Size":"M"' in rows("SELECT attributes FROM items WHERE item_id = 'L-M'")[0][0]
     assert put.done.rejected == 0 and "2 rows have no title" in said and "1 rows have neither" in said
+
+
+@pytest.mark.parametrize("steps", ["user,item,time\nann,1,{0}\n,2,{0}\n", "user,item,time\nann,1,{0}\n,1,{1}\n"])
+def test_a_time_or_an_item_joins_no_rows(put, steps):
+    put(GOODS, steps.format("2020-01-01 10:00", "2020-01-02 10:00"))
+    assert put.done.interactions.rejected == 1
 
 
 # What stands above, and around
