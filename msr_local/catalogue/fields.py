@@ -158,7 +158,7 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
     number, or an id of which a spreadsheet has left the first digits.
     """
     if value is None or isinstance(value, str):
-        text = (value or "").strip()
+        text = bare((value or "").strip())
         if not text or text in missing:
             raise ValueError(f"{field} is empty" + (f" ({text})" if text else ""))
         if "E+" in text and missing is NO_ID and _CUT.fullmatch(text):
@@ -171,6 +171,11 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
     if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{field} {shown(value)} is neither text nor a number")
     return str(value)
+
+
+def bare(text: str) -> str:
+    """`text` out of the formula ="0012", by which exports keep spreadsheets from taking it for a number."""
+    return text[2:-1] if text[:2] == '="' and text[-1] == '"' else text
 
 
 def to_title(value: object, missing: Collection[str] = MISSING) -> str:
@@ -240,7 +245,7 @@ def to_attribute(value: object) -> Attribute | None:
     Text is as a reader of a page would see it; a list or an object that is written as text stays as it is.
     """
     if isinstance(value, str):
-        text = value.strip()
+        text = bare(value.strip())
         if text in MISSING:
             return None
         return words(text) or None if is_markup(text) and text[0] not in "[{(" else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from ..store.rows import Rejected
 from ..text import printable
 from .delimited import Record
-from .fields import INTERACTION_FIELDS, NO_ID, Fields, key_of, lay_out, to_rating, to_text, whole
+from .fields import INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to_rating, to_text, whole
 from .histories import together
 from .readers import How
 from .tables import Source, Table
-from .timestamps import day_order, parse_timestamp
+from .timestamps import day_order, is_no_time, parse_timestamp
 
 _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
@@ -101,7 +101,15 @@ class Log:
                 f"{self.given.path.name}: no column of times: the order of the rows is that of each history.{advice}"
             )
             return
-        cells = [cell for cell in self._cells(self._at["timestamp"]) if _is_number(cell) and _is_time(cell)]
+        column = self._at["timestamp"]
+        filled = [cell for cell in self._cells(column) if text_of(cell) is not None and not is_no_time(cell)]
+        if filled and not any(map(_is_time, filled)):
+            self._tell(
+                f"{self.given.path.name}: nothing in {printable(column)!r} can be read as a time, such as "
+                f"{printable(str(filled[0]))[:40]!r}. Next: write it as 2020-01-31 or 2020-01-31 18:30, or let the "
+                f"order of the rows count: --map {printable(column)}=ignore."
+            )
+        cells = [cell for cell in filled if _is_number(cell) and _is_time(cell)]
         if cells and max(map(parse_timestamp, cells)) < "1975":
             self._tell(
                 f"{self.given.path.name}: times like {str(cells[0])!r} are read as seconds since 1970: "
@@ -154,7 +162,10 @@ class Log:
             )
         source = replace(self.given.source, encoding=self._table.encoding)
         return How(
-            source=source, whole_users=floats, unrated=unrated, going_on=going_on(self._head, self._at.get("user_id"))
+            source=source,
+            whole_users=floats,
+            unrated=unrated,
+            going_on=going_on(self._head, self._at.get("user_id"), {*self.own, *self.named}),
         )
 
     def day_first(self, rest: Iterator[Record | Rejected]) -> bool | None:
@@ -193,18 +204,19 @@ def cells_of(records: Iterable[Record], name: str | None) -> Iterator[Any]:
             yield cells[index]
 
 
-def going_on(records: Sequence[Record], field: str | None) -> str | None:
+def going_on(records: Sequence[Record], field: str | None, without: Collection[str]) -> str | None:
     """The column by which rows with nothing in the column `field` go on with the row before; None if there is none.
 
     The number of an order whose first row alone has the buyer, or the handle of a product whose first row alone has the
     title. Each such row has in it what the row before has, and no value in it has two of `field`.
+    Columns in `without` are none of this kind.
     """
     values = [text_of(cell) for cell in cells_of(records, field)]
     if None not in values or values[0] is None:
         return None
     for name in records[0][1]:
         cells = [text_of(cell) for cell in cells_of(records, name.strip())]
-        if name.strip() == field or len(cells) != len(values) or None in cells:
+        if name.strip() in without or len(cells) != len(values) or None in cells:
             continue
         pairs = {(cell, value) for cell, value in zip(cells, values, strict=True) if value is not None}
         known = all(value is not None or cells[at] == cells[at - 1] for at, value in enumerate(values))
@@ -236,7 +248,7 @@ def _counted(name: str, apart: str | None, values: Iterable[Any]) -> Column:
 def text_of(value: Any) -> str | None:
     """An id as text; None where there is none."""
     if isinstance(value, str):
-        text = value.strip()
+        text = bare(value.strip())
         return text if text and text not in NO_ID else None
     try:
         return to_text("", value)

@@ -93,9 +93,18 @@ def _plain(value: Any) -> Any:
 def _record(line: int, value: Any, raw: str) -> Record | Rejected:
     if not isinstance(value, dict):
         return rejected(line, "row is not a JSON object", raw)
+    if '{"$' in raw:
+        value = {key: _unmarked(one) for key, one in value.items()}
     if "\\u" in raw or "\\x" in raw:  # escapes can spell what cannot be stored
         value = clean(value)
     return line, tuple(value), list(value.values()), raw
+
+
+def _unmarked(value: Any) -> Any:
+    """What an object like {"$oid": "5f1"} holds: so MongoDB writes the kinds of its values."""
+    while isinstance(value, dict) and len(value) == 1 and next(iter(value)).startswith("$"):
+        (value,) = value.values()
+    return value
 
 
 def _documents(text: TextIO, fields: Fields, notes: list[str]) -> Iterator[Record | Rejected]:
@@ -208,7 +217,7 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
     if lists and not (by_user and not any(_is_row(one[0], fields) for one in lists.values())):
         key = max(lists, key=lambda key: (_is_row(lists[key][0], fields), len(lists[key])))
         notes.append(f"the rows are those under {printable(key)[:40]!r}.")
-        return lists[key]
+        return [_row_in(one, fields) for one in lists[key]]
     if all(isinstance(one, dict) for one in inner):
         if len(inner) == 1 and not _is_row(inner[0], fields) and (deeper := _rows(inner[0], fields, notes)):
             return deeper
@@ -221,7 +230,14 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
             for key, steps in value.items()
             for step in steps
         ]
-    return None
+    return next((rows for one in inner if isinstance(one, dict) and (rows := _rows(one, fields, notes))), None)
+
+
+def _row_in(value: Any, fields: Fields) -> Any:
+    """The row that an element holds beside other things ({"node": {…}}, {"_source": {…}}), else the element."""
+    if not isinstance(value, dict) or _is_row(value, fields):
+        return value
+    return next((one for one in value.values() if isinstance(one, dict) and _is_row(one, fields)), value)
 
 
 def _key_of_rows(fields: Fields) -> str:

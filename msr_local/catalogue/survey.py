@@ -76,7 +76,9 @@ def survey(
             if not isinstance(record, Rejected):
                 goods.look(record)
         source = replace(items.source, encoding=table.encoding)
-        item_how = How(source=source, missing=goods.missing(), going_on=going_on(head, goods.title))
+        item_how = How(
+            source=source, missing=goods.missing(), going_on=going_on(head, goods.title, {goods.title or ""})
+        )
     pair = goods.best()
     if pair is None:
         found = Found(items.mapping, item_how), Found(interactions.mapping, how)

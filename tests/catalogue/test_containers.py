@@ -95,6 +95,22 @@ def test_interactions_inside_an_object_are_no_users(put, rows):
     assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [("c0", "0"), ("c1", "1"), ("c2", "2")]
 
 
+@pytest.mark.parametrize("around", ['{"node": %s, "cursor": "x"}', '{"_id": "x", "_source": %s}', "%s"])
+def test_rows_deep_inside_an_answer_of_a_server(put, rows, around):
+    elements = ", ".join(around % json.dumps({"id": str(n), "title": f"Good {n}"}) for n in range(6))
+    put('{"ok": true, "count": 6, "data": {"page": 1, "products": {"edges": [' + elements + "]}}}")
+    assert titles(rows) == [f"Good {n}" for n in range(6)] and put.done.rejected == 0
+
+
+def test_values_with_their_kinds_as_mongodb_writes_them(put, rows):
+    steps = (
+        '{"_id": {"$oid": "5f%d"}, "user_id": {"$numberLong": "%d"}, "item_id": %d, '
+        '"created_at": {"$date": {"$numberLong": "1600000000000"}}}\n'
+    )
+    put(GOODS, "".join(steps % (n, n, n) for n in range(6)), names=("items.csv", "steps.json"))
+    assert rows("SELECT user_id, timestamp FROM interactions LIMIT 1") == [("0", "2020-09-13T12:26:40+00:00")]
+
+
 def test_histories_by_user(put, rows):
     put(GOODS, json.dumps({"ann": ["1", "2", "3"], "bob": [4, 5]}), names=("items.csv", "steps.json"))
     assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [

@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import os
 import tarfile
 
 import pytest
 from kinds import GOODS, STEPS, titles
 
+from msr_local.catalogue.ingest import Words
 from msr_local.errors import InputError
 
 # Which columns
@@ -43,6 +45,15 @@ def test_unused_columns_are_said_with_their_kinds_of_events(put):
         f"u{n},{n % 6},{10**9 + n},{('view', 'buy')[n % 2]}\n" for n in range(20)
     )
     assert "not used: event (view, buy)." in put(GOODS, steps)
+
+
+def test_times_that_nobody_can_read_need_not_cost_the_rows(put, rows):
+    steps = "user,item,day\n" + "".join(f"u{n},{n},{n + 1}. août 2020\n" for n in range(6))
+    said = put(GOODS, steps.replace("day", "date"))
+    assert "nothing in 'date' can be read as a time, such as '1. août 2020'" in said and "--map date=ignore" in said
+    assert put.done.interactions.rejected == 6
+    put(GOODS, steps.replace("day", "date"), of_interactions=Words({"date": "ignore"}))
+    assert rows("SELECT count(*) FROM interactions") == [(6,)]
 
 
 @pytest.mark.parametrize("first", [43831, 2001, 5])
@@ -86,6 +97,22 @@ def test_ids_that_a_spreadsheet_has_cut_are_rejects(put, rows):
     assert reasons == {"item_id 1.23457E+12 is a number that a spreadsheet has cut: export the column as text"}
 
 
+def test_ids_in_a_formula_are_the_ids(put, rows):
+    put('item_id,title,isbn\n"=""001""",One,"=""0099"""\n="002",Two,=""\n', "user,item_id\nu,001\nu,002\n")
+    assert rows("SELECT item_id, attributes FROM items ORDER BY 1") == [("001", '{"isbn":"0099"}'), ("002", "{}")]
+    assert put.done.rejected == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_refused(put, tmp_path, workspace):
+    from msr_local.catalogue.ingest import ingest
+
+    (tmp_path / "items.csv").write_text(GOODS)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        ingest(workspace, tmp_path / "items.csv", tmp_path / "pipe")
+
+
 # Rows that go on
 
 
@@ -110,6 +137,12 @@ def test_variants_have_the_title_of_their_product(put, rows):
     assert rows("SELECT item_id, title FROM items WHERE item_id LIKE '%M'") == [("L-M", "Lamp"), ("H-M", "Hat")]
     assert '"Type":"Light","Size":"M"' in rows("SELECT attributes FROM items WHERE item_id = 'L-M'")[0][0]
     assert put.done.rejected == 0 and "2 rows have no title" in said and "1 rows have neither" in said
+
+
+@pytest.mark.parametrize("steps", ["user,item,time\nann,1,{0}\n,2,{0}\n", "user,item,time\nann,1,{0}\n,1,{1}\n"])
+def test_a_time_or_an_item_joins_no_rows(put, steps):
+    put(GOODS, steps.format("2020-01-01 10:00", "2020-01-02 10:00"))
+    assert put.done.interactions.rejected == 1
 
 
 # What stands above, and around
