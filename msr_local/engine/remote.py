@@ -38,7 +38,7 @@ _MARKUP = 64  # tokens that a chat template may take
 _PICTURE = 1024  # tokens that a picture may take
 _MARKS = str.maketrans({"<": "‹", ">": "›"})  # no control token is left without these two and what follows
 _BRACKETED = re.compile(r"\[(/?[A-Z][A-Z_]+)\]")  # as Mistral's [INST]
-_THOUGHTS = re.compile(r"\s*<think>.*?(</think>|$)", re.DOTALL)
+_THOUGHTS = re.compile(r"\A\s*<think>.*?(</think>|\Z)", re.DOTALL)
 _TOO_LONG = re.compile(r"context|too (long|many tokens|large)|maximum.*length|exceed", re.IGNORECASE)
 _PICTURES = re.compile(r"image|vision|multimodal", re.IGNORECASE)
 # What a server may refuse, in such words, and is then asked without: the first of these that fits.
@@ -95,6 +95,7 @@ class RemoteEngine:
     @cached_property
     def model(self) -> str:
         """The name of the model, as the server has it. Raises `ModelError` for one that is not there."""
+        _ = self._client  # raises where the package is missing
         return self._begun(self._named()).result()
 
     async def _named(self) -> str:
@@ -152,7 +153,7 @@ class RemoteEngine:
 
         def asked_for(question: Question) -> Future[Generation]:
             def read(chosen: Any) -> Generation:
-                text = _continued(_THOUGHTS.sub("", chosen.message.content or "", count=1), question.opening)
+                text = _continued(_THOUGHTS.sub("", chosen.message.content or ""), question.opening)
                 return Generation(text, len(text.split()), chosen.finish_reason != "length")
 
             return self._asked(question, read, max_tokens=how.max_tokens, temperature=how.temperature, seed=how.seed)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import FileError
 from ..files import remove
 
 # Environment variables in llama.cpp's order, each with where the cache is below its folder.
@@ -85,21 +86,27 @@ def keep(id: str, commit: str, revision: str | None, file: str, blob: Path) -> P
             link.symlink_to(target)
         except OSError:  # a file system, or a Windows, without links
             os.link(blob, link)
-    if revision != commit:
-        ref = home(id) / "refs" / (revision or "main")
+    name = revision or "main"
+    if name != commit and _ref(id, name) != commit:
+        ref = home(id) / "refs" / name
         ref.parent.mkdir(parents=True, exist_ok=True)
         ref.write_text(commit, encoding="utf-8")
     return link
 
 
 def forget(one: Snapshot, files: list[str]) -> int:
-    """Delete files of a snapshot, and their blobs where no other link needs them; bytes that became free."""
+    """Delete files of a snapshot, and their blobs where no other link needs them; bytes that became free.
+
+    Raises `FileError` where one cannot be deleted.
+    """
     root, freed = home(one.id), 0
     for file in files:
         link = one.place / file
         size = link.stat().st_size
         blob = next((blob for blob in (root / "blobs").glob("*") if blob.samefile(link)), link)
         remove(link)
+        if os.path.lexists(link):
+            raise FileError(f"{link}: cannot be deleted. Next: check the rights of its folder.")
         others = (path for path in (root / "snapshots").rglob("*") if path.is_file())
         if blob == link or not any(path.samefile(blob) for path in others):
             remove(blob)

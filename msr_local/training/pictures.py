@@ -19,6 +19,7 @@ from ..engine.types import IMAGE_TOKENS, Image
 from ..errors import ModelError
 from .backends import config_of
 
+_NO_LORA = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 Inputs = dict[str, npt.NDArray[Any]]
 
 
@@ -132,8 +133,13 @@ class Patches:
 
 
 def require_trainable(folder: Path) -> None:
-    """Raise `ModelError` for a vision model whose pictures are not known to be the engine's."""
+    """Raise `ModelError` for a vision model whose pictures are not known to be the engine's, and for Mamba's kind."""
     config = config_of(folder)
+    if (kind := config.get("model_type")) in _NO_LORA:
+        raise ModelError(
+            f"{folder}: training is not supported for {kind} models: PEFT puts no LoRA on their state space layers. "
+            "Next: another base. The engine runs this one as it is."
+        )
     if "vision_config" in config and not family_of(config.get("model_type")):
         known = "; ".join(one.name for one in FAMILIES)
         raise ModelError(

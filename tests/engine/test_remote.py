@@ -285,9 +285,9 @@ def test_a_server_that_refuses_probabilities_still_writes(server: Server, engine
 
 
 def test_thoughts_are_declined_and_taken_off(server: Server, engine: RemoteEngine) -> None:
-    texts = iter(["<think>\nRed?\n</think>\n\nA red mug.", "<think>\nthey never end"])
+    texts = iter(["<think>\nRed?\n</think>\n\nA red mug.", "<think>\nthey never end", "A <think> mug"])
     server.answer = lambda number, asked: (200, said(next(texts)))
-    assert [next(engine.write([ask()]))[1].text for _ in range(2)] == ["A red mug.", ""]
+    assert [next(engine.write([ask()]))[1].text for _ in range(3)] == ["A red mug.", "", "A <think> mug"]
     assert server.asked[0]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
@@ -318,6 +318,15 @@ def test_nobody_waits_for_answers_that_nobody_wants(server: Server) -> None:
         interrupt.start()
         list(engine.answers([ask()]))
     assert time.monotonic() - began < 5
+
+
+def test_without_the_package_it_is_said_what_to_install(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    engine = RemoteEngine(ServerConfig(server.url))
+    for ask_it in (lambda: engine.can, lambda: list(engine.answers([ask()])), lambda: list(engine.write([ask()]))):
+        with pytest.raises(ModelError, match=r"Next: pip install 'msr-local\[remote\]'"):
+            ask_it()
+    engine.close()
 
 
 def test_nobody_there(server: Server) -> None:

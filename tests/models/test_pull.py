@@ -16,6 +16,7 @@ import loopback_hub
 import pytest
 import tiny_models
 from loopback_hub import COMMIT, GATED, MODEL, PRIVATE, Hub
+from read_only import read_only
 from samples import Ran
 
 from msr_local import Asking, Workspace, cast
@@ -343,6 +344,19 @@ def test_a_full_disk_is_said(served: Hub, home: Path) -> None:
     home.write_text("a file where the cache should be")
     with pytest.raises(FileError, match="cannot be written"):
         hub.pull(hub.plan(MODEL))
+
+
+def test_a_cache_that_cannot_be_written(cli: Cli, served: Hub, home: Path) -> None:
+    home.mkdir()
+    with read_only(home):
+        ran = cli("models", "pull", f"{MODEL}:Q8_0")
+        assert ran.code == 1 and "cannot be written" in ran.err and "set HF_HUB_CACHE" in ran.err
+    assert cli("models", "pull", f"{MODEL}:Q8_0").code == 0
+    with read_only(home):
+        assert cli("models", "pull", f"{MODEL}:Q8_0", "--use").code == 0  # all of it is here
+        ran = cli("models", "rm", f"{MODEL}:Q8_0", "--force")
+        assert ran.code == 1 and "cannot be deleted" in ran.err
+    assert find(f"{MODEL}:Q8_0") is not None
 
 
 # ---- list, show, rm

@@ -287,6 +287,8 @@ def test_what_is_no_model_folder_is_refused(cache, tiny_llama, tmp_path):
     assert "no tokenizer" in refused("tokenizer.json", "tokenizer_config.json")
     llava = json.dumps({"model_type": "llava", "vision_config": {}})
     assert "training is not supported for llava models" in refused(add=[("config.json", llava)])
+    states = '{"model_type": "mamba2"}'
+    assert "PEFT puts no LoRA on their state space layers" in refused(add=[("config.json", states)])
     index = json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}})
     assert "model-00001-of-00002.safetensors is missing" in refused(add=[("model.safetensors.index.json", index)])
     assert "cannot be read" in refused(add=[("model.safetensors.index.json", "[]")])
