@@ -17,6 +17,7 @@ from ..store.workspace import Workspace, fingerprint
 from . import kept, learned, learning
 from .candidates import Recall
 from .learned import Learned
+from .unfinished import Unfinished
 
 
 class Described(Protocol):
@@ -125,6 +126,7 @@ class CurrentRecall:
 
         `facts["used"]` says whether it is used from now on, because it is better than the hand-set weights. From fewer
         users than `learning.LEAST` nothing is learned, and nothing twice from the same histories, texts and reader.
+        What was interrupted goes on.
         """
         workspace = self._workspace
         with workspace.snapshot():
@@ -133,11 +135,13 @@ class CurrentRecall:
             if kept_facts and results.learned_recall_key(workspace) == key:
                 return kept_facts
             log, texts = histories.log(workspace), self.texts()
+        unfinished = Unfinished(workspace.home / "recall" / "unfinished")
         users = len(learning.held_back(log)[0])
         if users < learning.LEAST:
             facts = {"interactions": len(log.items), "users": users, "used": False}
             results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
             return facts
-        made, facts = learning.learned_from(log, texts, self._reader.of(texts), progress)
+        made, facts = learning.learned_from(log, texts, self._reader.of(texts), progress, unfinished)
         learned.save(workspace, key, replace(made, reader=self._reader.settings), log.item_ids, facts)
+        unfinished.over()
         return facts

@@ -26,6 +26,7 @@ from .candidates import LATE, Recall
 from .halves import Half
 from .learned import READING, Learned
 from .protocols import Case
+from .unfinished import Unfinished
 
 LEAST = 200  # users to learn from: fewer say little about two dozen weights
 _GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
@@ -57,17 +58,20 @@ def told(facts: Mapping[str, Any]) -> str:
 
 
 def learned_from(
-    log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent
+    log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent, unfinished: Unfinished | None = None
 ) -> tuple[Learned, dict[str, Any]]:
-    """What can be learned from a log, the towers from all of it, and the facts as of `fitted`."""
-    made, facts = fitted(log, texts, vectors, progress)
+    """What can be learned from a log, the towers from all of it, and the facts as of `fitted`.
+
+    What is kept in `unfinished` of an earlier try is not computed again.
+    """
+    made, facts = fitted(log, texts, vectors, progress, unfinished)
     if facts["used"]:
-        made = Learned(_towers(log, vectors, np.ones(len(log.items), bool), progress), made.fusion)
+        made = Learned(_towers(log, vectors, np.ones(len(log.items), bool), progress, unfinished), made.fusion)
     return made, facts
 
 
 def fitted(
-    log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent
+    log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent, unfinished: Unfinished | None = None
 ) -> tuple[Learned, dict[str, Any]]:
     """What was learned from the interactions that were not held back, and facts about it: NDCG@10 of both ways.
 
@@ -75,7 +79,7 @@ def fitted(
     """
     cases, known, kind = held_back(log)
     recall = Recall.of_log(log, texts, known)
-    trained = _towers(log, vectors, known, progress)
+    trained = _towers(log, vectors, known, progress, unfinished)
     half = Half(cases, recall, known)
     half = half.among(*protocols.listed(log, cases, recall, _LISTED, _SEED))
     _score(half, trained, kind, progress)
@@ -118,9 +122,11 @@ def held_back(log: Log) -> tuple[list[Case], Mask, str]:
     return [], np.ones(len(log.items), bool), ""
 
 
-def _towers(log: Log, vectors: Floats, known: Mask, progress: Progress) -> towers.Towers:
+def _towers(
+    log: Log, vectors: Floats, known: Mask, progress: Progress, unfinished: Unfinished | None
+) -> towers.Towers:  # fmt: skip
     return towers.trained(
-        log.users[known], log.items[known], len(log.item_ids), vectors, seed=_SEED,
+        log.users[known], log.items[known], len(log.item_ids), vectors, seed=_SEED, unfinished=unfinished,
         progress=lambda done, total: progress(READING, done, total),
     )  # fmt: skip
 

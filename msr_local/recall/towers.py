@@ -12,6 +12,7 @@ Small enough for NumPy: a minute or two for a hundred thousand interactions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ import scipy.sparse as sparse
 from threadpoolctl import threadpool_limits
 
 from ..arrays import Floats, Indices, Vector
+from .unfinished import State, Unfinished
 
 Weights = dict[str, Floats]
 
@@ -33,6 +35,7 @@ _BATCH, _SAMPLED = 512, 2048
 _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 12, 200, 20_000
 _RATE, _WEIGHT_DECAY = 3e-3, 0.05
 _WARM_UP = 0.05  # share of the steps
+_STATE = 1  # another number where the training changes
 _BY_ITEM = ("ids", "bias")  # weights with a row for each item
 
 
@@ -97,23 +100,29 @@ class Towers:
 
 def trained(
     users: Indices, items: Indices, size: int, vectors: Floats | None = None, *, seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    unfinished: Unfinished | None = None, progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Towers:  # fmt: skip
     """Towers for `size` items that predict each interaction of the log from those before it.
 
     The flat log is `users` and `items` [N], by user and in time order. `vectors` [size, D] are the language model's
     vectors of the items' texts; without them the items are known by their ids alone. Cold items are not part of the
-    training: their vectors go through the trained tower.
+    training: their vectors go through the trained tower. What is kept in `unfinished` goes on, to the same end.
     """
     known, places = np.unique(items, return_inverse=True)
     texts = None if vectors is None else (Whitening.of(vectors[known]), vectors)
     inputs = None if texts is None else texts[0](texts[1][known])
     training = _Training(users, places.astype(np.int32), len(known), inputs, seed)
     steps = min(_MOST_STEPS, max(_LEAST_STEPS, _EPOCHS * -(-len(training.examples) // _BATCH)))
+    unfinished = unfinished or Unfinished(None)
+    name, begun, state = unfinished.begun(users, places, inputs, np.array([_STATE, seed, steps]))
+    if begun and not training.resume(state):
+        begun = 0
     # On these sizes a second thread gains nothing, and on a busy machine the two wait for each other.
     with threadpool_limits(1, "blas"):
-        for step in range(steps if len(training.examples) else 0):
+        for step in range(begun, steps if len(training.examples) else 0):
             training.step(step, steps)
+            if unfinished.due() or step + 1 == steps:
+                unfinished.keep(name, step + 1, training.state())
             progress(step + 1, steps)
     return training.towers(size, known, texts)
 
@@ -174,6 +183,24 @@ class _Training:
             self.weights["third"] = np.zeros(_HIDDEN, np.float32)  # how popular a text makes an item
             self.weights["bias"] -= self.weights["bias"].sum() / max(1, size)
         self._adam = _Adam(self.weights)
+
+    def state(self) -> State:
+        """All that the next steps depend on, but for what it was made of."""
+        parts = {"weights": self.weights, "first": self._adam.first, "second": self._adam.second}
+        arrays = {f"{part} {name}": value for part, some in parts.items() for name, value in some.items()}
+        drawn = np.array(json.dumps(self._random.bit_generator.state))
+        return arrays | {"left": self._left, "count": np.array(self._adam.count), "random": drawn}
+
+    def resume(self, state: State) -> bool:
+        """Go on from a state; False, and nothing is changed, where it is none of this training."""
+        now = self.state()
+        if state.keys() != now.keys() or any(state[name].shape != now[name].shape for name in now if name != "left"):
+            return False
+        for part, some in (("weights", self.weights), ("first", self._adam.first), ("second", self._adam.second)):
+            some.update({name: state[f"{part} {name}"] for name in some})
+        self._left, self._adam.count = state["left"], int(state["count"])
+        self._random.bit_generator.state = json.loads(str(state["random"]))
+        return True
 
     def towers(self, size: int, known: Indices, texts: tuple[Whitening, Floats] | None) -> Towers:
         """The towers for all `size` items, and their texts as vectors [size, D].

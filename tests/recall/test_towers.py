@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sparse
 
 from msr_local.recall import towers
 from msr_local.recall.towers import Whitening, trained
+from msr_local.recall.unfinished import Unfinished
 
 RNG = np.random.default_rng(7)
 GROUPS, EACH = 6, 10
@@ -191,3 +195,61 @@ def test_a_kind_of_text_that_many_take_makes_a_new_item_popular() -> None:
     made = trained(*often, GROUPS * EACH, VECTORS)
     liked, other = made(np.array([], np.int32), np.array([0, EACH]))
     assert liked > other
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(step: int, unfinished: Unfinished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train up to this step, where a state is kept, and stop."""
+
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Unfinished, "due", lambda self: True)
+        with pytest.raises(Stopped):
+            trained(*log(), GROUPS * EACH, VECTORS, unfinished=unfinished, progress=progress)
+
+
+@pytest.mark.parametrize("step", [1, 120])
+def test_training_that_was_stopped_goes_on_to_the_same_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    whole = trained(*log(), GROUPS * EACH, VECTORS)
+    unfinished, steps = Unfinished(tmp_path / "states"), list[int]()
+    stop_after(step, unfinished, monkeypatch)
+    again = trained(
+        *log(), GROUPS * EACH, VECTORS, unfinished=unfinished, progress=lambda done, total: steps.append(done)
+    )
+    assert steps[0] == step + 1
+    for one, other in ((whole.items, again.items), (whole.bias, again.bias), (whole.layer, again.layer)):
+        np.testing.assert_array_equal(one, other)
+    finished = list[int]()
+    trained(*log(), GROUPS * EACH, VECTORS, unfinished=unfinished, progress=lambda done, total: finished.append(done))
+    assert finished == []  # the whole training was kept
+    unfinished.over()
+    assert not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"no state", lambda data: b""])
+def test_a_damaged_state_or_that_of_another_log_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    unfinished = Unfinished(tmp_path)
+    stop_after(3, unfinished, monkeypatch)
+    (file,) = tmp_path.glob("*.npz")
+    other = list[int]()
+    trained(*log(120), GROUPS * EACH, VECTORS, unfinished=unfinished, progress=lambda done, total: other.append(done))
+    file.write_bytes(damage(file.read_bytes()))
+    steps = list[int]()
+    trained(*log(), GROUPS * EACH, VECTORS, unfinished=unfinished, progress=lambda done, total: steps.append(done))
+    assert other[0] == 1 and steps[0] == 1
+
+
+def test_where_no_state_can_be_written_training_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    made = trained(*log(), GROUPS * EACH, VECTORS, unfinished=Unfinished(tmp_path / "file" / "states"))
+    np.testing.assert_array_equal(made.items, trained(*log(), GROUPS * EACH, VECTORS).items)
