@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
 from ..store.rows import InteractionRow, ItemRow, Rejected, kind_of
+from ..text import printable
 from .delimited import Record
 from .fields import (
     INTERACTION_FIELDS,
@@ -298,6 +299,9 @@ def read_items_of_log(path: Path, mapping: Mapping[str, str], how: How) -> Itera
                 if known.attributes.get(name) != row.attributes.get(name):
                     changing.setdefault(name, set()).add(row.item_id)
     changes = {name for name, items in changing.items() if len(items) > 0.05 * len(repeated)}
+    if changes:
+        listed = ", ".join(printable(name)[:40] for name in sorted(changes))
+        how.counts[f"columns change from row to row of one item, so they count for nothing: {listed}."] = len(changes)
     for row in first.values():
         yield replace(row, attributes={name: one for name, one in row.attributes.items() if name not in changes})
 

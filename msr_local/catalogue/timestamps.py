@@ -19,8 +19,10 @@ _ISO = re.compile(
     r" ?(?:[Zz]|UTC|([+-]\d\d)(?::?(\d\d))?)?",
     re.ASCII,
 )
-# What programs write where there is no time: the zero of Go and .NET, of MySQL, and the empty day.
-_NO_TIME = re.compile(r"0001-01-01.*|0?1[/.]0?1[/.]0001.*|0000([-/.])00\1.*|00([-/.])00\2.*", re.DOTALL)
+# What programs write where there is no time: the zero of Go and .NET, also as seconds, of MySQL, and the empty day.
+_NO_TIME = re.compile(
+    r"0001-01-01.*|0?1[/.]0?1[/.]0001.*|0000([-/.])00\1.*|00([-/.])00\2.*|-62135596800(000){0,3}(\.0)?", re.DOTALL
+)
 _FIRST_COMPACT, _LAST_COMPACT = 19000101, 22001231
 _MINUTE_COMPACT, _SECOND_COMPACT = (1900_01_01_00_00, 2200_12_31_23_59), (1900_01_01_00_00_00, 2200_12_31_23_59_59)
 
@@ -71,7 +73,8 @@ def is_no_time(value: object) -> bool:
     """Whether `value` is what programs write where there is no time: 0001-01-01T00:00:00Z, 0000-00-00."""
     if isinstance(value, datetime):
         return value.year == 1
-    return isinstance(value, str) and value.startswith(("0", "1")) and _NO_TIME.fullmatch(value.strip()) is not None
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return text.startswith(("0", "1", "-62135596800")) and _NO_TIME.fullmatch(text) is not None
 
 
 def day_order(value: object) -> str | None:

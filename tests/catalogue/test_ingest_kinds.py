@@ -117,7 +117,9 @@ def test_minus_one_is_no_rating_where_the_others_say_so(put, rows, others, disli
     assert ("read as not rated" in said) == (dislikes == 0)
 
 
-@pytest.mark.parametrize("nothing", ["0001-01-01T00:00:00Z", "0000-00-00", "0000-00-00 00:00:00", "", "\\N", "NaT"])
+@pytest.mark.parametrize(
+    "nothing", ["0001-01-01T00:00:00Z", "0000-00-00", "0000-00-00 00:00:00", "", "\\N", "NaT", "-62135596800"]
+)
 def test_a_row_without_a_time_stays_and_comes_first(put, rows, nothing):
     said = put(GOODS, f"user_id,item_id,timestamp\nu,1,2020-01-02\nu,2,{nothing}\nu,3,2020-01-01\n")
     assert rows("SELECT item_id FROM interactions ORDER BY timestamp, id") == [("2",), ("3",), ("1",)]
@@ -206,7 +208,9 @@ def test_one_file_for_both(put, rows, tmp_path, workspace):
     (tmp_path / "log.csv").write_text(
         "user,track_id,title,artist,price,date\n" + "\n".join([*lines, "u1,9,,x,1,2020-02-01"])
     )
-    done = ingest(workspace, tmp_path / "log.csv", tmp_path / "log.csv")
+    said: list[str] = []
+    done = ingest(workspace, tmp_path / "log.csv", tmp_path / "log.csv", tell=said.append)
+    assert "log.csv: 1 columns change from row to row of one item, so they count for nothing: price." in said
     assert rows("SELECT item_id, title, attributes FROM items ORDER BY rowid")[1] == (
         "1",
         "Song 1",
