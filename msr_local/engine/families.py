@@ -102,7 +102,10 @@ def family_of(model_type: str | None) -> Family | None:
 
 
 def fitted(width: int, height: int, cell: int, least: int, most: int) -> tuple[int, int]:
-    """The multiples of `cell` nearest to a size that keep its shape, with `least` to `most` cells."""
+    """The multiples of `cell` nearest to a size that keep its shape, with `least` to `most` cells.
+
+    A picture so thin that its whole cells would be more than `most` loses of its length.
+    """
     across, down = round(width / cell), round(height / cell)
     area = width * height
     # As the processors reckon it, to the last bit.
@@ -112,4 +115,6 @@ def fitted(width: int, height: int, cell: int, least: int, most: int) -> tuple[i
     elif across * down < least:
         scale = math.sqrt(least * cell**2 / area)
         across, down = (math.ceil(one * scale / cell) for one in (width, height))
+    if across * down > most:
+        across, down = min(across, max(1, most // down)), min(down, max(1, most // across))
     return across * cell, down * cell

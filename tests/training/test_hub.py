@@ -129,4 +129,4 @@ def test_a_download_that_was_killed_is_not_taken_for_a_model_offline(pulled, hom
         (said,) = ask(hub.url, home, tools, loopback_hub.MODEL, HF_HUB_OFFLINE="1")
     finally:
         shard.symlink_to(target)
-    assert "no complete copy in its cache" in said
+    assert "no complete copy in the Hugging Face cache" in said
