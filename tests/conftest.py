@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import tiny_models
 from samples import Ran
@@ -23,6 +24,9 @@ from samples import Ran
 from msr_local.cli import run
 from msr_local.engine.types import EngineConfig
 from msr_local.store.workspace import Workspace
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is slow, and that is no fault
+hypothesis.settings.load_profile("any machine")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -124,7 +124,7 @@ def worlds(draw: st.DrawFn) -> tuple[Logs, list[str], list[int]]:
     return logs, draw(st.lists(words, min_size=size, max_size=size)), draw(st.lists(item, max_size=10))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(worlds())
 def test_recall_equals_the_slow_reference(world: tuple[Logs, list[str], list[int]]) -> None:
     logs, texts, history = world
@@ -149,7 +149,7 @@ def test_recall_equals_the_slow_reference(world: tuple[Logs, list[str], list[int
             assert made.together == len(takers[chosen] & takers[item]) / (len(takers[chosen]) + 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(worlds(), st.integers(0, 10), st.sets(st.integers(0, 9)))
 def test_candidates_are_new_ranked_and_the_same_as_candidate(
     world: tuple[Logs, list[str], list[int]], count: int, excluded: set[int]
@@ -172,7 +172,7 @@ def test_candidates_are_new_ranked_and_the_same_as_candidate(
         assert (one.companion is None) == (one.together == 0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(worlds())
 def test_the_best_few_are_the_head_of_the_whole_ranking(world: tuple[Logs, list[str], list[int]]) -> None:
     logs, texts, numbers = world

@@ -43,7 +43,7 @@ def made(seed: int, size: int = SIZE) -> Recall:
 histories = st.lists(st.sampled_from([*(f"i{n}" for n in range(SIZE)), "unknown"]), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 5), histories, st.integers(1, SIZE))
 def test_recall_is_one_for_the_best_and_the_shares_sum_to_one(seed: int, history: list[str], count: int) -> None:
     recall = made(seed)
@@ -204,7 +204,7 @@ def test_a_calibrated_answer_that_an_earlier_release_kept_is_the_models_own_agai
     assert kept == {item.item_id: item.p_yes for item in before}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 5), histories, st.sets(st.sampled_from([f"i{n}" for n in range(SIZE)])), st.integers(1, 12))
 def test_only_some_items_are_the_same_items_in_the_same_order(
     seed: int, history: list[str], only: set[str], count: int
@@ -219,7 +219,7 @@ def test_only_some_items_are_the_same_items_in_the_same_order(
         assert recall.candidates(history, count, exclude=out, only=only) == left[:count]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 5), st.sets(st.sampled_from([f"i{n}" for n in range(SIZE)]), max_size=4), st.integers(1, 6))
 def test_none_of_a_few_is_missed_by_a_shortlist(seed: int, only: set[str], count: int) -> None:
     history = ["i3", "i9"]

@@ -217,7 +217,7 @@ def test_popularity_negatives_are_popular() -> None:
 
 
 @given(logs(), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lists_hold_the_target_first_and_nothing_the_user_took(made: Log, count: int) -> None:
     asked = planned(made, "last", "order")
     if asked is None:

@@ -42,7 +42,7 @@ logs = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 11)), max_size=50)
 texts = st.lists(st.text("ab ", max_size=5), min_size=12, max_size=12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(logs, texts, st.integers(0, 11), st.integers(1, 12), st.sets(st.sampled_from([f"i{n}" for n in range(12)])))
 def test_shares_sum_to_one_and_a_filter_only_filters(
     log: list[tuple[int, int]], texts: list[str], item: int, count: int, only: set[str]
