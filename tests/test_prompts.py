@@ -42,7 +42,7 @@ def shape(question: Question) -> list[object]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     values=st.fixed_dictionaries({k: WILD if isinstance(v, str) else st.tuples(WILD, WILD) for k, v in PLAIN.items()})
 )
@@ -68,7 +68,7 @@ def test_data_stays_on_one_line_within_loops_macros_and_filters(tmp_path: Path) 
     assert "a b a b\nA B, c d ef\nc d;ef;" in written(asked)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(before=WILD, after=WILD)
 def test_what_questions_share_knows_nothing_of_the_candidate(before: str, after: str) -> None:
     one, other = (

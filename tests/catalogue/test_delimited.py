@@ -19,7 +19,7 @@ from msr_local.text import storable
 from msr_local.values import is_markup
 
 NEVER_CLOSED = "a quote opened here is never closed"
-fast = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fast = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def items(tmp_path, data, name="items.csv"):

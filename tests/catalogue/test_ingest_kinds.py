@@ -343,7 +343,7 @@ def test_a_picture_that_goes_away_costs_itself(put, rows, tmp_path, monkeypatch)
 odd = st.binary(max_size=120) | st.text("[]{}\",:\\ue1;\t|'\n -./None0", max_size=120).map(str.encode)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(odd, odd, st.booleans(), st.booleans())
 def test_any_two_files_are_read_or_refused(put, rows, workspace, items, steps, good_items, good_steps):
     with contextlib.suppress(InputError):

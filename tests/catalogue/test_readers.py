@@ -18,7 +18,7 @@ from msr_local.store.rows import InteractionRow, ItemRow, Rejected
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data sets are not here: ../shared/data is absent")
-fast = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fast = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NOON = "2001-09-09T01:46:40+00:00"
 
 

@@ -33,7 +33,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows, st.sampled_from(FORMATS))
 def test_what_was_written_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[Any, ...]], suffix: str

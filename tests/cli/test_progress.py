@@ -52,7 +52,7 @@ def told(load: float, batch: int, seconds: float, total: int, slower: float = 1.
     return said
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(load=st.floats(0, 120), batch=st.integers(1, 32), seconds=st.floats(0.05, 20), total=st.integers(200, 2000))
 def test_it_is_never_far_from_the_truth(load: float, batch: int, seconds: float, total: int) -> None:
     for say, true in told(load, batch, seconds, total):

@@ -133,7 +133,7 @@ def shape(facts: ModelFacts, question: Question) -> list[object]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     values=st.fixed_dictionaries({k: WILD if isinstance(v, str) else st.tuples(WILD, WILD) for k, v in PLAIN.items()})
 )
@@ -150,7 +150,7 @@ def test_data_adds_no_line_no_image_and_no_markup(engine: LlamaEngine, name: str
 TEXT = st.text(max_size=30) | WILD
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(system=TEXT, shared=TEXT, own=TEXT, opening=TEXT, seen=st.booleans())
 def test_whatever_a_question_says_only_the_chat_template_is_trusted(
     engine: LlamaEngine, system: str, shared: str, own: str, opening: str, seen: bool
@@ -166,7 +166,7 @@ def test_whatever_a_question_says_only_the_chat_template_is_trusted(
     assert rendered(engine.facts, other).prefix == rendered(engine.facts, asked).prefix
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(before=WILD, after=WILD)
 def test_the_prefix_knows_nothing_of_the_candidate(engine: LlamaEngine, before: str, after: str) -> None:
     one, other = (

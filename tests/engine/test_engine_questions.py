@@ -192,7 +192,7 @@ def test_a_question_fits_to_the_token(engine: TokenEngine, place: int) -> None:
 WIDE = st.text(st.characters(codec="utf-8"), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(system=WIDE, shared=WIDE, own=WIDE, seen=st.booleans())
 def test_any_question_fits_to_the_token(inside: LlamaEngine, system: str, shared: str, own: str, seen: bool) -> None:
     question = Question(system, shared, "\ufffc" + own if seen else own, picture(1) if seen else None)

@@ -100,7 +100,7 @@ def test_texts_and_vectors_go_to_whoever_is_free(pool_of: Callable[[Crew, int], 
     assert {place: vector.tolist() for place, vector in pool.vectors(texts)} == expected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 4), st.sets(st.integers(0, 29), max_size=5), st.integers(1, 12))
 def test_an_engine_that_dies_is_replaced_and_nothing_is_lost_or_doubled(
     width: int, deadly: set[int], many: int

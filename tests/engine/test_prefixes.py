@@ -164,7 +164,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(names=st.sets(NAMES.filter(lambda name: name not in (".", "..") and len(name.encode()) < 200), max_size=8))
 def test_whatever_the_names_of_other_files_are(names: set[str]) -> None:
     others = {name for name in names if not re.fullmatch(r"[0-9a-f]{32}\.state", name)}

@@ -81,7 +81,7 @@ item_rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.lists(item_rows, min_size=1, max_size=3))
 def test_any_items_files_follow_the_documented_rules(shelf, files):
     workspace, _ = shelf
@@ -298,7 +298,7 @@ def readings(draw, most: int = 10):
     return rows, min_rating
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(files=st.lists(st.tuples(st.sampled_from([STEPS, Path("/data/more.csv")]), readings()), max_size=3))
 def test_any_interactions_files_follow_the_documented_rules(shelf, files):
     workspace, _ = shelf
@@ -316,7 +316,7 @@ def test_any_interactions_files_follow_the_documented_rules(shelf, files):
             assert rejected_lines(workspace, each) == lines
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(reading=readings())
 def test_reading_any_file_twice_changes_nothing(shelf, reading):
     workspace, _ = shelf
@@ -330,7 +330,7 @@ def test_reading_any_file_twice_changes_nothing(shelf, reading):
     assert everything(workspace) == state
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(reading=readings(), cut=st.integers(0, 10))
 def test_a_file_that_grew_is_the_same_as_one_reading_of_the_whole(shelf, reading, cut):
     grown, whole = shelf
@@ -347,7 +347,7 @@ def test_a_file_that_grew_is_the_same_as_one_reading_of_the_whole(shelf, reading
 pairs = st.lists(st.tuples(st.sampled_from("uv"), st.sampled_from("abc")), max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.lists(st.tuples(st.sampled_from(["jan", "feb", "all"]), pairs), min_size=1, max_size=4))
 def test_without_times_nothing_is_doubled_and_what_counts_once_is_told(shelf, files):
     workspace, _ = shelf

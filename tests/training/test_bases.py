@@ -105,7 +105,7 @@ def test_plain_text_has_the_engines_ids(engine, tokenizer, text):
 IN_A_PROMPT = st.text(st.characters(exclude_categories=["Cs", "Cn"])).map(printable)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=IN_A_PROMPT)
 def test_any_plain_text_has_the_engines_ids(engine, tokenizer, text):
     assert plain(tokenizer, text) == engine.token_ids([Text(text)])
@@ -123,7 +123,7 @@ def test_markup_has_the_engines_ids(engine, tokenizer, text):
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == engine.token_ids([Text(text, special=True)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     parts=st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", " ", "\n", "a", "1"]) | IN_A_PROMPT)
 )

@@ -93,7 +93,7 @@ VALUE = st.none() | st.floats() | st.integers(-10, 10).map(float)
 POINT = st.builds(Step, st.integers(0, 10**9), VALUE, VALUE, VALUE, VALUE)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(POINT, max_size=30), st.integers(1, 100))
 def test_any_curve_keeps_inside(steps, width):
     shown = lines(sorted(steps, key=lambda step: step.step), width)

@@ -37,7 +37,7 @@ def test_no_line_is_wider_than_the_console(explanation: Explanation, width: int,
     assert widest(both_views(explanation, width, **console)) <= width
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(text=st.text(max_size=120), width=st.integers(20, 180), encoding=st.sampled_from(["utf-8", "ascii"]))
 def test_any_text_keeps_inside_and_inert(text: str, width: int, encoding: str) -> None:
     explanation = replace(
