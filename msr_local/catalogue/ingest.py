@@ -112,7 +112,8 @@ def ingest(
     added = catalogue.add_interactions(workspace, interaction_file, steps, min_rating=min_rating)
     for file, counts in ((item_file, found_items.how.counts), (interaction_file, how.counts)):
         for what, count in counts.items():
-            tell(f"{file.name}: {count:,} {what}")
+            of, _, so = what.partition("; ")
+            tell(f"{file.name}: {of}: {count:,}; {so}")
     if added.repeated:
         tell(
             f"{interaction_file.name}: {added.repeated:,} rows without a time name a user and an item of another file. "

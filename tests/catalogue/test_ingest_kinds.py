@@ -104,7 +104,7 @@ def test_ratings_that_nobody_needs(put, rows):
     )
     said = put(GOODS, steps)
     assert rows("SELECT rating FROM interactions ORDER BY id") == [(4.5,), (None,), (None,), (None,), (3.0,)]
-    assert "1 ratings are no numbers" in said
+    assert "ratings that are no numbers: 1;" in said
     put(GOODS, steps.replace("u,", "v,"), min_rating=3.5)
     assert put.done.interactions.low_rated == 1 and put.done.rejected == 1
 
@@ -123,7 +123,7 @@ def test_minus_one_is_no_rating_where_the_others_say_so(put, rows, others, disli
 def test_a_row_without_a_time_stays_and_comes_first(put, rows, nothing):
     said = put(GOODS, f"user_id,item_id,timestamp\nu,1,2020-01-02\nu,2,{nothing}\nu,3,2020-01-01\n")
     assert rows("SELECT item_id FROM interactions ORDER BY timestamp, id") == [("2",), ("3",), ("1",)]
-    assert "1 rows have no time" in said
+    assert "rows without a time: 1;" in said
 
 
 # Dates
@@ -210,7 +210,7 @@ def test_one_file_for_both(put, rows, tmp_path, workspace):
     )
     said: list[str] = []
     done = ingest(workspace, tmp_path / "log.csv", tmp_path / "log.csv", tell=said.append)
-    assert "log.csv: 1 columns change from row to row of one item, so they count for nothing: price." in said
+    assert "log.csv: columns that change from row to row of one item: 1; they count for nothing: price." in said
     assert rows("SELECT item_id, title, attributes FROM items ORDER BY rowid")[1] == (
         "1",
         "Song 1",
@@ -223,7 +223,9 @@ def test_variants_of_a_shop_are_no_rejects(put, rows):
     goods = "Handle,Title,SKU\na,Apple,1\na,,2\na,,3\nb,Bean,4\n,x,5\n"
     said = put(goods, "user_id,handle\nu,a\nu,b\n", mapping={"Handle": "item_id", "handle": "item_id"})
     assert (
-        titles(rows) == ["Apple", "Bean"] and put.done.rejected == 1 and "2 rows have the id of the row before" in said
+        titles(rows) == ["Apple", "Bean"]
+        and put.done.rejected == 1
+        and "rows with the id of the row before and no title: 2;" in said
     )
 
 

@@ -120,7 +120,7 @@ def test_an_order_over_several_rows_has_one_buyer(put, rows):
     steps = "Name,Email,Created at,sku\n#1,ann@x.org,2024-01-01,1\n#1,,2024-01-01,2\n#2,bob@x.org,2024-01-02,3\n"
     said = put(GOODS, steps + "#2,,2024-01-02,4\n#2,,2024-01-02,5\n")
     assert rows("SELECT user_id, count(*) FROM interactions GROUP BY 1") == [("ann@x.org", 2), ("bob@x.org", 3)]
-    assert "3 rows have no user of their own" in said and put.done.rejected == 0
+    assert "rows without a user of their own: 3;" in said and put.done.rejected == 0
 
 
 @pytest.mark.parametrize("first", ["d1", "d0"])
@@ -136,7 +136,7 @@ def test_variants_have_the_title_of_their_product(put, rows):
     said = put(goods, "user,sku\nu,L-M\nu,H-M\nu,L-S\nu,H-S\n")
     assert rows("SELECT item_id, title FROM items WHERE item_id LIKE '%M'") == [("L-M", "Lamp"), ("H-M", "Hat")]
     assert '"Type":"Light","Size":"M"' in rows("SELECT attributes FROM items WHERE item_id = 'L-M'")[0][0]
-    assert put.done.rejected == 0 and "2 rows have no title" in said and "1 rows have neither" in said
+    assert put.done.rejected == 0 and "rows without a title: 2;" in said and "neither an id nor a title: 1;" in said
 
 
 @pytest.mark.parametrize("steps", ["user,item,time\nann,1,{0}\n,2,{0}\n", "user,item,time\nann,1,{0}\n,1,{1}\n"])

@@ -249,7 +249,7 @@ def test_rejects_are_kept_counted_and_said(cli: Cli, shop: tuple[Path, Path], ho
         file.write("u0,nothing,1100000000,4\n,i1,1100000000,4\nu0,i2,not a time,4\nu0,i2,,4\nu0,i0,1000000000,1\n")
     done = cli("ingest", *shop, "--no-captions", "--json")
     assert done.code == 3
-    assert done.json["rejected"] == 4 and "4 rejected" in done.err and "1 rows have no time" in done.err
+    assert done.json["rejected"] == 4 and "4 rejected" in done.err and "rows without a time: 1;" in done.err
     rows = cli("status", "--rejects", "--json").json
     assert [row["line"] for row in rows] == sorted(row["line"] for row in rows) and len(rows) == 4
     reasons = " ".join(row["reason"] for row in rows)
