@@ -6,11 +6,17 @@ import json
 import re
 from pathlib import Path
 
-from . import exactness, growth, people, scale, speed
+from . import before, exactness, growth, people, scale, speed
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
-    DOCS / "performance.md": {"speed": speed, "people": people, "exactness": exactness, "growth": growth},
+    DOCS / "performance.md": {
+        "speed": speed,
+        "people": people,
+        "before": before,
+        "exactness": exactness,
+        "growth": growth,
+    },  # fmt: skip
     DOCS / "scale.md": {"scale": scale},
 }
 
