@@ -211,34 +211,41 @@ def serve(home: Path, threads: int, requests: int, more: Sequence[str]) -> dict[
 
 
 async def _asked(address: str, users: Sequence[str], requests: int, process: int) -> dict[str, Any]:
-    import httpx
-
     took: list[float] = []
     lost = 0
-    limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=address, timeout=3600, limits=limits) as client:
+    host, port = address.removeprefix("http://").strip("/").split(":")
+    lines = [await asyncio.open_connection(host, int(port)) for _ in users]  # kept open, as a browser does
 
-        async def ask(user: str) -> None:
-            nonlocal lost
-            start = time.perf_counter()
-            answer = await client.get(f"/recommend/{user}", params={"candidates": 12})
-            took.append(time.perf_counter() - start)
-            lost += answer.status_code != 200
+    async def ask(place: int) -> None:
+        nonlocal lost
+        reader, writer = lines[place]
+        start = time.perf_counter()
+        writer.write(f"GET /recommend/{users[place]}?candidates=12 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = re.search(r"content-length: (\d+)", head)
+        await reader.readexactly(int(length[1]) if length else 0)
+        took.append(time.perf_counter() - start)
+        lost += " 200 " not in head.splitlines()[0]
 
-        for user in users:  # one after the other: these have to be made
-            await ask(user)
-        first = statistics.mean(took)
-        for _ in range(4):
-            await asyncio.gather(*map(ask, users))
-        before, worked = _memory(process), _worked(process)
-        took.clear()
-        done = len(users) * 4
-        for _ in range(ROUNDS):
-            await asyncio.gather(*map(ask, users))
-        at_once = sorted(took)
-        while done + len(took) < requests:
-            await asyncio.gather(*map(ask, users))
-        after, worked = _memory(process), _worked(process) - worked
+    async def all_at_once() -> None:
+        await asyncio.gather(*map(ask, range(len(users))))
+
+    for place in range(len(users)):  # one after the other: these have to be made
+        await ask(place)
+    first = statistics.mean(took)
+    for _ in range(4):
+        await all_at_once()
+    before, worked = _memory(process), _worked(process)
+    done = len(took)
+    took.clear()
+    for _ in range(ROUNDS):
+        await all_at_once()
+    at_once = sorted(took)
+    while done + len(took) < requests:
+        await all_at_once()
+    after, worked = _memory(process), _worked(process) - worked
+    for _, writer in lines:
+        writer.close()
     return {
         "at_once": len(users), "requests": done + len(took), "lost": lost, "first_s": first,
         "p50_ms": 1000 * at_once[len(at_once) // 2], "p95_ms": 1000 * at_once[int(0.95 * len(at_once))],

@@ -111,8 +111,7 @@ def ingest(
     steps = _counted("interactions", read_interactions(interaction_file, found.mapping, how), progress)
     added = catalogue.add_interactions(workspace, interaction_file, steps, min_rating=min_rating)
     for file, counts in ((item_file, found_items.how.counts), (interaction_file, how.counts)):
-        for what, count in counts.items():
-            of, _, so = what.partition("; ")
+        for (of, so), count in counts.items():
             tell(f"{file.name}: {of}: {count:,}; {so}")
     if added.repeated:
         tell(

@@ -71,7 +71,7 @@ class How:
     unrated: bool = False
     rated: bool = False
     going_on: str | None = None
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
@@ -151,12 +151,12 @@ def _item(
         title = values.get("title")
         nameless = last is not None and (title is None or not str(title).strip())
         if last and nameless and goes_on and _is_missing(values.get("item_id")):
-            how.counts["rows with neither an id nor a title; they add nothing to the item before."] += 1
+            how.counts["rows with neither an id nor a title", "they add nothing to the item before."] += 1
             return replace(last, line=line)
         item_id = to_text("item_id", values.get("item_id"))
         item_id = whole(item_id) if how.whole_items else item_id
         if last and nameless and item_id == last.item_id:
-            how.counts["rows with the id of the row before and no title; they add nothing to that item."] += 1
+            how.counts["rows with the id of the row before and no title", "they add nothing to that item."] += 1
             return replace(last, line=line)
         attributes = {
             name: value
@@ -164,7 +164,7 @@ def _item(
             if (value := parsers.get(name, to_attribute)(cells[index])) is not None
         }
         if last and nameless and goes_on:
-            how.counts["rows without a title; they are variants of the item before, with its title."] += 1
+            how.counts["rows without a title", "they are variants of the item before, with its title."] += 1
             title, attributes = last.title, {**last.attributes, **attributes}
         return ItemRow(
             line,
@@ -210,7 +210,7 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
             if order is not None:
                 if _is_missing(owner) and cells[order] == before[0]:
                     owner = before[1]
-                    how.counts["rows without a user of their own; they go on with the row before."] += 1
+                    how.counts["rows without a user of their own", "they go on with the row before."] += 1
                 before = (cells[order], owner)
             user_id = to_text("user_id", owner)
             user_id = whole(user_id) if whole_users else user_id
@@ -258,7 +258,7 @@ def _timestamp(value: Any, how: How) -> str | None:
         return parse_timestamp(value, day_first=how.day_first)
     except ValueError as error:
         if _is_missing(value) or is_no_time(value):
-            how.counts["rows without a time; they stand before the others in their histories."] += 1
+            how.counts["rows without a time", "they stand before the others in their histories."] += 1
             return None
         raise ValueError(f"timestamp {shown(value)} {error}") from None
 
@@ -275,7 +275,7 @@ def _rating(value: Any, how: How) -> float | None:
     except ValueError:
         if how.rated:
             raise
-        how.counts["ratings that are no numbers; their rows count without one."] += 1
+        how.counts["ratings that are no numbers", "their rows count without one."] += 1
         return None
     return None if how.unrated and rating == -1 else rating
 
@@ -301,7 +301,8 @@ def read_items_of_log(path: Path, mapping: Mapping[str, str], how: How) -> Itera
     changes = {name for name, items in changing.items() if len(items) > 0.05 * len(repeated)}
     if changes:
         listed = ", ".join(printable(name)[:40] for name in sorted(changes))
-        how.counts[f"columns that change from row to row of one item; they count for nothing: {listed}."] = len(changes)
+        of = "columns that change from row to row of one item"
+        how.counts[of, f"they count for nothing: {listed}."] = len(changes)
     for row in first.values():
         yield replace(row, attributes={name: one for name, one in row.attributes.items() if name not in changes})
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..store.workspace import Workspace
 
 READY, BROKEN, WARNINGS = 0, 1, 2
+_ROOM = 1_000  # tokens of a long question: a full summary, a window of captioned items, and a candidate
 _FAST = ("AVX2", "AVX512", "NEON", "SVE")
 
 
@@ -77,7 +78,9 @@ def _model(recommender: Recommender) -> Iterator[Finding]:
     slow = "none: this build is slow. Next: reinstall llama-cpp-python from source."
     yield Finding("SIMD", "ok" if fast else "warning", ", ".join(fast) or slow)
     yield Finding("GPU", "ok", _gpu(facts.gpu, config.gpu_layers if isinstance(config, EngineConfig) else None))
-    yield Finding("model", "ok", f"{facts.name}, {facts.context} tokens of context ({recommender.cast.origin})")
+    model = f"{facts.name}, {facts.context} tokens of context ({recommender.cast.origin})"
+    few = f". A question takes up to {_ROOM:,}: long ones will be refused. Next: another model."
+    yield Finding("model", *(("ok", model) if facts.context >= _ROOM else ("warning", model + few)))
     blind = "none: the model sees no pictures. Next: msr-local models use FILE --mmproj FILE."
     yield Finding("projector", "ok" if facts.vision else "warning", "loaded" if facts.vision else blind)
     tuned = recommender.cast.scorer

@@ -32,7 +32,7 @@ _Results = queue.SimpleQueue["_Result"]
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """Questions or texts for one engine; results go out one by one, at last None or an error."""
+    """Questions or texts for one engine; results go out one by one, at last an error, or the end if that is `told`."""
 
     method: str
     asked: Sequence[Any]
@@ -41,6 +41,7 @@ class _Job:
     how: Writing | None = None
     beginning: tuple[str, str] | None = None  # what its questions share, where it shall stay with one engine
     tag: Any = None
+    told: bool = True
     crashes: int = 0
     given_up: bool = False
     left: list[int] = field(default_factory=list)  # places in `asked` without a result
@@ -194,7 +195,8 @@ class Pool:
             while (engine := self._opened(number)) and (job := self._next(number)):
                 try:
                     job.run(engine)
-                    job.results.put(_Result(job))
+                    if job.told:
+                        job.results.put(_Result(job))
                 except EngineCrashed as crash:
                     self._crashed(number, job, crash)
                 except Exception as other:  # belongs to whoever asked
@@ -342,7 +344,8 @@ class Line(Generic[Tag]):
     def ask(self, tag: Tag, questions: Sequence[Question]) -> None:
         """Ask a group; its answers come under `tag`."""
         engine = self._engine(questions)
-        job = _Job("answers", questions, 0, self._results, beginning=_beginning(questions[0]), tag=tag)
+        # The end of a job is no answer: whoever waited for one would hand out nothing meanwhile.
+        job = _Job("answers", questions, 0, self._results, beginning=_beginning(questions[0]), tag=tag, told=False)
         self._left[job] = len(questions)
         if isinstance(engine, Pool):
             self._pool = engine
@@ -356,7 +359,7 @@ class Line(Generic[Tag]):
             found = self._results.get() if self._pool else next(self._alone)
             if found.error and not isinstance(found.error, FAULTS):
                 raise found.error
-            if found.job in self._left and (found.error or not found.last):
+            if found.job in self._left:
                 self._left[found.job] -= 1
                 if found.error or not self._left[found.job]:
                     del self._left[found.job]

@@ -12,11 +12,14 @@ from ..text import printable, storable
 
 
 def headed(columns: Iterable[str], *, right: bool = False) -> Table:
-    """An empty table with these column names; `right`: all but the first column hold numbers."""
+    """An empty table with these column names; `right`: all but the first column hold numbers.
+
+    A long word goes on in the next line: an id that is cut is none.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
         numbers = right and number > 0
-        table.add_column(name, justify="right" if numbers else "left", no_wrap=numbers)
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
     return table
 
 

@@ -18,7 +18,7 @@ from msr_local.errors import ModelError
 Cli = Callable[..., Ran]
 
 
-def recommender(yes: list[str], no: list[str], template: bool, coverage: float = 1.0) -> Any:
+def recommender(yes: list[str], no: list[str], template: bool, coverage: float = 1.0, context: int = 4096) -> Any:
     """What doctor looks at of a recommender."""
 
     def rendered(_: object) -> Any:
@@ -31,7 +31,7 @@ def recommender(yes: list[str], no: list[str], template: bool, coverage: float =
         return LogOdds(0.0, coverage, "Maybe")
 
     plain = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    facts = ModelFacts("a model", 4096, False, plain, "", "", False, tuple(yes), tuple(no), 1, "AVX2 = 1")
+    facts = ModelFacts("a model", context, False, plain, "", "", False, tuple(yes), tuple(no), 1, "AVX2 = 1")
     tokens = SimpleNamespace(facts=facts, rendered=rendered)
     judge = SimpleNamespace(tokens=tokens, sample=lambda: None, trial=trial)
     return SimpleNamespace(tokens=tokens, judge=judge, cast=SimpleNamespace(origin="option", scorer=None, config=None))
@@ -48,6 +48,13 @@ def test_nothing_is_said_twice(yes: list[str], no: list[str], template: bool, co
     broken = [one.check for one in found if one.state == "broken"]
     assert broken == ["tokens"] * (not yes or not no) + ["chat template"] * (not template)
     assert ("answer" in {one.check for one in found}) == bool(yes and no and template)
+
+
+@pytest.mark.parametrize(("context", "state"), [(128, "warning"), (999, "warning"), (1_000, "ok")])
+def test_a_context_that_is_too_small_for_a_long_question_is_a_warning(context: int, state: str) -> None:
+    found = {one.check: one for one in module._model(recommender(["Yes"], ["No"], True, context=context))}
+    assert found["model"].state == state
+    assert f"{context} tokens" in found["model"].detail and ("Next" in found["model"].detail) == (state == "warning")
 
 
 def test_a_workspace_is_named_once_and_said_to_be_read_only(cli: Cli, models: Path, tmp_path: Path) -> None:

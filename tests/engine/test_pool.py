@@ -206,6 +206,15 @@ def test_groups_on_a_line(pool_of: Callable[[Crew, int], Pool], width: int) -> N
     assert [got[who] for who in range(6)] == [list(alone().answers(person)) for person in PEOPLE]
 
 
+def test_a_group_that_was_answered_leaves_nothing_to_wait_for(pool_of: Callable[[Crew, int], Pool]) -> None:
+    """Whoever took its end for an answer would wait for another one, and hand out nothing meanwhile."""
+    with Line[str](lambda _: pool_of(Crew(), 2)) as line:
+        line.ask("first", PEOPLE[0])
+        taken = [line.next()[1] for _ in PEOPLE[0]]
+        time.sleep(0.1)  # the engine is done with it by now
+        assert sorted(taken) == list(range(5)) and line.free and not line.answered
+
+
 def test_a_real_engine_is_killed_in_the_middle(tiny: EngineConfig) -> None:
     """The model's own processes: one is killed, another one starts, and captions and answers are all there."""
     engines: list[EngineProcess] = []

@@ -30,6 +30,12 @@ def lines(view: Any, width: int = 80) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+def test_a_long_id_is_whole_in_a_narrow_terminal() -> None:
+    row = {"#": 1, "item_id": "Q" * 30 + "Z" * 30, "title": "Linen shirt", "similarity": "0.912", "took": "1,204"}
+    shown = " ".join(lines(rows_table([row], right=("#", "similarity", "took")), 50))
+    assert "…" not in shown and (shown.count("Q"), shown.count("Z")) == (30, 30)
+
+
 def test_rows_and_facts() -> None:
     assert lines(rows_table([])) == ["nothing here yet"]
     rows = [{"user": "ada", "first_seen": None, "n": 3}, {"user": "[red]bo", "first_seen": 1.5, "n": 12}]
