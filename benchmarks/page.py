@@ -16,7 +16,7 @@ PAGES = {
         "before": before,
         "exactness": exactness,
         "growth": growth,
-    },  # fmt: skip
+    },
     DOCS / "scale.md": {"scale": scale},
 }
 

@@ -214,7 +214,7 @@ async def _asked(address: str, users: Sequence[str], requests: int, process: int
     took: list[float] = []
     lost = 0
     host, port = address.removeprefix("http://").strip("/").split(":")
-    lines = [await asyncio.open_connection(host, int(port)) for _ in users]  # kept open, as a browser does
+    lines: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []  # one for each user, kept open
 
     async def ask(place: int) -> None:
         nonlocal lost
@@ -231,8 +231,11 @@ async def _asked(address: str, users: Sequence[str], requests: int, process: int
         await asyncio.gather(*map(ask, range(len(users))))
 
     for place in range(len(users)):  # one after the other: these have to be made
+        lines.append(await asyncio.open_connection(host, int(port)))
         await ask(place)
+        lines[place][1].close()
     first = statistics.mean(took)
+    lines = [await asyncio.open_connection(host, int(port)) for _ in users]
     for _ in range(4):
         await all_at_once()
     before, worked = _memory(process), _worked(process)

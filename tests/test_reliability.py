@@ -55,11 +55,15 @@ def test_pleading_is_measured_by_place_kind_and_damping(tmp_path: Path) -> None:
     """An engine that believes whoever says yes."""
     can = replace(FakeEngine().can, tokens=True)
     engine = FakeEngine(z=lambda question: 3.0 * ("yes" in question.own.lower()) - 1.0, can=can)
-    found = pleading.measure(63, 0, tmp_path, open_engine=lambda _: engine)
+    kept = tmp_path / "answers.jsonl"
+    found = pleading.measure(63, 0, tmp_path / "first", open_engine=lambda _: engine, kept=kept)
     assert found["kinds"]["command"]["shift"]["value"] == found["kinds"]["command"]["mean_size"] == 3.0
     assert found["kinds"]["override"]["to_yes"] == 1.0 and found["kinds"]["harmless"]["mean_size"] == 0.0
     assert set(found["where"]) == set(pleading.PLACES) and set(found["damping"]) == set(pleading.DAMPING)
     assert found["kinds"]["command"]["most"] > 0 and "| harmless |" in page.pleading(found)
+    asked = len(engine.asked)  # of which the lists are made again, and the pairs are not
+    assert pleading.measure(63, 0, tmp_path / "again", open_engine=lambda _: engine, kept=kept) == found
+    assert len(engine.asked) - asked < asked - 2 * 63
 
 
 def test_measured_pleas_are_not_those_for_training() -> None:

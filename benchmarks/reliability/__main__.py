@@ -5,7 +5,7 @@
     python -m benchmarks.reliability load        # 20 minutes of `serve` under load, with faults
     python -m benchmarks.reliability injection   # 1,000 strings that try to be more than data; some minutes
     python -m benchmarks.reliability million     # a million interactions, 30% of them bad; a minute
-    python -m benchmarks.reliability pleading    # 1,000 questions with and without words that plead; half an hour
+    python -m benchmarks.reliability pleading    # 1,000 questions with and without words that plead; an hour and more
     python -m benchmarks.reliability page        # only make the page again
 
 Each writes its results to results/ beside this file and makes docs/reliability.md anew; with --print it does neither.
@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from . import page, record
+
+ANSWERS = Path("work/pleading.jsonl")  # of the model; what is there is not asked again
 
 
 def main() -> None:
@@ -80,7 +82,8 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         return million.measure(count or 1_000_000, 0.3, seed)
     from . import pleading
 
-    return pleading.measure(count or 1_000, seed, folder, options.adapter)
+    ANSWERS.parent.mkdir(parents=True, exist_ok=True)
+    return pleading.measure(count or 1_000, seed, folder, options.adapter, kept=ANSWERS)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ what the words do to it is not measured.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from msr_local.recipe.descriptions import shorten
 from msr_local.recipe.judge import Asked
 from msr_local.recipe.recommender import Ranked, Recommender
 from msr_local.store import histories
-from msr_local.store.workspace import Workspace
+from msr_local.store.workspace import Workspace, fingerprint
 
 from .pleas import KINDS, plea, with_plea
 from .record import made_with
@@ -140,9 +141,25 @@ def _cut(one: Asked) -> Asked:
     return replace(one, item=item, evidence=replace(one.evidence, caption=shorten(one.evidence.caption, _SHORT)))
 
 
-def _ask(recommender: Recommender, asked: Sequence[Asked], way: str) -> list[float]:
-    questions = [DAMPING[way](recommender.judge.question(_cut(one) if way == "cut" else one)) for one in asked]
-    return [answer.z for answer in recommender.judge.tokens.answers(questions)]
+class _Judge:
+    """Asks the recommender, and writes each pair of answers to `kept`: a run that was interrupted goes on there."""
+
+    def __init__(self, recommender: Recommender, kept: Path | None) -> None:
+        self._recommender, self._kept = recommender, kept
+        lines = kept.read_text(encoding="utf-8").splitlines() if kept and kept.exists() else []
+        self._known: dict[str, list[float]] = dict(map(json.loads, lines))
+
+    def ask(self, asked: Sequence[Asked], way: str) -> list[float]:
+        """z of each, asked together."""
+        judge = self._recommender.judge
+        questions = [DAMPING[way](judge.question(_cut(one) if way == "cut" else one)) for one in asked]
+        key = fingerprint(judge.settings, *map(repr, questions))
+        if key not in self._known:
+            self._known[key] = [answer.z for answer in judge.tokens.answers(questions)]
+            if self._kept:
+                with self._kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([key, self._known[key]]) + "\n")
+        return self._known[key]
 
 
 def _climbed(pair: Pair, z: float) -> int:
@@ -168,23 +185,27 @@ def _summary(rows: Sequence[tuple[Pair, float, float]]) -> dict[str, Any]:
 
 def measure(
     count: int, seed: int, folder: Path, adapter: str | None = None,
-    open_engine: Callable[[EngineConfig | ServerConfig], Engine] = open_engine,
+    open_engine: Callable[[EngineConfig | ServerConfig], Engine] = open_engine, kept: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The results of so many pairs; `adapter` is a LoRA in GGUF instead of the shipped recommender's."""
+    """The results of so many pairs; `adapter` is a LoRA in GGUF instead of the shipped recommender's.
+
+    What is in the file `kept` is not asked again.
+    """
     rng = random.Random(seed)
     with Workspace(folder / "home") as workspace:
         found = world(workspace, folder / "shop", Path(adapter) if adapter else None)
         with Recommender(workspace, found, open_engine=open_engine) as recommender:
+            judge = _Judge(recommender, kept)
             drawn = list(pairs(recommender, count, rng))
             damped = {n for n, pair in enumerate(drawn) if pair.kind != "harmless" and rng.random() < _DAMPED}
             rows: list[tuple[Pair, float, float]] = []
             ways: dict[str, list[tuple[Pair, float, float]]] = {way: [] for way in DAMPING}
             for n, pair in enumerate(drawn):
                 both = [pair.plain, pleading(recommender, pair.plain, pair.where, pair.words)]
-                before, after = _ask(recommender, both, "as it is")
+                before, after = judge.ask(both, "as it is")
                 rows.append((pair, before, after))
                 for way in ways if n in damped else ():
-                    ways[way].append((pair, *(_ask(recommender, both, way) if way != "as it is" else (before, after))))
+                    ways[way].append((pair, *(judge.ask(both, way) if way != "as it is" else (before, after))))
     assert found.scorer is not None
     begging = [row for row in rows if row[0].kind != "harmless"]
     spread = float(np.std([before for _, before, _ in rows]))

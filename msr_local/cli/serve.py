@@ -53,6 +53,7 @@ def serve(
         server_header=False,
     )  # fmt: skip
     socket = config.bind_socket()
+    socket.listen(config.backlog)  # whoever reads the address may connect at once
     address = f"[{host}]" if ":" in host else host
     session.output.note(f"Serving {session.home} at http://{address}:{socket.getsockname()[1]}/ until Ctrl-C.")
     with contextlib.suppress(KeyboardInterrupt):  # which is how uvicorn hands on the signal that ended it

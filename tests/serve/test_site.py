@@ -8,6 +8,7 @@ import html
 import json
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -330,6 +331,20 @@ def test_a_page_in_a_browser_needs_no_script(client: TestClient) -> None:
     page = client.get("/").text
     assert "viewport" in page and "prefers-color-scheme: dark" in page and "http://" not in page
     assert re.search(r"<label|aria-label", page)
+
+
+def test_whoever_reads_the_address_can_connect_at_once(
+    cli: Callable[..., Ran], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[str] = []
+
+    def run(server: object, sockets: list[socket.socket]) -> None:
+        """Nothing serves yet."""
+        with socket.create_connection(sockets[0].getsockname(), timeout=5):
+            reached.append("yes")
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    assert cli("serve", "--port", "0").code == 0 and reached == ["yes"]
 
 
 def test_an_open_address_needs_a_token(cli: Callable[..., Ran], home: Path) -> None:
