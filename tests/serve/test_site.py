@@ -352,6 +352,32 @@ def test_an_open_address_needs_a_token(cli: Callable[..., Ran], home: Path) -> N
     assert ran.code == 2 and "a --token is needed" in ran.err
 
 
+def test_a_port_that_is_taken_is_an_error_before_the_model_is_loaded(
+    cli: Callable[..., Ran], home: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"nothing")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = cli("serve", "--port", port, "--model", broken)
+    assert ran.code == 1 and f"--port {port}: cannot listen there" in ran.err and "Next:" in ran.err
+
+
+def test_a_server_that_gives_up_is_a_failure(
+    cli: Callable[..., Ran], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the process by itself where the system refuses something; only a reader that left is none."""
+
+    def give_up(*_: object) -> None:
+        try:
+            raise OSError(98, "Address already in use")
+        except OSError:
+            sys.exit(1)
+
+    monkeypatch.setattr("uvicorn.Server.run", give_up)
+    assert cli("serve", "--port", "0").code == 1
+
+
 def test_what_is_wrong_with_the_model_is_told_at_once(cli: Callable[..., Ran], home: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"nothing")
