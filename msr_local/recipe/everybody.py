@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..catalogue.writers import check_format, write_rows
 from ..errors import NotFoundError
+from ..files import require_writable
 from ..progress import Progress, silent
 from ..store import results
 from ..store.rows import Interaction, ListedItem
@@ -49,10 +50,11 @@ def recommend_to(
     """Write what `recommend` gives each of these users into the file `out`, one row an item (see `COLUMNS`).
 
     Each list is kept in the workspace, so that a run which was interrupted goes on where it was. A user for whom it
-    does not work (one that no file named, say) is told of, and left out. Raises `InputError` for an `out` of another
-    format than Parquet, CSV or JSON lines.
+    does not work (one that no file named, say) is told of, and left out. Before anything is asked it raises
+    `InputError` for an `out` of another format than Parquet, CSV or JSON lines, `FileError` where none can be written.
     """
     check_format(out)
+    require_writable(out)
     recommender.workspace.require_writable()
     run = _Run(recommender, (k, candidates, look, miss), only)
     made = run.make(user_ids, progress)

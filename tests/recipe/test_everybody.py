@@ -6,8 +6,10 @@ import csv
 from typing import Any
 
 import pytest
+from read_only import read_only
 from recipe.recipe_shop import Shop
 
+from msr_local.errors import FileError
 from msr_local.recipe.everybody import Made, recommend_to
 from msr_local.recipes import RECIPES, Recipe
 from msr_local.store import catalogue
@@ -79,6 +81,17 @@ def test_a_user_who_is_not_there_does_not_stop_the_others(busy: Shop) -> None:
     assert sorted(run.made) == ["u0", "u1"] and {row[0] for row in rows(busy)} == {"u0", "u1"}
     ((user, why),) = run.failed
     assert user == "nobody" and "no user 'nobody'" in why
+
+
+@pytest.mark.parametrize("where", ["a_file/out.csv", "a_folder.csv", f"{'x' * 300}.csv", "shut/out.csv"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_asked(busy: Shop, where: str) -> None:
+    (busy.folder / "a_file").write_text("no folder")
+    (busy.folder / "a_folder.csv").mkdir()
+    (busy.folder / "shut").mkdir()
+    refused = pytest.raises(FileError, match=r"cannot be written .* Next:")
+    with busy.recommender() as recommender, read_only(busy.folder / "shut"), refused:
+        recommend_to(recommender, USERS, busy.folder / where)
+    assert busy.record.take() == [] and not [*busy.folder.glob("**/*.unfinished")]
 
 
 @pytest.mark.parametrize("change", ["interaction", "low rating", "title", "picture", "description"])
