@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..catalogue.writers import check_format, write_rows
-from ..errors import NotFoundError
+from ..errors import ContextOverflow, NotFoundError
 from ..files import require_writable
 from ..progress import Progress, silent
 from ..store import results
@@ -130,8 +130,11 @@ class _Run:
                 waiting[next(numbers)] = user_id, key, person
                 yield user_id, person.history
 
+        def too_long(place: int, error: ContextOverflow) -> None:
+            failed.append((waiting.pop(place)[0], str(error)))
+
         if self._recommender.recipe.summary:
-            for place, chain in self._recommender.preferences.chains(begun()):
+            for place, chain in self._recommender.preferences.chains(begun(), failed=too_long):
                 user_id, key, person = waiting.pop(place)
                 yield user_id, key, replace(person, summary=chain[-1].summary if chain else "")
         else:
