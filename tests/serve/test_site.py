@@ -249,6 +249,28 @@ async def _stays() -> bool:
     return False
 
 
+async def _leaves() -> bool:
+    return True
+
+
+def test_who_left_the_line_takes_no_place_in_it(desk: Desk, slow: Slow) -> None:
+    slow.open.clear()
+
+    async def crowd() -> list[str]:
+        asked = [asyncio.create_task(desk.ask(lambda one: one.recommend("u0", 2).user, _stays))]
+        assert await asyncio.to_thread(slow.reached.wait, 20)  # it is at work, and nobody waits
+        impatient = [desk.ask(lambda one: one.recommend("u1"), _leaves) for _ in range(4)]
+        gone = await asyncio.gather(*impatient, return_exceptions=True)
+        assert all(isinstance(one, Left) for one in gone) and desk.waiting == 0
+        asked += [asyncio.create_task(desk.ask(lambda one: one.recommend("u2", 2).user, _stays)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert desk.waiting == 4
+        slow.open.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(crowd()) == ["u0", *["u2"] * 4]
+
+
 def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: Slow) -> None:
     slow.broken = True
     answer = client.get("/recommend/u2?k=2")
