@@ -201,6 +201,7 @@ class Pool:
                     self._crashed(number, job, crash)
                 except Exception as other:  # belongs to whoever asked
                     job.results.put(_Result(job, error=other))
+                job = None  # done, or another engine's: what goes wrong from here on is not its fault
         except BaseException as other:
             error = other
             if job:

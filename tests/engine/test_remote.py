@@ -208,6 +208,22 @@ def test_what_a_server_refuses_is_told_without_the_key(
     engine.close()
 
 
+def test_before_an_over_long_question_all_texts_are_finished(server: Server, engine: RemoteEngine) -> None:
+    """The first question without a text is the over-long one, however slow the others are."""
+
+    def answer(number: int, asked: Any) -> tuple[int, Any]:
+        if "Essay" in str(asked):
+            return 400, {"error": {"message": "the request exceeds the available context size"}}
+        time.sleep(0.2)
+        return 200, said("Short.")
+
+    server.answer, made = answer, set()
+    with pytest.raises(ContextOverflow):
+        for place, _ in engine.write([ask(), ask(), ask("Essay"), ask()]):
+            made.add(place)
+    assert made == {0, 1, 3}
+
+
 def put(document: Any, path: list[str | int], value: Any) -> Any:
     """A copy of `document` with `value` at `path`."""
     if not path:

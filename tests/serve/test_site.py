@@ -249,6 +249,28 @@ async def _stays() -> bool:
     return False
 
 
+async def _leaves() -> bool:
+    return True
+
+
+def test_who_left_the_line_takes_no_place_in_it(desk: Desk, slow: Slow) -> None:
+    slow.open.clear()
+
+    async def crowd() -> list[str]:
+        asked = [asyncio.create_task(desk.ask(lambda one: one.recommend("u0", 2).user, _stays))]
+        assert await asyncio.to_thread(slow.reached.wait, 20)  # it is at work, and nobody waits
+        impatient = [desk.ask(lambda one: one.recommend("u1"), _leaves) for _ in range(4)]
+        gone = await asyncio.gather(*impatient, return_exceptions=True)
+        assert all(isinstance(one, Left) for one in gone) and desk.waiting == 0
+        asked += [asyncio.create_task(desk.ask(lambda one: one.recommend("u2", 2).user, _stays)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert desk.waiting == 4
+        slow.open.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(crowd()) == ["u0", *["u2"] * 4]
+
+
 def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: Slow) -> None:
     slow.broken = True
     answer = client.get("/recommend/u2?k=2")
@@ -350,6 +372,32 @@ def test_whoever_reads_the_address_can_connect_at_once(
 def test_an_open_address_needs_a_token(cli: Callable[..., Ran], home: Path) -> None:
     ran = cli("serve", "--host", "0.0.0.0")
     assert ran.code == 2 and "a --token is needed" in ran.err
+
+
+def test_a_port_that_is_taken_is_an_error_before_the_model_is_loaded(
+    cli: Callable[..., Ran], home: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"nothing")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = cli("serve", "--port", port, "--model", broken)
+    assert ran.code == 1 and f"--port {port}: cannot listen there" in ran.err and "Next:" in ran.err
+
+
+def test_a_server_that_gives_up_is_a_failure(
+    cli: Callable[..., Ran], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the process by itself where the system refuses something; only a reader that left is none."""
+
+    def give_up(*_: object) -> None:
+        try:
+            raise OSError(98, "Address already in use")
+        except OSError:
+            sys.exit(1)
+
+    monkeypatch.setattr("uvicorn.Server.run", give_up)
+    assert cli("serve", "--port", "0").code == 1
 
 
 def test_what_is_wrong_with_the_model_is_told_at_once(cli: Callable[..., Ran], home: Path, tmp_path: Path) -> None:
