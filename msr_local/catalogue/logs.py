@@ -16,13 +16,16 @@ from .fields import INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to
 from .histories import together
 from .readers import How
 from .tables import Source, Table
-from .timestamps import day_order, is_no_time, parse_timestamp
+from .timestamps import begins_with_year, day_order, is_clock, is_day, is_no_time, parse_timestamp, with_century
 
 _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
+_CLOCKS = frozenset(
+    "time eventtime ordertime purchasetime transactiontime invoicetime saletime timeofday clock".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,9 @@ class Log:
         layout = lay_out(table.columns, INTERACTION_FIELDS, given.mapping)
         self._at = {field: names[index] for field, index in layout.fields.items()}
         self.rows = len(head)
+        self.clock = self._clock()
         self.own = [self._at[field] for field in ("user_id", "timestamp", "rating", "earlier") if field in self._at]
+        self.own += [self.clock] if self.clock else []
         self.mapped = "item_id" in given.mapping.values()
         self.named = named("item_id", names, INTERACTION_FIELDS, given.mapping, self.own)
         free = [name for name in names if name and name not in given.mapping and name not in self.own]
@@ -83,10 +88,42 @@ class Log:
         best = next((name for name in names if shares[name] >= _USABLE), names[0])
         if best != names[0]:
             self.given = replace(self.given, mapping={**self.given.mapping, best: field})
+            if field == "timestamp" and all(is_clock(cell) or not text_of(cell) for cell in self._cells(names[0])):
+                return
             self._tell(
                 f"{self.given.path.name}: {field} is {printable(best)!r}, because {printable(names[0])!r} has a usable "
                 f"value in {shares[names[0]]:.0%} of the rows."
             )
+
+    def _clock(self) -> str | None:
+        """The column with the times of the day, where that of the times has days only. Says so."""
+        days = [cell for cell in self._cells(self._at.get("timestamp")) if text_of(cell) is not None or is_day(cell)]
+        if not days or not all(map(is_day, days)):
+            return None
+        for name in self.names:
+            clocks = [cell for cell in self._cells(name) if cell is not None and str(cell).strip()]
+            free = key_of(name) in _CLOCKS and name not in self._at.values() and name not in self.given.mapping
+            if free and clocks and all(map(is_clock, clocks)):
+                self._tell(
+                    f"{self.given.path.name}: the times are the days of {printable(self._at['timestamp'])!r} with the "
+                    f"clock of {printable(name)!r}."
+                )
+                return name
+        return None
+
+    def century(self) -> bool:
+        """Whether dates like 19-03-31 begin with their year: all can, and the days change more. Says so."""
+        cells = [str(cell).strip() for cell in self._cells(self._at.get("timestamp"))]
+        short = [cell for cell in cells if begins_with_year(cell) is not None]
+        if not short or not all(map(begins_with_year, short)):
+            return False
+        if len({cell[:2] for cell in short}) >= len({cell[6:8] for cell in short}):
+            return False
+        self._tell(
+            f"{self.given.path.name}: dates like {printable(short[0])[:30]!r} are read year first: "
+            f"{with_century(printable(short[0]))[:30]}. If that is wrong: --day-first or --month-first."
+        )
+        return True
 
     def _unused(self, items: str | None) -> list[str]:
         used = {*self.own, *self.given.mapping, items, ""}
@@ -166,6 +203,7 @@ class Log:
             whole_users=floats,
             unrated=unrated,
             going_on=going_on(self._head, self._at.get("user_id"), {*self.own, *self.named}),
+            clock=self.clock,
         )
 
     def day_first(self, rest: Iterator[Record | Rejected]) -> bool | None:

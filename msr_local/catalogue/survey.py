@@ -64,7 +64,9 @@ def survey(
         head = [record for record in islice(table.records, _SAMPLE) if not isinstance(record, Rejected)]
         _tell_notes(interactions.path, table, tell)
         log = Log(interactions, table, head, tell)
-        how = replace(log.how(), day_first=log.day_first(table.records) if day_first is None else day_first)
+        how = replace(log.how(), day_first=day_first, century=day_first is None and log.century())
+        if day_first is None and not how.century:
+            how = replace(how, day_first=log.day_first(table.records))
     interactions = log.given
     if one_file:
         return _one_file(items, log, how)
