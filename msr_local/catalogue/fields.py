@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -170,6 +171,8 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
         raise ValueError(f"{field} is empty (nan)")
     if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{field} {shown(value)} is neither text nor a number")
+    if isinstance(value, Decimal) and value == int(value):
+        return str(int(value))
     return str(value)
 
 

@@ -222,6 +222,8 @@ def _parquet_table(binary: BinaryIO) -> Table:
     def cells(column: Any) -> list[Any]:
         if pa.types.is_timestamp(column.type):  # nanoseconds and time zones need packages that may not be there
             column = column.cast(pa.timestamp("us"), safe=False)
+        if pa.types.is_map(column.type):
+            return [clean(one if one is None else dict(one)) for one in column.to_pylist()]
         return [clean(value) for value in column.to_pylist()]
 
     def records() -> Iterator[Record]:

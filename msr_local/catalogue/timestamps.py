@@ -6,6 +6,7 @@ import math
 import re
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -48,7 +49,7 @@ _MINUTES = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in 
 _SECONDS = tuple(f"{second:02}" for second in range(60))
 
 
-def parse_timestamp(value: str | int | float | datetime | date, *, day_first: bool | None = None) -> str:
+def parse_timestamp(value: str | int | float | Decimal | datetime | date, *, day_first: bool | None = None) -> str:
     """`value` as ISO-8601 UTC: "2001-09-09T01:46:40+00:00", with a fraction of six digits where it is not zero.
 
     Numbers, also as text, count from 1970 in seconds, milliseconds, microseconds or nanoseconds, told apart
@@ -64,8 +65,8 @@ def parse_timestamp(value: str | int | float | datetime | date, *, day_first: bo
         return _render(value.replace(tzinfo=None) - _EPOCH - (value.utcoffset() or timedelta()))
     if isinstance(value, date):
         return _render(datetime(value.year, value.month, value.day) - _EPOCH)
-    if isinstance(value, float):
-        return _from_float(value)
+    if isinstance(value, float | Decimal):
+        return _from_float(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return _from_integer(value)
     raise ValueError("is empty" if value is None else _UNREADABLE)

@@ -1,7 +1,11 @@
 """Files that were joined, or that other programs wrote in their own way: nothing of them is lost, nothing invented."""
 
+from decimal import Decimal
+
+import pyarrow as pa
 import pytest
 from kinds import STEPS, titles
+from pyarrow import parquet
 
 LISTED = "item_id,title\n" + "".join(f"{n},Good {n}\n" for n in range(3))
 
@@ -50,3 +54,31 @@ def test_wide_letters_without_a_mark_whatever_the_script(put, rows, coded, word)
 def test_zeros_in_text_make_it_no_wide_letters(put, rows):
     put("item_id,title\n" + "".join(f"{n},Good\0 {n}\n\0\0\n" for n in range(6)))
     assert [title for title in titles(rows) if title.startswith("Good")] == [f"Good\ufffd {n}" for n in range(6)]
+
+
+def test_decimals_and_maps_of_databases_in_parquet(put, rows, tmp_path):
+    whole, cents = pa.decimal128(38, 0), pa.decimal128(9, 2)
+    goods = {
+        "item_id": pa.array([*map(Decimal, range(100, 106)), Decimal(10**30)], whole),
+        "title": ["Good"] * 7,
+        "price": pa.array([Decimal("12.50"), Decimal("3.00"), None, *[Decimal(1)] * 4], cents),
+        "details": pa.array(
+            [[("colour", "red")], None, [], *[[("colour", "blue")]] * 4], pa.map_(pa.string(), pa.string())
+        ),
+    }
+    steps = {
+        "user": pa.array(map(Decimal, range(6)), cents),
+        "item": pa.array(map(Decimal, range(100, 106)), cents),
+        "time": pa.array([Decimal(1_600_000_000 + n) for n in range(6)], whole),
+        "rating": pa.array([Decimal("4.50")] * 6, cents),
+    }
+    for name, table in (("goods", goods), ("steps", steps)):
+        parquet.write_table(pa.table(table), tmp_path / name)
+    put(*((tmp_path / name).read_bytes() for name in ("goods", "steps")), names=("a.parquet", "b.parquet"))
+    assert rows("SELECT user_id, item_id, timestamp, rating FROM interactions ORDER BY id")[1] == (
+        "1", "101", "2020-09-13T12:26:41+00:00", 4.5,
+    )  # fmt: skip
+    assert rows(f"SELECT count(*) FROM items WHERE item_id = '{10**30}'") == [(1,)]
+    assert rows("SELECT attributes FROM items ORDER BY rowid LIMIT 3") == [
+        ('{"price":"12.50","details":"{\\"colour\\": \\"red\\"}"}',), ('{"price":"3.00"}',), ("{}",),
+    ]  # fmt: skip
