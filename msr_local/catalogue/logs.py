@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
 from ..store.rows import Rejected
 from ..text import printable
@@ -21,6 +22,7 @@ from .timestamps import begins_with_year, day_order, is_clock, is_day, is_no_tim
 _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
+_INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
 _CLOCKS = frozenset(
@@ -160,6 +162,16 @@ class Log:
             listed = ", ".join(map(self._shown, rest[:_LISTED])) + (", …" if len(rest) > _LISTED else "")
             self._tell(f"{self.given.path.name}: not used: {listed}.")
 
+    def _tell_alike(self, users: Iterable[str]) -> None:
+        """Say how many users are others only by how they are written."""
+        spelt: dict[str, str] = {}
+        pairs = [(first, one) for one in dict.fromkeys(users) if (first := spelt.setdefault(alike(one), one)) != one]
+        if pairs:
+            self._tell(
+                f"{self.given.path.name}: users that are others only by {difference(*pairs[0])}: {len(pairs):,}. Each "
+                "has a history of their own. Next, if they are the same: write them alike."
+            )
+
     def _is_timed(self, column: str) -> bool:
         cells = [cell for cell in self._cells(column) if text_of(cell) is not None]
         return bool(cells) and sum(not _is_number(cell) and _is_time(cell) for cell in cells) > 0.9 * len(cells)
@@ -184,11 +196,14 @@ class Log:
     def how(self) -> How:
         """What the sample says of users and ratings."""
         users = [one.strip() for one in self._cells(self._at.get("user_id")) if isinstance(one, str) and one.strip()]
-        floats = bool(users) and all(_FLOAT.fullmatch(one) for one in users)
-        if floats:
-            self._tell(
-                f"{self.given.path.name}: users like {users[0]!r} are whole numbers: read as {whole(users[0])!r}."
-            )
+        # All, or beside the same without a point: a file that was joined of two, one with a gap in its column.
+        like = next((one for one in users if _FLOAT.fullmatch(one)), None)
+        floats = like is not None and all(
+            _FLOAT.fullmatch(one) or _INTEGER.fullmatch(one) or not _PLAIN.fullmatch(one) for one in users
+        )
+        if like and floats:
+            self._tell(f"{self.given.path.name}: users like {like!r} are whole numbers: read as {whole(like)!r}.")
+        self._tell_alike(users)
         ratings = [one for one in map(_number, self._cells(self._at.get("rating"))) if one is not None]
         scale = [one for one in ratings if one != -1]
         unrated = len(scale) < len(ratings) and min(scale, default=-1) >= 0 and max(scale, default=0) >= 3
@@ -281,6 +296,20 @@ def _counted(name: str, apart: str | None, values: Iterable[Any]) -> Column:
             if (text := text_of(one)) is not None:
                 column.ids[text] += 1
     return column
+
+
+def alike(text: str) -> str:
+    """`text` as it is to the eye: without case, blanks, signs that are not seen, and ways to write an accent."""
+    if text.isalnum() and text.isascii():
+        return text.casefold()
+    return "".join(sign for sign in normalize("NFKC", text).casefold() if category(sign) not in ("Cf", "Zs", "Cc"))
+
+
+def difference(one: str, other: str) -> str:
+    """By what two texts that are `alike` are not the same, with both of them."""
+    if one.casefold() == other.casefold():
+        return f"upper and lower case, as {printable(one)[:40]!r} is not {printable(other)[:40]!r}"
+    return f"blanks or signs that look the same, as {one[:40]!a} is not {other[:40]!a}"
 
 
 def text_of(value: Any) -> str | None:

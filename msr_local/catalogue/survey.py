@@ -23,7 +23,7 @@ from .fields import (
     lay_out,
     whole,
 )
-from .logs import Column, Given, Log, going_on, named, text_of
+from .logs import Column, Given, Log, alike, difference, going_on, named, text_of
 from .readers import How
 from .tables import Table, open_table
 
@@ -139,8 +139,8 @@ class _Goods:
         self.examples: dict[str, str] = {}
         self._wanted = {one for column in log.columns for one in column.ids}
         self._wanted_whole = {whole(one) for one in self._wanted}
-        self._wanted_folded = {one.casefold() for one in self._wanted if not one.isdecimal()}
-        self._folded: dict[str, dict[str, str]] = {name: {} for name in self._candidates}
+        self._wanted_alike = set(map(alike, self._wanted))
+        self._alike: dict[str, dict[str, str]] = {name: {} for name in self._candidates}
         self._known = known(self._wanted)
         self._met: dict[str, set[str]] = {name: set(self._known) for name in self._candidates}
         self._met_whole: dict[str, set[str]] = {name: set(self._known) for name in self._candidates}
@@ -176,8 +176,8 @@ class _Goods:
                 self.examples[name] = text
             if text in self._wanted:
                 self._met[name].add(text)
-            elif self._wanted_folded and (folded := text.casefold()) in self._wanted_folded:
-                self._folded[name][folded] = text
+            elif (same := alike(text)) in self._wanted_alike:
+                self._alike[name][same] = text
             if text[-1].isdecimal() and (number := whole(text)) in self._wanted_whole:
                 self._met_whole[name].add(number)
             if name not in self.named and self._rows <= _SAMPLE:
@@ -187,16 +187,17 @@ class _Goods:
         """What stands for no title: of the doubtful words, those that stand in other columns too, or repeatedly."""
         return MISSING - {word for word, count in self._titles.items() if count == 1 and word not in self._marks}
 
-    def cased(self, pair: _Pair) -> str:
-        """What there is to say of ids that the two files write in upper and in lower case."""
-        alike, met = self._folded[pair.item], self._met[pair.item]
-        found = [one for one in pair.column.ids if one not in met and one.casefold() in alike]
+    def unlike(self, pair: _Pair) -> str:
+        """What there is to say of ids that the two files write in two ways: in upper and lower case, é in two signs."""
+        there = self._alike[pair.item]
+        met = self._met_whole[pair.item] if pair.as_whole else self._met[pair.item]
+        found = [
+            one for one in pair.column.ids if alike(one) in there and (whole(one) if pair.as_whole else one) not in met
+        ]
         if not found:
             return ""
-        return (
-            f"{len(found):,} ids are others only by upper and lower case, as {printable(found[0])[:40]!r} is not "
-            f"{printable(alike[found[0].casefold()])[:40]!r}. Next: write them alike in both files."
-        )
+        different = difference(found[0], there[alike(found[0])])
+        return f"{len(found):,} ids are others only by {different}. Next: write them alike in both files."
 
     def best(self) -> _Pair | None:
         """The two columns whose ids meet best; of such that meet alike, the likeliest by their names."""
@@ -240,8 +241,8 @@ def _judge(items: Path, interactions: Path, goods: _Goods, log: Log, pair: _Pair
     there, here = goods.examples.get(pair.item), next(iter(column.ids), None)
     if there is None or here is None:
         return
-    if cased := goods.cased(pair):
-        tell(f"{interactions.name}: {cased}")
+    if unlike := goods.unlike(pair):
+        tell(f"{interactions.name}: {unlike}")
     if not pair.share:
         text = (
             f"no item id of {rows} of {interactions.name} is among the items: {column.name!r} there is like "
