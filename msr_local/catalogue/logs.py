@@ -13,7 +13,7 @@ from unicodedata import category, normalize
 from ..store.rows import Rejected
 from ..text import printable
 from .delimited import Record
-from .fields import INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to_rating, to_text, whole
+from .fields import CUT, INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to_rating, to_text, whole
 from .histories import together
 from .readers import How
 from .tables import Source, Table
@@ -22,6 +22,7 @@ from .timestamps import begins_with_year, day_order, is_clock, is_day, is_no_tim
 _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
+_AMOUNTS = frozenset("quantity qty amount units count purchasequantity orderquantity itemquantity".split())
 _INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
@@ -148,6 +149,12 @@ class Log:
                 f"{printable(str(filled[0]))[:40]!r}. Next: write it as 2020-01-31 or 2020-01-31 18:30, or let the "
                 f"order of the rows count: --map {printable(column)}=ignore."
             )
+        if cut := next((cell for cell in filled if isinstance(cell, str) and CUT.fullmatch(cell.strip())), None):
+            self._tell(
+                f"{self.given.path.name}: times like {cut.strip()!r} are numbers of which a spreadsheet has left the "
+                "first digits: rows that were hours or days apart have one time, and the same item twice in it counts "
+                f"once. Next: export the column {printable(column)!r} as text."
+            )
         cells = [cell for cell in filled if _is_number(cell) and _is_time(cell)]
         if cells and max(map(parse_timestamp, cells)) < "1975":
             self._tell(
@@ -155,6 +162,17 @@ class Log:
                 f"{parse_timestamp(cells[0])[:19]}. If they count days, years or from another moment, their order is "
                 "right and their dates are not. Next, for these: write them as 2020-01-31."
             )
+
+    def tell_returns(self, items: str | None) -> None:
+        """Say of how many rows a quantity says that they are returns. `items` are the ids."""
+        for column in self._unused(items):
+            below = sum((_number(cell) or 0) < 0 for cell in self._cells(column)) if key_of(column) in _AMOUNTS else 0
+            if below:
+                self._tell(
+                    f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} below 0, as "
+                    f"returns have: {below:,}. They are steps of a history like all others. Next, if they are returns: "
+                    "leave these rows out."
+                )
 
     def tell_unused(self, items: str | None) -> None:
         """Say which columns count for nothing. `items` are the ids."""

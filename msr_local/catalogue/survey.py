@@ -61,8 +61,7 @@ def survey(
     """
     one_file = items.path == interactions.path
     with open_table(interactions.path, INTERACTION_FIELDS, interactions.source) as table:
-        head = [record for record in islice(table.records, _SAMPLE) if not isinstance(record, Rejected)]
-        _tell_notes(interactions.path, table, tell)
+        head = _head(interactions.path, table, tell)
         log = Log(interactions, table, head, tell)
         how = replace(log.how(), day_first=day_first, century=day_first is None and log.century())
         if day_first is None and not how.century:
@@ -71,8 +70,7 @@ def survey(
     if one_file:
         return _one_file(items, log, how)
     with open_table(items.path, ITEM_FIELDS, items.source) as table:
-        head = [record for record in islice(table.records, _SAMPLE) if not isinstance(record, Rejected)]
-        _tell_notes(items.path, table, tell)
+        head = _head(items.path, table, tell)
         goods = _Goods(items, table, log, known)
         for record in chain(head, table.records):
             if not isinstance(record, Rejected):
@@ -97,6 +95,7 @@ def survey(
     if pair:
         _judge(items.path, interactions.path, goods, log, pair, tell)
     log.tell_times(pair.column.name if pair else None)
+    log.tell_returns(pair.column.name if pair else None)
     log.tell_unused(pair.column.name if pair else None)
     return found
 
@@ -108,9 +107,14 @@ def _check(path: Path, names: Sequence[str], fields: Fields, mapping: Mapping[st
         raise InputError(f"{path}: {error}") from None
 
 
-def _tell_notes(path: Path, table: Table, tell: Callable[[str], None]) -> None:
-    for note in table.notes:
+def _head(path: Path, table: Table, tell: Callable[[str], None]) -> list[Record]:
+    """The first rows of a file, rejects left out. What there is to say of it is told."""
+    head = list(islice(table.records, _SAMPLE))
+    for note in (
+        table.notes if head else [*table.notes, "there are no rows in it. Next: see whether all of it is here."]
+    ):
         tell(f"{path.name}: {note}")
+    return [record for record in head if not isinstance(record, Rejected)]
 
 
 def _one_file(items: Given, log: Log, how: How) -> tuple[Found, Found]:
@@ -121,6 +125,7 @@ def _one_file(items: Given, log: Log, how: How) -> tuple[Found, Found]:
     _check(log.given.path, log.names, ITEM_FIELDS, mapping)
     _check(log.given.path, log.names, INTERACTION_FIELDS, log.given.mapping)
     log.tell_times(log.named[0] if log.named else None)
+    log.tell_returns(log.named[0] if log.named else None)
     return Found(mapping, replace(how, counts=Counter())), Found(log.given.mapping, how)
 
 

@@ -7,6 +7,8 @@ import pytest
 from kinds import STEPS, titles
 from pyarrow import parquet
 
+from msr_local.errors import InputError
+
 LISTED = "item_id,title\n" + "".join(f"{n},Good {n}\n" for n in range(3))
 
 
@@ -82,3 +84,30 @@ def test_decimals_and_maps_of_databases_in_parquet(put, rows, tmp_path):
     assert rows("SELECT attributes FROM items ORDER BY rowid LIMIT 3") == [
         ('{"price":"12.50","details":"{\\"colour\\": \\"red\\"}"}',), ('{"price":"3.00"}',), ("{}",),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows_of", ["items", "steps"])
+def test_a_file_of_a_header_alone_is_told(put, rows_of):
+    goods, steps = ("item_id,title\n", STEPS) if rows_of == "items" else (LISTED, "user_id,item_id\n\n")
+    assert f"{rows_of}.csv: there are no rows in it. Next: see whether" in put(goods, steps)
+
+
+def test_an_unknown_separator_is_named_as_a_cause(put):
+    with pytest.raises(InputError, match="part its columns by commas or tabs"):
+        put(LISTED, STEPS.replace(",", "#"))
+
+
+def test_quantities_below_zero_are_counted_and_stay(put, rows):
+    steps = "user_id,item_id,Quantity\n" + "".join(f"u,{n},{n - 1}\n" for n in range(3)) + "u,0,-2\nu,1,x\nu,2,\n"
+    said = put(LISTED, steps)
+    assert "rows of the first 6 with 'Quantity' below 0, as returns have: 2." in said
+    assert rows("SELECT count(*) FROM interactions") == [(6,)]
+    assert "below 0" not in put(LISTED, steps.replace("-", ""), names=("items.csv", "more.csv"))
+    both = steps.replace("Quantity", "Quantity,title").replace("\n", ",Good\n").replace("title,Good", "title")
+    assert "'Quantity' below 0, as returns have: 2." in put(both, both, names=("both.csv", "both.csv"))
+
+
+def test_times_that_a_spreadsheet_has_cut_are_told(put):
+    said = put(LISTED, "user,item,time\nu,0,1.5463E+12\nu,1,1.5463E+12\n")
+    assert "times like '1.5463E+12'" in said and "Next: export the column 'time' as text" in said
+    assert "spreadsheet" not in put(LISTED, "user,item,time\nv,0,1546300800000\n")
