@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+from unicodedata import category
 
 from ..errors import InputError
 from ..text import printable
@@ -20,6 +21,7 @@ _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf
 _HIGH = re.compile(rb"[\x80-\xff]")
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # without \x01, which parts the columns of Hive
 _NO_TEXT = "not a text file. Next: save it as CSV, JSON or Parquet."
+_PLAIN_CONTROL = "\t\r\n\x01\u200b\u200c\u200d\u200e\u200f\ufeff"
 _CHUNK = 2**20
 _EVIDENCE = 2**18  # bytes of lines that are not UTF-8: enough to know what they are
 _FEW = 12  # bytes over 127 that tell nothing
@@ -35,7 +37,7 @@ _IN_WORD = re.compile(r"(?<=[^\W\d_])[¡-©«-´¶-¹»-¿×÷¨¸˝˛˙ˇ˘](?=
 _SPOKEN = {
     "cp1252": "Windows-1252", "cp1251": "Windows-1251", "gb18030": "GB18030 (GBK)", "cp932": "Shift-JIS (cp932)",
     "big5": "Big5", "cp949": "EUC-KR (cp949)", "euc_jp": "EUC-JP", "koi8_r": "KOI8-R", "utf-16-le": "UTF-16",
-    "utf-16-be": "UTF-16",
+    "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32",
 }  # fmt: skip
 
 _CP1252 = [bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(256)]
@@ -69,10 +71,14 @@ def detect_encoding(path: Path) -> Encoding:
     evidence: list[bytes] = []
     with open_unpacked(path) as binary:
         start = binary.peek(1)[:4096]
+        if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return Encoding("utf-32")
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return Encoding("utf-16")
-        if start.count(0) > len(start) / 4:
-            return _without_mark(start)
+        if 0 in start and (name := _wide(start)):
+            return Encoding(name, f"{_SPOKEN[name]} without a byte order mark: read as such.")
+        if len(start) >= 100 and start.count(0) > len(start) / 4:  # of fewer bytes, nothing tells
+            raise InputError(_NO_TEXT)
         if len(start) > 1000 and len(_CONTROL.findall(start)) > len(start) / 10:
             raise InputError(_NO_TEXT)
         while chunk := binary.read(_CHUNK):
@@ -96,14 +102,14 @@ def detect_encoding(path: Path) -> Encoding:
     return _guess(b"\n".join(evidence)[:_EVIDENCE], stray)
 
 
-def _without_mark(start: bytes) -> Encoding:
-    even, odd = start[::2].count(0), start[1::2].count(0)
-    if max(even, odd) < 4 * min(even, odd) or start.count(b"\0\0\0"):
-        if len(start) < 100:  # too little to tell
-            return Encoding("utf-8-sig")
-        raise InputError(_NO_TEXT)
-    name = "utf-16-le" if odd > even else "utf-16-be"
-    return Encoding(name, "UTF-16 without a byte order mark: read as such.")
+def _wide(start: bytes) -> str | None:
+    """UTF-16 or UTF-32, if the first bytes of a file make lines of known characters in it; whatever the script."""
+    for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        text = codecs.getincrementaldecoder(name)("replace").decode(start)  # the last sign may be cut
+        odd = sum(sign == "\ufffd" or (category(sign)[0] == "C" and sign not in _PLAIN_CONTROL) for sign in text)
+        if text.count("\n") + text.count("\r") > start.count(b"\n") / 2 and odd <= len(text) / 100:
+            return name
+    return None
 
 
 def _guess(evidence: bytes, stray: int) -> Encoding:

@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -60,7 +61,8 @@ MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<N
 """How programs write that there is nothing."""
 NO_ID = MISSING | {"NA"}
 """How they write that there is no id: R writes NA. A title may be called so."""
-_CUT = re.compile(r"\d([.,]\d+)?E\+\d\d", re.ASCII)
+CUT = re.compile(r"\d([.,]\d+)?E\+\d\d", re.ASCII)
+"""A number of which a spreadsheet shows the first digits only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
             raise InputError(f"more than one column is mapped to {field}.")
     found = lay_out(columns, fields, mapping).fields
     hint = (
-        "If its header is further down, delete the lines above. " if len([name for name in names if name]) < 2 else ""
+        "If its header is further down, delete the lines above; if it is this one, part its columns by commas or tabs. "
+        if len([name for name in names if name]) < 2
+        else ""
     )
     if missing := [field for field in fields if field in REQUIRED and field not in found]:
         ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
@@ -161,7 +165,7 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
         text = bare((value or "").strip())
         if not text or text in missing:
             raise ValueError(f"{field} is empty" + (f" ({text})" if text else ""))
-        if "E+" in text and missing is NO_ID and _CUT.fullmatch(text):
+        if "E+" in text and missing is NO_ID and CUT.fullmatch(text):
             raise ValueError(f"{field} {text} is a number that a spreadsheet has cut: export the column as text")
         return text
     if isinstance(value, float) and value.is_integer():
@@ -170,6 +174,8 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
         raise ValueError(f"{field} is empty (nan)")
     if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{field} {shown(value)} is neither text nor a number")
+    if isinstance(value, Decimal) and value == int(value):
+        return str(int(value))
     return str(value)
 
 
