@@ -159,7 +159,8 @@ def _length(found: Values) -> float:
 def _sets(kind: str, found: Values) -> list[frozenset[str]]:
     """The values as sets to compare: numbers by tenths, prose by its words."""
     if kind == "number":
-        numbers = [float(one[0].replace(",", ".")) if one else math.nan for one in found]
+        # Not all items were looked at for its kind: some may have other values.
+        numbers = [float(one[0].replace(",", ".")) if one and _NUMBER.fullmatch(one[0]) else math.nan for one in found]
         bounds = np.nanquantile(numbers, np.arange(1, _BINS) / _BINS)
         return [frozenset() if math.isnan(n) else frozenset([str(int(np.searchsorted(bounds, n)))]) for n in numbers]
     if kind == "prose":
