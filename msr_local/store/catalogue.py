@@ -290,11 +290,13 @@ def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, Imag
 
 def add_images(workspace: Workspace, facts: Iterable[ImageFact]) -> None:
     """Keep the outcome of checking pictures."""
+    rows = [(storable_path(f.path), f.size, f.mtime_ns, f.sha256, f.error and storable(f.error)) for f in facts]
     with workspace.write():
         workspace.db.conn.executemany(
-            "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)",
-            [(storable_path(f.path), f.size, f.mtime_ns, f.sha256, f.error and storable(f.error)) for f in facts],
+            "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)", rows
         )
+        if rows:  # a caption counts only for the picture that it was made of
+            workspace.execute(f"UPDATE revision SET token = {TOKEN}")
 
 
 def _json(value: object) -> str:
