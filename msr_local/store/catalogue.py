@@ -16,6 +16,7 @@ from .rows import InteractionRow, ItemRow, Rejected
 from .schema import TOKEN
 from .workspace import Workspace
 
+COLUMNS = "columns"  # the setting that keeps what was learned about those of the items
 _UNTIMED = "files without times"  # the setting that names them
 
 
@@ -75,6 +76,8 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
         added.new = workspace.one("SELECT count(*) FROM items") - before
         added.changed = written - added.new
         added.unchanged = read - written
+        if added.changed > 0.25 * before:  # their columns may be others, or filled now
+            workspace.execute("DELETE FROM settings WHERE name = ?", [COLUMNS])
     return added
 
 
