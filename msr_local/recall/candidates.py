@@ -12,6 +12,7 @@ latest count most (exponential decay).
 
 from __future__ import annotations
 
+import copy
 import re
 from array import array
 from collections import Counter
@@ -130,6 +131,14 @@ class Recall:
         self._follows, self._text, self._words = tables.follows, tables.text, tables.words
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
         self._counts = np.sort(self.count)
+
+    def after(self, history: Sequence[str]) -> Recall:
+        """The recall that ranks after a history (item ids): nothing was learned about users without one."""
+        if self.learned is None or any(item_id in self.index for item_id in history):
+            return self
+        by_hand = copy.copy(self)
+        by_hand.learned = None
+        return by_hand
 
     def candidates(
         self, history: Sequence[str], count: int, *, exclude: Collection[str] = (), only: Set[str] | None = None

@@ -174,7 +174,7 @@ class Recommender:
         """The plan of `rank`; the summary is no part of it, and is written when the plan begins, if it is not there."""
         clock = [time.perf_counter()]
         person = self.user(user) if isinstance(user, str) else user
-        recall = self.recall.now()
+        recall = self.recall.now().after(person.seen)
         recalled = recall.candidates(person.seen, max(k, candidates), exclude=person.disliked, only=only)
         clock.append(time.perf_counter())
         summary = self.summary(person)

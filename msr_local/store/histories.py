@@ -177,7 +177,7 @@ def log(workspace: Workspace) -> Log:
 
 
 def revision(workspace: Workspace) -> tuple[str, int | None]:
-    """Another one after each change of items, interactions or captions, in this process or any other."""
+    """Another one after each change of items, interactions, pictures or captions, in this process or any other."""
     token, last = workspace.execute("SELECT token, (SELECT max(id) FROM interactions) FROM revision").fetchone()
     return token, last
 

@@ -102,6 +102,11 @@ def test_an_interval_holds_the_true_value_about_as_often_as_it_says() -> None:
     assert 0.90 <= held / 300 <= 0.98  # 95% asked for; the 99% interval of 300 trials is about +-3
 
 
+def test_cases_without_a_value_do_not_widen_an_interval() -> None:
+    found = ranking.Bootstrap(4).mean(np.array([0.9, 1.0, NAN, NAN]))
+    assert (found.low, found.value, found.high) == (0.9, 0.95, 1.0)
+
+
 def test_the_paired_test_finds_a_difference_and_no_other() -> None:
     random = np.random.default_rng(4)
     a = random.normal(0, 1, 400)
