@@ -192,8 +192,8 @@ def application(home: Path, desk: Desk, *, token: str | None = None, hosts: Sequ
     middleware = [Middleware(Guard, token=token)]
     if hosts:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)))
-    foreseen = (MsrError, Fault, Busy, Left, TooLarge, ClientDisconnect)
-    refusals: Mapping[Any, Any] = dict.fromkeys((*foreseen, Exception), _refused)
+    foreseen = (MsrError, Busy, Left, TooLarge, ClientDisconnect)
+    refusals: Mapping[Any, Any] = {**dict.fromkeys((*foreseen, Exception), _refused), Fault: _at_fault}
     routes = [Route(one.path, one.handler, methods=[one.method]) for one in Site(home, desk).endpoints]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=refusals, lifespan=lifespan)
 
@@ -284,8 +284,6 @@ def _refused(request: Request, error: Exception) -> Response:
         response = _json({"error": "too many requests are waiting. Next: try again in a moment."}, 503)
         response.headers["Retry-After"] = "2"
         return response
-    if isinstance(error, Fault):  # of the database: locked, full, damaged
-        return _json({"error": said(error) or f"the database failed ({error})."}, 503)
     if isinstance(error, (Left, ClientDisconnect)):
         return Response(status_code=499)
     for kind, status in ((TooLarge, 413), (NotFoundError, 404), (InputError, 400)):
@@ -296,3 +294,11 @@ def _refused(request: Request, error: Exception) -> Response:
     # Not foreseen, so it is also printed with its traceback where the site runs.
     told = f"this went wrong: {str(error) or type(error).__name__}. Next: try again, or see what the site printed."
     return _json({"error": told}, 500)
+
+
+def _at_fault(request: Request, error: Fault) -> Response:
+    """Of the database: locked, full, damaged; what nobody has words for is a bug, and told as such."""
+    words = said(error)
+    if words is None:
+        raise error
+    return _json({"error": words}, 503)

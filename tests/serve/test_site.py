@@ -212,6 +212,11 @@ def test_other_names_and_missing_tokens_are_turned_away(home: Path, desk: Desk) 
     ):  # fmt: skip
         answer = client.get("/users", headers=header)
         assert answer.status_code == status and "sesame" not in answer.text
+    site = application(home, desk, token="schlüssel")  # headers are bytes: curl sends them as UTF-8
+    basic = base64.b64encode("anybody:schlüssel".encode()).decode()
+    for told in ("Bearer schlüssel".encode(), f"Basic {basic}".encode()):
+        found = TestClient(site, base_url="http://localhost").get("/users", headers={"authorization": told})
+        assert found.status_code == 200
     stranger = TestClient(application(home, desk, hosts=LOOPBACK), base_url="http://evil.example")
     assert stranger.get("/users").status_code == 400
 
@@ -294,6 +299,9 @@ def test_a_fault_of_the_database_is_told_in_words(client: TestClient, monkeypatc
         locked = client.get("/users")
         patch.setattr(histories, "users", _raising(sqlite3.DatabaseError("database disk image is malformed")))
         damaged = client.get("/users")
+        patch.setattr(histories, "users", _raising(sqlite3.OperationalError("no such column: nothing")))
+        unforeseen = client.get("/users")
+    assert unforeseen.status_code == 500 and "no such column" in unforeseen.json()["error"]  # to come again is no use
     assert locked.status_code == 503 and "another program is writing to it" in locked.json()["error"]
     assert damaged.status_code == 503 and "Next: a copy from before" in damaged.json()["error"]
     assert client.get("/users").status_code == 200
