@@ -37,6 +37,7 @@ from .guard import Guard, TooLarge
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _MOST = 1000  # of a list
+_LONGEST = 10_000  # items of a history that is sent, and characters of a condition: nothing stops them half-way
 _THUMBNAIL = 320  # pixels
 _TYPES = {"text/csv": ".csv", "application/x-ndjson": ".jsonl", "application/json": ".json"}
 _USER, _ITEM, _LIMIT = ("user", "an id"), ("item", "an id"), ("limit", "entries at most")
@@ -114,6 +115,8 @@ class Site:
             raise InputError(f"k: a number from 1 to {_MOST:,} is needed.")
         if not (where is None or isinstance(where, str)):
             raise InputError("where: a condition is needed, as a text.")
+        if len(history) > _LONGEST or len(where or "") > _LONGEST:
+            raise TooLarge(f"a history has {_LONGEST:,} items at most, and a condition as many characters.")
 
         def work(one: Recommender) -> Any:
             only = chosen(one.workspace, storable(where) if where else None)

@@ -106,6 +106,9 @@ def test_anybody_is_recommended_to_and_nothing_is_stored(client: TestClient, hom
     for wrong in ({"history": "i3"}, {"k": 0}, {"k": "3"}, {"where": 1}, {"where": "("}, [], {"history": ["nothing"]}):
         answer = client.post("/recommend", json=wrong)
         assert answer.status_code in (400, 404) and answer.json()["error"]
+    for much in ({"history": ["i3"] * 10_001}, {"where": "genres=Horror or " * 1000 + "genres=Horror"}):
+        answer = client.post("/recommend", json=much)
+        assert answer.status_code == 413 and "10,000 items at most" in answer.json()["error"]
     plain = client.post("/recommend", content=b"{}", headers={"content-type": "text/plain"})
     assert plain.status_code == 400
 
