@@ -224,7 +224,10 @@ def _added(workspace: Workspace, body: bytes, suffix: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"interactions{suffix}"
         file.write_bytes(body)
-        added = catalogue.add_interactions(workspace, name, read_interactions(file, {}))
+        try:
+            added = catalogue.add_interactions(workspace, name, read_interactions(file, {}))
+        except InputError as error:  # nobody but us knows of the file
+            raise InputError(str(error).replace(str(file), "what was sent")) from error
     rejects = [
         {key: one[key] for key in ("line", "reason", "raw")} for one in histories.rejects(workspace, None, [name])
     ]
