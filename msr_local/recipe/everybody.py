@@ -56,6 +56,7 @@ def recommend_to(
     check_format(out)
     require_writable(out)
     recommender.workspace.require_writable()
+    user_ids = list(dict.fromkeys(user_ids))
     run = _Run(recommender, (k, candidates, look, miss), only)
     made = run.make(user_ids, progress)
     made.rows = write_rows(out, COLUMNS, run.rows(user_ids, {user for user, _ in made.failed}))

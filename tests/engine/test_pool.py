@@ -199,6 +199,23 @@ def test_an_engine_that_cannot_be_replaced_leaves_its_work_to_the_others() -> No
         assert list(pool.answers(EVERYTHING)) == list(alone().answers(EVERYTHING))
 
 
+def test_engines_that_never_start_hold_up_the_end_once_not_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are more of them than a cluster has room for."""
+    monkeypatch.setattr("msr_local.engine.pool._PATIENCE", 0.3)
+    room = threading.Event()
+
+    def never() -> Engine:
+        room.wait(20)
+        return FakeEngine()
+
+    pool = Pool(FakeEngine(), never, 10)
+    began = time.monotonic()
+    pool.close()
+    took = time.monotonic() - began
+    room.set()
+    assert took < 1.5
+
+
 def test_who_gives_up_leaves_the_engines_to_others(pool_of: Callable[[Crew, int], Pool]) -> None:
     crew = Crew(lambda number, question: time.sleep(0.002))
     pool = pool_of(crew, 2)

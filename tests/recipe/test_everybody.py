@@ -86,6 +86,12 @@ def test_a_user_who_is_not_there_does_not_stop_the_others(busy: Shop) -> None:
     assert user == "nobody" and "no user 'nobody'" in why
 
 
+def test_a_user_who_is_named_twice_gets_one_list(busy: Shop) -> None:
+    run = made(busy, ["u0", "u1", "u0"])
+    asked = busy.record.take()
+    assert sorted(run.made) == ["u0", "u1"] and run.rows == 6 and len(asked) == len(set(asked))
+
+
 class Narrow(FakeEngine):
     """A context in which films i2 to i4 have no room together; it shows when a summary is asked for, or before."""
 
