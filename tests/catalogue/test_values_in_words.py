@@ -5,6 +5,8 @@ import json
 import pytest
 from kinds import GOODS
 
+from msr_local.errors import InputError
+
 
 @pytest.mark.parametrize(
     ("high", "low"),
@@ -51,3 +53,13 @@ def test_commas_before_brackets_in_lines_of_json(put, rows):
         names=("a.jsonl", "b.jsonl"))  # fmt: skip
     assert rows("SELECT title, attributes FROM items WHERE item_id = 3") == [('Good, } 3,]"', '{"tags":["a"]}')]
     assert rows("SELECT item_id FROM interactions") == [("0",)] and put.done.rejected == 1
+
+
+def test_a_least_rating_needs_ratings(put, rows):
+    with pytest.raises(
+        InputError, match=r"--min-rating 3, but no column of ratings is known.*grade.*--map COLUMN=rating"
+    ):
+        put(GOODS, "user,item,grade\nu,0,1\n", min_rating=3)
+    assert rows("SELECT count(*) FROM items") == [(0,)]
+    put(GOODS, "user,item,grade\nu,0,1\n", min_rating=3, mapping={"grade": "rating"})
+    assert put.done.interactions.low_rated == 1
