@@ -34,9 +34,10 @@ _CLOCK = re.compile(
 _NUMERIC_DAY = re.compile(r"(?<![\w:.+-])(\d{1,4})([/.-])(\d{1,2})\2(\d{4}|\d\d)(?!\d)", re.ASCII)
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$", re.ASCII)
 _OFFSET = re.compile(r"(?:[Zz]|UTC|GMT)?(?:([+-])(\d\d):?(\d\d))?", re.ASCII)
+# Of the IANA database; Java says it in brackets, after the offset.
 _ZONE = re.compile(
     r"(?:(?<=Z)|(?<=[+-]\d\d:\d\d))\[[A-Za-z][\w/+-]*\]$|\s+([A-Z][A-Za-z]+(?:/[\w+-]+){1,2})$", re.ASCII
-)  # Java says it twice
+)
 _HAN_DAY = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日号號일]\s*")
 _LOG_DAY = re.compile(r"^\[?(\d{1,2}/[A-Z][a-z]{2}/\d{4}):(?=\d\d:)")  # of web servers
 _MEANT_EAST = re.compile(r"\b(?:GMT|UTC)(?=[+-]\d)")  # GMT+0200 is two hours east; dateutil reads it as POSIX does
