@@ -23,3 +23,8 @@ def test_a_search_that_finds_nothing_says_why(cli: Cli, shop: tuple[Path, Path])
     assert found.code == 0 and "No item has all of these words." in found.err and "Next:" in found.err
     assert cli("items", "nowhere", "--json").json == []
     assert "No item" not in cli("items").err
+
+
+def test_an_empty_workspace_is_named_as_the_cause(cli: Cli) -> None:
+    found = cli("similar", "5")
+    assert found.code == 1 and "the workspace is empty. Next: msr-local ingest" in found.err
