@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,13 @@ _LIKELY = (
     "cp1255", "cp1256", "cp1257", "iso8859_2", "cp866", "cp874", "mac_roman",
 )  # fmt: skip
 _CORE = {"gb18030": "gb2312", "cp932": "shift_jis", "cp949": "euc_kr"}  # nearly all that is written in them
+_LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "mac_roman")
+_LETTERS = (
+    "àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíóúüñªº", "áâãàçéêíóôõúüªº", "àèéìíîòóùú", "åäöéü", "æøåéöüò", "áðéíóúýþæö",
+    "áàçéèíïóòúü", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "ąćęłńóśźż", "áéíóöőúüű", "ăâîșțşţ", "çğıöşüâîû",
+    "ąčęėįšųūž", "āčēģīķļņōŗšūž", "äöüõšž", "čćđšž",
+)  # fmt: skip
+"""The letters over 127 of languages: French, German, Spanish, Portuguese, Italian, Swedish, Danish and so on."""
 _IN_WORD = re.compile(r"(?<=[^\W\d_])[¡-©«-´¶-¹»-¿×÷¨¸˝˛˙ˇ˘](?=[^\W\d_])|(?<=[a-zß-öø-ÿ])[À-ÞŸŠŒŽ]")
 """What stands in no word: a sign between letters, a capital after a small letter."""
 _SPOKEN = {
@@ -122,6 +130,9 @@ def _guess(evidence: bytes, stray: int) -> Encoding:
         few = f"a guess: only {stray} bytes tell" if stray < _FEW else "a guess"
         return Encoding("utf-8-sig", _said("cp1252", few, evidence))
     best = min(found, key=lambda one: _badness(one) + _LIKELY.index(one.encoding) / 4)
+    if best.encoding in _LATIN:  # they differ in a few letters: those tell that stand in one language together
+        latin = [one for one in found if one.encoding in _LATIN]
+        best = min(latin, key=lambda one: _badness(one) + _LIKELY.index(one.encoding) / 4 + _foreign(str(one)))
     alike = {best.encoding, *best.could_be_from_charset}  # what reads the same of the evidence
     name = next((one for one in _LIKELY if one in alike), best.encoding)
     sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + stray / 200)):.0f}% sure"
@@ -138,6 +149,13 @@ def _badness(match: Any) -> float:
     rare = sum(not 0 < len(sign.encode(core, "ignore")) <= 2 for sign in signs) if core else 0
     odd = len(_IN_WORD.findall(str(match)))
     return float(match.percent_chaos - match.percent_coherence / 2 + 100 * (rare + odd) / max(1, len(signs)))
+
+
+def _foreign(text: str) -> float:
+    """The percentage of the letters over 127 that the language which has most of them does not have."""
+    letters = Counter(letter for letter in text.lower() if letter.isalpha() and not letter.isascii())
+    most = max(sum(letters[letter] for letter in language) for language in _LETTERS)
+    return 100 - 100 * most / max(1, letters.total())
 
 
 def _said(name: str, sure: str, evidence: bytes) -> str:

@@ -190,7 +190,8 @@ class _Row:
         line = text.rstrip("\r\n")
         start = 0
         while start >= 0:
-            start = start if self.open else self._past_blanks(line, start)
+            if not self.open and line.startswith(" ", start):
+                start = self._past_blanks(line, start)
             if not self.open and not line.startswith('"', start):
                 end = line.find(self._delimiter, start)
                 self.cells.append(line[start:] if end < 0 else line[start:end])
@@ -212,7 +213,7 @@ class _Row:
 
     def _past_blanks(self, line: str, start: int) -> int:
         """Where the quote is of a cell that is quoted after blanks, as in `1, "a, b"`; else `start`."""
-        if not line.startswith(" ", start) or self._delimiter in "\t ":
+        if self._delimiter in "\t ":
             return start
         opening = _blank(line, start)
         closing = _closing_quote(line, opening + 1, self._escapes) if line.startswith('"', opening) else -1

@@ -55,6 +55,7 @@ INTERACTION_FIELDS: Fields = {
     "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
     "earlier": ("itemidlist",),
 }
+_IDS = frozenset({"id", "userid", "uid", "customerid", *_ITEM_ID})
 REQUIRED = frozenset({"user_id", "item_id", "title"})
 
 MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
@@ -172,6 +173,10 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
         return str(int(value))
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{field} is empty (nan)")
+    if isinstance(value, dict) and missing is NO_ID:  # {"id": 5, "name": …}, as programs write a user or a product
+        for key, one in value.items():
+            if key_of(str(key)) in _IDS and isinstance(one, str | int):
+                return to_text(field, one)
     if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{field} {shown(value)} is neither text nor a number")
     if isinstance(value, Decimal) and value == int(value):
@@ -201,7 +206,10 @@ def whole(text: str) -> str:
 
 
 def to_rating(value: object) -> float | None:
-    """`value` as a finite number, None if it is missing. "4,5" is 4.5. Raises ValueError for all else."""
+    """`value` as a finite number, None if it is missing. Raises ValueError for all else.
+
+    "4,5" is 4.5, "4.0 out of 5 stars" and "★★★★☆" are 4, "true" is 1 and "false" 0.
+    """
     return None if value is None else _rating(value if isinstance(value, str) else str(value))
 
 
@@ -210,6 +218,9 @@ def _rating(text: str) -> float | None:
     text = text.strip()
     if text in MISSING:
         return None
+    if stars := _STARS.fullmatch(text):
+        text = stars[1] or str(text.count("★"))
+    text = _JUDGED.get(text.casefold(), text)
     try:
         number = float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
     except ValueError:
@@ -219,6 +230,8 @@ def _rating(text: str) -> float | None:
     return number
 
 
+_JUDGED = {"true": "1", "false": "0"}
+_STARS = re.compile(r"(\d+(?:[.,]\d+)?)(?: out of \d+)?[ -]?stars?|★+☆*|☆+", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
 
 

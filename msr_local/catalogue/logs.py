@@ -23,6 +23,7 @@ _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
 _AMOUNTS = frozenset("quantity qty amount units count purchasequantity orderquantity itemquantity".split())
+_NOBODY = frozenset({"-", "-1", "anonymous", "anon", "guest", "unknown", "undefined", "(not set)", "not logged in"})
 _INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
@@ -222,6 +223,12 @@ class Log:
         if like and floats:
             self._tell(f"{self.given.path.name}: users like {like!r} are whole numbers: read as {whole(like)!r}.")
         self._tell_alike(users)
+        names = Counter(text_of(cell) for cell in self._cells(self._at.get("user_id")))
+        for name in filter(lambda name: name and name.casefold() in _NOBODY, names):
+            self._tell(
+                f"{self.given.path.name}: rows of the first {self.rows:,} whose user is {name!r}: {names[name]:,}. "
+                "They count as one person. Next, if that stands for somebody who is not known: leave these rows out."
+            )
         ratings = [one for one in map(_number, self._cells(self._at.get("rating"))) if one is not None]
         scale = [one for one in ratings if one != -1]
         unrated = len(scale) < len(ratings) and min(scale, default=-1) >= 0 and max(scale, default=0) >= 3

@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
 from ..store.rows import InteractionRow, ItemRow, Rejected, kind_of
-from ..text import printable
+from ..text import name_of, printable
 from .delimited import Record
 from .fields import (
     INTERACTION_FIELDS,
@@ -97,16 +98,19 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
         return items, interactions
     if not items.is_dir():
         raise InputError(f"{items}: name the interactions file too, or a folder that holds both files")
+    there = sorted(path for path in items.iterdir() if _format(path) in FORMATS)
     for patterns in _FOLDERS:
-        found = [sorted(path for path in items.glob(pattern) if _format(path) in FORMATS) for pattern in patterns]
+        found = [[path for path in there if fnmatchcase(path.name.lower(), pattern)] for pattern in patterns]
         if all(len(paths) == 1 for paths in found):
             return found[0][0], found[1][0]
         if all(found):
             names = ", ".join(path.name for paths in found for path in paths)
             raise InputError(f"{items}: more than one pair of files is possible ({names}): name the two files")
+    held = ", ".join(name_of(path.name) for path in there[:6]) + (", …" if len(there) > 6 else "")
     looked_for = ", ".join(" with ".join(patterns) for patterns in _FOLDERS)
     raise InputError(
-        f"{items}: no known pair of files in this folder. Looked for {looked_for}. Next: name the two files."
+        f"{items}: no known pair of files in this folder. Looked for {looked_for}. It holds {held or 'no table'}. "
+        "Next: name the two files."
     )
 
 

@@ -34,6 +34,12 @@ _CLOCK = re.compile(
 _NUMERIC_DAY = re.compile(r"(?<![\w:.+-])(\d{1,4})([/.-])(\d{1,2})\2(\d{4}|\d\d)(?!\d)", re.ASCII)
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$", re.ASCII)
 _OFFSET = re.compile(r"(?:[Zz]|UTC|GMT)?(?:([+-])(\d\d):?(\d\d))?", re.ASCII)
+# Of the IANA database; Java says it in brackets, after the offset.
+_ZONE = re.compile(
+    r"(?:(?<=Z)|(?<=[+-]\d\d:\d\d))\[[A-Za-z][\w/+-]*\]$|\s+([A-Z][A-Za-z]+(?:/[\w+-]+){1,2})$", re.ASCII
+)
+_HAN_DAY = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日号號일]\s*")
+_LOG_DAY = re.compile(r"^\[?(\d{1,2}/[A-Z][a-z]{2}/\d{4}):(?=\d\d:)")  # of web servers
 _MEANT_EAST = re.compile(r"\b(?:GMT|UTC)(?=[+-]\d)")  # GMT+0200 is two hours east; dateutil reads it as POSIX does
 _LONGEST = 80  # characters of a date
 _ZONES = {"UT": 0, "UTC": 0, "GMT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6,
@@ -139,6 +145,9 @@ def _from_text(text: str, day_first: bool | None) -> str:
 
 def _from_calendar(text: str, day_first: bool | None) -> str:
     """A date as people write it: the clock is read here, the day once for all rows of it."""
+    if zone := _ZONE.search(text):
+        return _in_zone(_from_text(text[: zone.start()], day_first), zone[1])
+    text = _LOG_DAY.sub(r"\1 ", _HAN_DAY.sub(r"\1-\2-\3 ", text))
     clock = _CLOCK.search(text)
     seconds = microseconds = 0
     if clock:
@@ -151,6 +160,18 @@ def _from_calendar(text: str, day_first: bool | None) -> str:
         microseconds = int((clock[4] or "0")[:6].ljust(6, "0"))
         text = f"{text[: clock.start()]}00:00:00{text[clock.end() :]}"
     return _clock(_midnight(text, day_first) + seconds, microseconds)
+
+
+def _in_zone(moment: str, zone: str | None) -> str:
+    """The moment, taken as the local time of a `zone` of the IANA database; as it is where that was said twice."""
+    from zoneinfo import ZoneInfo
+
+    if zone is None:
+        return moment
+    try:
+        return parse_timestamp(datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(zone)))
+    except (KeyError, ValueError, OSError):
+        raise ValueError(_UNREADABLE) from None
 
 
 @lru_cache(maxsize=2**15)

@@ -182,7 +182,7 @@ def _words(mapping: list[str], columns: list[str], encodings: list[str]) -> tupl
         column, _, field = text.rpartition("=")
         if not column:
             raise typer.BadParameter(f"--map {text}: write it as COLUMN=FIELD.")
-        maps[file][column] = field
+        maps[file][column.strip()] = field.strip()
     names: dict[str, tuple[str, ...]] = {}
     for file, text in map(_of_file, columns):
         given = tuple(name.strip() for name in text.split(","))

@@ -43,3 +43,9 @@ def test_users_that_are_floats_in_one_half_of_a_joined_file_are_the_same(put, ro
 def test_users_that_are_no_whole_numbers_stay(put, rows, users):
     put(GOODS, "user,item\n" + "".join(f"{user},{n}\n" for n, user in enumerate(users)))
     assert rows("SELECT user_id FROM interactions ORDER BY id") == [(user,) for user in users]
+
+
+def test_a_user_that_stands_for_nobody_is_told(put, rows):
+    said = put(GOODS, "user,item\n-1,0\n-1,1\nGuest,2\nu,3\n")
+    assert "whose user is '-1': 2. They count as one person. Next" in said and "'Guest': 1." in said
+    assert rows("SELECT count(*) FROM interactions") == [(4,)]

@@ -7,6 +7,7 @@ import pytest
 from kinds import STEPS, titles
 from pyarrow import parquet
 
+from msr_local.catalogue.readers import find_sources
 from msr_local.errors import InputError
 
 LISTED = "item_id,title\n" + "".join(f"{n},Good {n}\n" for n in range(3))
@@ -111,3 +112,12 @@ def test_times_that_a_spreadsheet_has_cut_are_told(put):
     said = put(LISTED, "user,item,time\nu,0,1.5463E+12\nu,1,1.5463E+12\n")
     assert "times like '1.5463E+12'" in said and "Next: export the column 'time' as text" in said
     assert "spreadsheet" not in put(LISTED, "user,item,time\nv,0,1546300800000\n")
+
+
+def test_a_folder_whose_names_are_in_capitals_and_one_that_holds_others(tmp_path):
+    for name in ("Items.CSV", "INTERACTIONS.csv", "items.bak", "notes.pdf"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in find_sources(tmp_path, None)] == ["Items.CSV", "INTERACTIONS.csv"]
+    (tmp_path / "Items.CSV").rename(tmp_path / "products.csv")
+    with pytest.raises(InputError, match=r"It holds INTERACTIONS\.csv, products\.csv\. Next: name the two files"):
+        find_sources(tmp_path, None)

@@ -7,6 +7,8 @@ import pytest
 from kinds import GOODS
 from pyarrow import parquet
 
+from msr_local.catalogue.timestamps import parse_timestamp
+
 CLOCKS = ["23:05", "9:15:30", "00:30"]
 
 
@@ -71,3 +73,35 @@ def test_the_user_knows_better_where_short_dates_begin(put, rows):
     said = put(GOODS, "user,item,date\nu,0,19-03-14\nu,1,19-03-15\n", day_first=True)
     assert "year first" not in said
     assert moments(rows) == ["2014-03-19T00:00:00", "2015-03-19T00:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2019-03-01 12:00:00 America/New_York", "2019-03-01T17:00:00"),
+        ("2019-07-01 12:00 America/New_York", "2019-07-01T16:00:00"),
+        ("1 July 2019 3:30 PM Asia/Kolkata", "2019-07-01T10:00:00"),
+        ("2019-03-01 12:00 America/Argentina/Buenos_Aires", "2019-03-01T15:00:00"),
+        ("2019-03-01T12:00:00+01:00[Europe/Paris]", "2019-03-01T11:00:00"),
+        ("2019-03-01T12:00:00Z[UTC]", "2019-03-01T12:00:00"),
+        ("2019年3月1日", "2019-03-01T00:00:00"),
+        ("2019 年 12 月 31 日 15:30", "2019-12-31T15:30:00"),
+        ("2019년 3월 1일 07:05:09", "2019-03-01T07:05:09"),
+        ("10/Oct/2019:13:55:36 -0700", "2019-10-10T20:55:36"),
+    ],
+)
+def test_zones_by_name_and_other_ways_to_write_a_moment(text, moment):
+    assert parse_timestamp(text)[:19] == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2019-03-01 12:00 Moon/Crater", "2019-03-01 America/../../etc/passwd", "2019-03-01 12:00 America/Indiana",
+        "2019年13月1日", "2019-03-01 [x] y", "2019-03-01T12:00:00[Europe/Paris]",
+        "America/New_York", "下午 2019年3月1日 3:30", "2201-01-01 00:00 Africa/Cairo",
+    ],
+)  # fmt: skip
+def test_zones_and_dates_that_there_are_not(text):
+    with pytest.raises(ValueError, match=r"^is "):
+        parse_timestamp(text)
