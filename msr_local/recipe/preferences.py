@@ -116,14 +116,15 @@ class Preferences:
                 growing[place] = self._begin(user_id, history, past)
             if not growing:
                 return
-            wanted: dict[str, tuple[_Wanted, list[_Chain]]] = {}
+            wanted: dict[str, tuple[_Wanted, list[tuple[_Chain, Preference]]]] = {}
             for place, chain in list(growing.items()):
                 next_one = self._next(chain)
                 progress("summary", len(chain.made), len(chain.steps))
                 if next_one is None:
                     yield place, growing.pop(place).made
                 else:
-                    wanted.setdefault(next_one.preference.key, (next_one, []))[1].append(chain)
+                    chains = wanted.setdefault(next_one.preference.key, (next_one, []))[1]
+                    chains.append((chain, next_one.preference))
             self._write(list(wanted.values()))
 
     def _begin(self, user_id: str | None, history: Sequence[Interaction], past: bool) -> _Chain:
@@ -145,27 +146,29 @@ class Preferences:
             items = [(one.item, caption(one.item)) for one in block.interactions]
             told = [self._descriptions.of(item, caption) for item, caption in items]
             key = fingerprint(self.settings, chain.before.key if chain.before else None, told)
-            known = chain.kept.get(block.index)
-            if known is None or known.key != key:
-                ids = tuple(item.item_id for item, _ in items)
-                known = Preference(block.index, "", block.start, block.end, ids, key)
+            ids = tuple(item.item_id for item, _ in items)
+            wanted = Preference(block.index, "", block.start, block.end, ids, key)
+            kept = chain.kept.get(block.index)
+            if kept is not None and kept.key == key:  # its times are no part of the key
+                known = replace(wanted, summary=kept.summary)
+            else:
                 summary = results.past_summary(self._workspace, key)
                 if summary is None:
-                    return self._ask(known, chain.before, items)
-                known = replace(known, summary=summary)
+                    return self._ask(wanted, chain.before, items)
+                known = replace(wanted, summary=summary)
                 self._save(chain, known)
             chain.made.append(known)
         return None
 
-    def _write(self, wanted: Sequence[tuple[_Wanted, list[_Chain]]]) -> None:
-        """Write one summary for each; each is committed as it is made."""
+    def _write(self, wanted: Sequence[tuple[_Wanted, list[tuple[_Chain, Preference]]]]) -> None:
+        """Write one summary for each; each is committed as it is made, with the times of each chain's own block."""
         asked = [one for one, _ in wanted]
         penalty = repeat_penalty(self._summariser, REPEAT_PENALTY)
         how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=[one.said for one in asked])
         for place, summary in self._asker.write([one.question for one in asked], how):
-            one, chains = wanted[place]
-            for chain in chains:
-                known = replace(one.preference, summary=summary)
+            _, chains = wanted[place]
+            for chain, preference in chains:
+                known = replace(preference, summary=summary)
                 self._save(chain, known)
                 chain.made.append(known)
 
