@@ -295,7 +295,7 @@ def best(values: Vector, free: Indices, count: int) -> Indices:
         least = np.partition(values[free], len(free) - count)[len(free) - count]
         above, equal = free[values[free] > least], free[values[free] == least]
         free = np.concatenate([above, equal[: count - len(above)]])
-    return free[np.lexsort((free, -values[free]))][:count]
+    return free[np.lexsort((free, -values[free]))][: max(0, count)]
 
 
 def _transitions(users: Items, items: Items, size: int) -> sparse.csr_matrix:

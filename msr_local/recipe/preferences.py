@@ -128,7 +128,7 @@ class Preferences:
                 growing[place] = self._begin(user_id, history, past)
             if not growing:
                 return
-            wanted: dict[str, tuple[_Wanted, dict[int, _Chain]]] = {}
+            wanted: dict[str, dict[int, tuple[_Chain, _Wanted]]] = {}  # by key: those that wait for the same words
             for place, chain in list(growing.items()):
                 try:
                     next_one = self._next(chain)
@@ -139,11 +139,11 @@ class Preferences:
                 if next_one is None:
                     yield place, growing.pop(place).made
                 else:
-                    wanted.setdefault(next_one.preference.key, (next_one, {}))[1][place] = chain
+                    wanted.setdefault(next_one.preference.key, {})[place] = chain, next_one
             try:
                 self._write(wanted)
             except ContextOverflow as error:  # of the first that has no text; the others are asked for again
-                overflown(next(iter(wanted.values()))[1], error)
+                overflown(next(iter(wanted.values())), error)
 
     def _begin(self, user_id: str | None, history: Sequence[Interaction], past: bool) -> _Chain:
         steps = blocks(history, self._recipe.block_size, self._recipe.window)
@@ -164,27 +164,31 @@ class Preferences:
             items = [(one.item, caption(one.item)) for one in block.interactions]
             told = [self._descriptions.of(item, caption) for item, caption in items]
             key = fingerprint(self.settings, chain.before.key if chain.before else None, told)
-            known = chain.kept.get(block.index)
-            if known is None or known.key != key:
-                ids = tuple(item.item_id for item, _ in items)
-                known = Preference(block.index, "", block.start, block.end, ids, key)
+            ids = tuple(item.item_id for item, _ in items)
+            wanted = Preference(block.index, "", block.start, block.end, ids, key)
+            kept = chain.kept.get(block.index)
+            if kept is not None and kept.key == key:  # its times are no part of the key
+                known = replace(wanted, summary=kept.summary)
+            else:
                 summary = results.past_summary(self._workspace, key)
                 if summary is None:
-                    return self._ask(known, chain.before, items)
-                known = replace(known, summary=summary)
+                    return self._ask(wanted, chain.before, items)
+                known = replace(wanted, summary=summary)
                 self._save(chain, known)
             chain.made.append(known)
         return None
 
-    def _write(self, wanted: dict[str, tuple[_Wanted, dict[int, _Chain]]]) -> None:
-        """Write one summary for each; each is committed as it is made, and is wanted no more."""
-        asked = [one for one, _ in wanted.values()]
+    def _write(self, wanted: dict[str, dict[int, tuple[_Chain, _Wanted]]]) -> None:
+        """Write one summary for each; each is committed as it is made, and is wanted no more.
+
+        The times and items are those of each chain's own block.
+        """
+        asked = [next(iter(chains.values()))[1] for chains in wanted.values()]
         penalty = repeat_penalty(self._summariser, REPEAT_PENALTY)
         how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=[one.said for one in asked])
         for place, summary in self._asker.write([one.question for one in asked], how):
-            one, chains = wanted.pop(asked[place].preference.key)
-            for chain in chains.values():
-                known = replace(one.preference, summary=summary)
+            for chain, own in wanted.pop(asked[place].preference.key).values():
+                known = replace(own.preference, summary=summary)
                 self._save(chain, known)
                 chain.made.append(known)
 
