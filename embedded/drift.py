@@ -9,6 +9,7 @@ the plain model writes, with `--adapter rule` the rule that made the training da
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,8 @@ SIZE = 3  # interactions in a block
 BEFORE, SINCE = 3, 2  # blocks before the change and after it
 RULE, NONE = "rule", "none"
 
-Write = Callable[[History, "str | None", Sequence[str], int], str]
+Asked = tuple[History, str | None, Sequence[str], int]  # a person, the summary before, the items and number of a block
+Write = Callable[[Sequence[Asked]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +65,34 @@ def blocks(history: History) -> list[list[list[str]]]:
     return [[list(thing.terms) for thing in steps[at : at + SIZE]] for at in range(0, len(steps), SIZE)]
 
 
-def chain(history: History, write: Write) -> Chain:
-    """The summaries that `write` makes of a history."""
-    made: list[str] = []
-    for number, start in enumerate(range(0, len(history.steps), SIZE)):
-        told = [describe(thing.item, thing.caption) for thing in history.steps[start : start + SIZE]]
-        made.append(write(history, made[-1] if made else None, told, number))
-    return Chain(history, tuple(made))
+def chains(histories: Sequence[History], write: Write) -> list[Chain]:
+    """The summaries that `write` makes of histories: the first block of all, then the second of all, and so on."""
+    made: list[list[str]] = [[] for _ in histories]
+    for number in itertools.count():
+        left = [n for n, history in enumerate(histories) if number * SIZE < len(history.steps)]
+        if not left:
+            return [Chain(history, tuple(some)) for history, some in zip(histories, made, strict=True)]
+        asked = []
+        for n in left:
+            things = histories[n].steps[number * SIZE : (number + 1) * SIZE]
+            told = [describe(thing.item, thing.caption) for thing in things]
+            asked.append((histories[n], made[n][-1] if number else None, told, number))
+        for n, summary in zip(left, write(asked), strict=True):
+            made[n].append(summary)
+    raise AssertionError("a history has an end")
 
 
 def by_rule() -> Write:
     """The rule itself as the writer."""
-    states: dict[str, State] = {}
+    states: dict[int, State] = {}
 
-    def write(history: History, before: str | None, told: Sequence[str], number: int) -> str:
-        states[history.user] = after(states[history.user] if number else State(), blocks(history)[number])
-        return text(states[history.user], LATER if number else FIRST, None, history.catalogue.adjectives)
+    def write(asked: Sequence[Asked]) -> list[str]:
+        made = []
+        for history, _, _, number in asked:
+            state = after(states[id(history)] if number else State(), blocks(history)[number])
+            states[id(history)] = state
+            made.append(text(state, LATER if number else FIRST, None, history.catalogue.adjectives))
+        return made
 
     return write
 
@@ -92,15 +106,23 @@ def by_engine(engine: Engine, penalty: float) -> Write:
     """The model as the writer, greedy, as `Asker.write` has it; with the adapter that it was loaded with."""
     asking = Asking()
 
-    def write(history: History, before: str | None, told: Sequence[str], number: int) -> str:
-        question = asking.question(before, told)
-        said = [(before or "").removeprefix(question.opening)] if penalty > 1 else []
-        how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=said)
-        ((_, made),) = engine.write([question], how)
-        whole = " ".join((question.opening + made.text).split())
-        return whole[: whole.rindex(".") + 1] if not made.ended and "." in whole else whole
+    def write(asked: Sequence[Asked]) -> list[str]:
+        questions = [asking.question(before, told) for _, before, told, _ in asked]
+        said = [
+            (before or "").removeprefix(question.opening)
+            for question, (_, before, _, _) in zip(questions, asked, strict=True)
+        ]
+        how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=said if penalty > 1 else [])
+        made = dict(engine.write(questions, how))
+        return [_whole(question.opening + made[n].text, made[n].ended) for n, question in enumerate(questions)]
 
     return write
+
+
+def _whole(written: str, ended: bool) -> str:
+    """What was written on one line; up to its last whole sentence, where the cap cut it off."""
+    line = " ".join(written.split())
+    return line if ended or "." not in line else line[: line.rindex(".") + 1]
 
 
 # ---- what is measured
@@ -193,15 +215,13 @@ def run(arguments: argparse.Namespace) -> None:
     ours = [REPEAT_PENALTY if arguments.adapter == NONE else 1.0]  # as `Asker.write` has it
     for penalty in (arguments.adapter != RULE and arguments.penalty) or ours:
         if arguments.adapter == RULE:
-            write = by_rule()
-            chains = [chain(history, write) for history in histories]
+            made = chains(histories, by_rule())
         else:
             adapter = None if arguments.adapter == NONE else Path(arguments.adapter)
             with EngineProcess(config(adapter, arguments.threads)) as engine:
-                write = by_engine(engine, penalty)
-                chains = [chain(history, write) for history in histories]
-        found[f"repeat penalty {penalty:g}"] = table(chains)
-        _print(chains, penalty, arguments.show)
+                made = chains(histories, by_engine(engine, penalty))
+        found[f"repeat penalty {penalty:g}"] = table(made)
+        _print(made, penalty, arguments.show)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,9 +65,25 @@ def written_whole(target: Path) -> Iterator[Path]:
         if not (part.is_dir() and target.is_dir()):  # else another process was faster, and its folder is as good
             part.replace(target)
     except OSError as error:
-        raise FileError(f"{target}: cannot be written ({error}). Next: free disk space or check its folder.") from error
+        raise _refused(target, error) from error
     finally:
         remove(part)
+
+
+def require_writable(target: Path) -> None:
+    """Raise `FileError` where `written_whole` could not write a file: for long work, before it begins."""
+    try:
+        if target.is_dir():
+            raise IsADirectoryError("a folder is there")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise _refused(target, error) from error
+
+
+def _refused(target: Path, error: OSError) -> FileError:
+    return FileError(f"{target}: cannot be written ({error}). Next: free disk space or check its folder.")
 
 
 def remove(path: Path) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="kills, rows a reader, strings, rows or pairs: as many as above")
     parser.add_argument("--minutes", type=float, help="of load (20), or that kills may take at most")
     parser.add_argument("--pictures", type=int, default=2_000, help="of fuzz")
-    parser.add_argument("--stages", help="of kills, with commas between (default: all)")
+    parser.add_argument("--stages", help="of kills, with commas between: others stay")
     parser.add_argument("--adapter", help="of pleading: the recommender to ask (default: the shipped one)")
     parser.add_argument("--disk", type=Path, help=argparse.SUPPRESS)  # load starts itself again with it
     options = parser.parse_args()
@@ -61,7 +61,9 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
         stages = options.stages.split(",") if options.stages else list(kills.STAGES)
         keep = print if options.print else functools.partial(record.save, "kills")
-        return kills.measure(count or 200, stages, seed, folder, options.minutes or float("inf"), keep)
+        old = record.kept("kills") if options.stages else None  # what was measured of other stages stays
+        before = {name: {"commit": old["commit"], **one} for name, one in old["stages"].items()} if old else {}
+        return kills.measure(count or 200, stages, seed, folder, options.minutes or float("inf"), keep, before)
     if options.what == "fuzz":
         from . import fuzz
 

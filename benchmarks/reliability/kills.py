@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from warm import COMMANDS, TRAINING, Warm
@@ -61,8 +62,11 @@ _KEPT = {  # all rows but the times at which they were made; with True, a row th
     "scores": ("SELECT user_id, item_id, without, settings, key, log_odds FROM scores ORDER BY 1, 2, 3", True),
     "answers": ("SELECT key, log_odds FROM answers ORDER BY 1", True),
     "learned_recall": ("SELECT item_ids, json_extract(facts, '$.used') FROM learned_recall", True),
-    "runs": ("SELECT name, status FROM runs ORDER BY created", False),
-    "run_steps": ("SELECT step, loss FROM run_steps ORDER BY step", False),  # steps after a checkpoint are made again
+    # A command that is killed after its end trains again when it is given again: the last run counts. Steps after a
+    # checkpoint are made again.
+    "runs": ("SELECT DISTINCT name, status FROM runs ORDER BY 1, 2", False),
+    "run_steps": ("SELECT step, loss FROM run_steps"
+                  " WHERE run_id = (SELECT run_id FROM runs ORDER BY created DESC LIMIT 1) ORDER BY 1", False),
     "adapters": ("SELECT name FROM adapters ORDER BY 1", True),
 }  # fmt: skip
 
@@ -126,6 +130,8 @@ def same(one: Any, other: Any) -> bool:
     """Whether two values are equal, floats nearly."""
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= _NEAR
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
@@ -210,11 +216,11 @@ def _lines(path: Path) -> list[str]:
 
 def measure(
     kills: int, stages: Sequence[str], seed: int, folder: Path, minutes: float = math.inf,
-    keep: Callable[[dict[str, Any]], None] = print,
+    keep: Callable[[dict[str, Any]], None] = print, before: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:  # fmt: skip
     """The results of all stages, each with its share of the kills, or of the minutes if these are over before.
 
-    `keep` gets them after each stage: an hour must not hang on the last minute.
+    `keep` gets them after each stage: an hour must not hang on the last minute. `before` are results of other stages.
     """
     import tiny_models
 
@@ -224,13 +230,14 @@ def measure(
     tiny_models.projector(models / "eyes.gguf")
     if "finetune" in stages:
         base = tiny_models.louder(_base(folder / "quiet"), folder / "base")
-    found: dict[str, Any] = {**made_with(seed), "stages": {}}
+    found: dict[str, Any] = {**made_with(seed), "stages": dict(before)}
     with Warm(*(TRAINING if base else COMMANDS)) as warm:
         made = bench(folder / "shop", warm, models, base)
         for number, name in enumerate(stages):
             share = (kills * (number + 1)) // len(stages) - (kills * number) // len(stages)
             until = time.monotonic() + 60 * minutes / len(stages)
             found["stages"][name] = stage(made, name, share, random.Random(f"{name} {seed}"), until)
+            found["stages"][name]["commit"] = found["commit"]
             keep(found)
     return found
 

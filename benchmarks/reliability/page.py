@@ -45,7 +45,12 @@ def kills(found: Found) -> str:
     total = [sum(one[key] for one in stages.values()) for key in counted]
     head = ("stage", "seconds undisturbed", "kills", "rows lost", "rows doubled", "databases unsound", "half files",
             "commands failed", "other ends")  # fmt: skip
-    return f"{_with(found)}\n\n{_table(head, [*rows, ['**all**', '', *total]])}"
+    older: dict[str, list[str]] = {}
+    for name, one in stages.items():
+        if (commit := one.get("commit", found["commit"])) != found["commit"]:
+            older.setdefault(commit, []).append(name)
+    told = "".join(f" At {commit}: {', '.join(names)}." for commit, names in older.items())
+    return f"{_with(found)}{told}\n\n{_table(head, [*rows, ['**all**', '', *total]])}"
 
 
 def fuzz(found: Found) -> str:

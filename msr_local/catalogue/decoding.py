@@ -5,11 +5,13 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+from unicodedata import category
 
 from ..errors import InputError
 from ..text import printable
@@ -20,6 +22,7 @@ _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf
 _HIGH = re.compile(rb"[\x80-\xff]")
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # without \x01, which parts the columns of Hive
 _NO_TEXT = "not a text file. Next: save it as CSV, JSON or Parquet."
+_PLAIN_CONTROL = "\t\r\n\x01\u200b\u200c\u200d\u200e\u200f\ufeff"
 _CHUNK = 2**20
 _EVIDENCE = 2**18  # bytes of lines that are not UTF-8: enough to know what they are
 _FEW = 12  # bytes over 127 that tell nothing
@@ -30,12 +33,19 @@ _LIKELY = (
     "cp1255", "cp1256", "cp1257", "iso8859_2", "cp866", "cp874", "mac_roman",
 )  # fmt: skip
 _CORE = {"gb18030": "gb2312", "cp932": "shift_jis", "cp949": "euc_kr"}  # nearly all that is written in them
+_LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "mac_roman")
+_LETTERS = (
+    "àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíóúüñªº", "áâãàçéêíóôõúüªº", "àèéìíîòóùú", "åäöéü", "æøåéöüò", "áðéíóúýþæö",
+    "áàçéèíïóòúü", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "ąćęłńóśźż", "áéíóöőúüű", "ăâîșțşţ", "çğıöşüâîû",
+    "ąčęėįšųūž", "āčēģīķļņōŗšūž", "äöüõšž", "čćđšž",
+)  # fmt: skip
+"""The letters over 127 of languages: French, German, Spanish, Portuguese, Italian, Swedish, Danish and so on."""
 _IN_WORD = re.compile(r"(?<=[^\W\d_])[¡-©«-´¶-¹»-¿×÷¨¸˝˛˙ˇ˘](?=[^\W\d_])|(?<=[a-zß-öø-ÿ])[À-ÞŸŠŒŽ]")
 """What stands in no word: a sign between letters, a capital after a small letter."""
 _SPOKEN = {
     "cp1252": "Windows-1252", "cp1251": "Windows-1251", "gb18030": "GB18030 (GBK)", "cp932": "Shift-JIS (cp932)",
     "big5": "Big5", "cp949": "EUC-KR (cp949)", "euc_jp": "EUC-JP", "koi8_r": "KOI8-R", "utf-16-le": "UTF-16",
-    "utf-16-be": "UTF-16",
+    "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32",
 }  # fmt: skip
 
 _CP1252 = [bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(256)]
@@ -69,10 +79,14 @@ def detect_encoding(path: Path) -> Encoding:
     evidence: list[bytes] = []
     with open_unpacked(path) as binary:
         start = binary.peek(1)[:4096]
+        if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return Encoding("utf-32")
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return Encoding("utf-16")
-        if start.count(0) > len(start) / 4:
-            return _without_mark(start)
+        if 0 in start and (name := _wide(start)):
+            return Encoding(name, f"{_SPOKEN[name]} without a byte order mark: read as such.")
+        if len(start) >= 100 and start.count(0) > len(start) / 4:  # of fewer bytes, nothing tells
+            raise InputError(_NO_TEXT)
         if len(start) > 1000 and len(_CONTROL.findall(start)) > len(start) / 10:
             raise InputError(_NO_TEXT)
         while chunk := binary.read(_CHUNK):
@@ -96,14 +110,14 @@ def detect_encoding(path: Path) -> Encoding:
     return _guess(b"\n".join(evidence)[:_EVIDENCE], stray)
 
 
-def _without_mark(start: bytes) -> Encoding:
-    even, odd = start[::2].count(0), start[1::2].count(0)
-    if max(even, odd) < 4 * min(even, odd) or start.count(b"\0\0\0"):
-        if len(start) < 100:  # too little to tell
-            return Encoding("utf-8-sig")
-        raise InputError(_NO_TEXT)
-    name = "utf-16-le" if odd > even else "utf-16-be"
-    return Encoding(name, "UTF-16 without a byte order mark: read as such.")
+def _wide(start: bytes) -> str | None:
+    """UTF-16 or UTF-32, if the first bytes of a file make lines of known characters in it; whatever the script."""
+    for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        text = codecs.getincrementaldecoder(name)("replace").decode(start)  # the last sign may be cut
+        odd = sum(sign == "\ufffd" or (category(sign)[0] == "C" and sign not in _PLAIN_CONTROL) for sign in text)
+        if text.count("\n") + text.count("\r") > start.count(b"\n") / 2 and odd <= len(text) / 100:
+            return name
+    return None
 
 
 def _guess(evidence: bytes, stray: int) -> Encoding:
@@ -116,6 +130,9 @@ def _guess(evidence: bytes, stray: int) -> Encoding:
         few = f"a guess: only {stray} bytes tell" if stray < _FEW else "a guess"
         return Encoding("utf-8-sig", _said("cp1252", few, evidence))
     best = min(found, key=lambda one: _badness(one) + _LIKELY.index(one.encoding) / 4)
+    if best.encoding in _LATIN:  # they differ in a few letters: those tell that stand in one language together
+        latin = [one for one in found if one.encoding in _LATIN]
+        best = min(latin, key=lambda one: _badness(one) + _LIKELY.index(one.encoding) / 4 + _foreign(str(one)))
     alike = {best.encoding, *best.could_be_from_charset}  # what reads the same of the evidence
     name = next((one for one in _LIKELY if one in alike), best.encoding)
     sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + stray / 200)):.0f}% sure"
@@ -132,6 +149,13 @@ def _badness(match: Any) -> float:
     rare = sum(not 0 < len(sign.encode(core, "ignore")) <= 2 for sign in signs) if core else 0
     odd = len(_IN_WORD.findall(str(match)))
     return float(match.percent_chaos - match.percent_coherence / 2 + 100 * (rare + odd) / max(1, len(signs)))
+
+
+def _foreign(text: str) -> float:
+    """The percentage of the letters over 127 that the language which has most of them does not have."""
+    letters = Counter(letter for letter in text.lower() if letter.isalpha() and not letter.isascii())
+    most = max(sum(letters[letter] for letter in language) for language in _LETTERS)
+    return 100 - 100 * most / max(1, letters.total())
 
 
 def _said(name: str, sure: str, evidence: bytes) -> str:

@@ -28,18 +28,23 @@ A plain tuple, because a million are made. Text in a cell is storable.
 
 DELIMITERS = (",", "\t", ";", "|", "::")
 
+HEADER_AGAIN = "this is the header again, as where files were put one after the other"
+
 # A quoted cell that has not ended after so much text was not meant to be one.
 _QUOTED_LINES = 1000
 _QUOTED_CHARS = 1_000_000
 _CLOSING = re.compile(r'(?:\\.|""|[^"\\]|\\$)*"(?!")', re.DOTALL)
 _DOUBLE_COLON = re.compile(r'[^,;|\t":]*::')
+_BLANKS = re.compile(" *")
 _ESCAPED = re.compile(r'\\(["\\])|""')
 
 
 def numbered(text: TextIO) -> Iterator[Line]:
     """The physical lines of `text`, made storable."""
-    # Decoded text has no lone surrogates: only NULs have to be looked for.
+    # Decoded text has no lone surrogates: only NULs have to be looked for, and marks where files were joined.
     for number, line in enumerate(text, 1):
+        if line[0] == "\ufeff":
+            line = line.lstrip("\ufeff") or "\n"
         yield number, storable(line) if "\0" in line else line
 
 
@@ -80,20 +85,26 @@ def split_header(text: str, lines: Iterator[Line], delimiter: str | None) -> tup
 
 
 def read_records(
-    lines: Iterator[Line], columns: tuple[str, ...], delimiter: str, *, quotes: bool = True
+    lines: Iterator[Line], columns: tuple[str, ...], delimiter: str, *, quotes: bool = True, header: Sequence[str] = ()
 ) -> Iterator[Record | Rejected]:
     """The records in `lines`: short ones are padded, those wider than `columns` rejected, blank ones skipped.
 
+    A row that is the `header` again, as where files were joined, is rejected: else it would be an item of that name.
     Without `quotes`, a quote is a character like any other. In tab-separated text it is one too, wherever it
     does not open or close a whole cell.
     """
-    width = len(columns)
+    width, names = len(columns), list(header)
     for number, text in lines:
         if quotes and '"' in text:
-            yield from _quoted_records((number, text), lines, columns, delimiter)
+            for record in _quoted_records((number, text), lines, columns, delimiter):
+                if not isinstance(record, Rejected) and record[2] == names:
+                    record = rejected(record[0], HEADER_AGAIN, record[3] or "")
+                yield record
         elif not text.isspace():
             cells = text.rstrip("\r\n").split(delimiter)
-            if len(cells) == width:
+            if cells == names:
+                yield rejected(number, HEADER_AGAIN, text)
+            elif len(cells) == width:
                 yield number, columns, cells, text
             else:
                 yield _fit(number, columns, cells, text)
@@ -179,6 +190,8 @@ class _Row:
         line = text.rstrip("\r\n")
         start = 0
         while start >= 0:
+            if not self.open and line.startswith(" ", start):
+                start = self._past_blanks(line, start)
             if not self.open and not line.startswith('"', start):
                 end = line.find(self._delimiter, start)
                 self.cells.append(line[start:] if end < 0 else line[start:end])
@@ -198,6 +211,16 @@ class _Row:
             start = end if end < 0 else end + len(self._delimiter)
         return self
 
+    def _past_blanks(self, line: str, start: int) -> int:
+        """Where the quote is of a cell that is quoted after blanks, as in `1, "a, b"`; else `start`."""
+        if self._delimiter in "\t ":
+            return start
+        opening = _blank(line, start)
+        closing = _closing_quote(line, opening + 1, self._escapes) if line.startswith('"', opening) else -1
+        after = _blank(line, closing + 1)
+        whole = closing >= 0 and (after == len(line) or line.startswith(self._delimiter, after))
+        return opening if whole else start
+
 
 def _closing_quote(line: str, start: int, escapes: bool) -> int:
     if escapes:
@@ -206,6 +229,12 @@ def _closing_quote(line: str, start: int, escapes: bool) -> int:
     while (quote := line.find('"', start)) >= 0 and line.startswith('"', quote + 1):
         start = quote + 2
     return quote
+
+
+def _blank(line: str, start: int) -> int:
+    """Where the blanks end that begin at `start`."""
+    found = _BLANKS.match(line, start)
+    return found.end() if found else start
 
 
 def _unescaped(quoted: str, escapes: bool) -> str:

@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -54,13 +55,15 @@ INTERACTION_FIELDS: Fields = {
     "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
     "earlier": ("itemidlist",),
 }
+_IDS = frozenset({"id", "userid", "uid", "customerid", *_ITEM_ID})
 REQUIRED = frozenset({"user_id", "item_id", "title"})
 
 MISSING = frozenset({"", "\\N", "nan", "NaN", "NaT", "NULL", "null", "None", "<NA>", "#N/A", "N/A", "n/a"})
 """How programs write that there is nothing."""
 NO_ID = MISSING | {"NA"}
 """How they write that there is no id: R writes NA. A title may be called so."""
-_CUT = re.compile(r"\d([.,]\d+)?E\+\d\d", re.ASCII)
+CUT = re.compile(r"\d([.,]\d+)?E\+\d\d", re.ASCII)
+"""A number of which a spreadsheet shows the first digits only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,9 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
             raise InputError(f"more than one column is mapped to {field}.")
     found = lay_out(columns, fields, mapping).fields
     hint = (
-        "If its header is further down, delete the lines above. " if len([name for name in names if name]) < 2 else ""
+        "If its header is further down, delete the lines above; if it is this one, part its columns by commas or tabs. "
+        if len([name for name in names if name]) < 2
+        else ""
     )
     if missing := [field for field in fields if field in REQUIRED and field not in found]:
         ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
@@ -161,15 +166,21 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
         text = bare((value or "").strip())
         if not text or text in missing:
             raise ValueError(f"{field} is empty" + (f" ({text})" if text else ""))
-        if "E+" in text and missing is NO_ID and _CUT.fullmatch(text):
+        if "E+" in text and missing is NO_ID and CUT.fullmatch(text):
             raise ValueError(f"{field} {text} is a number that a spreadsheet has cut: export the column as text")
         return text
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{field} is empty (nan)")
+    if isinstance(value, dict) and missing is NO_ID:  # {"id": 5, "name": …}, as programs write a user or a product
+        for key, one in value.items():
+            if key_of(str(key)) in _IDS and isinstance(one, str | int):
+                return to_text(field, one)
     if isinstance(value, bool | bytes | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{field} {shown(value)} is neither text nor a number")
+    if isinstance(value, Decimal) and value == int(value):
+        return str(int(value))
     return str(value)
 
 
@@ -195,7 +206,10 @@ def whole(text: str) -> str:
 
 
 def to_rating(value: object) -> float | None:
-    """`value` as a finite number, None if it is missing. "4,5" is 4.5. Raises ValueError for all else."""
+    """`value` as a finite number, None if it is missing. Raises ValueError for all else.
+
+    "4,5" is 4.5, "4.0 out of 5 stars" and "★★★★☆" are 4, "true" is 1 and "false" 0.
+    """
     return None if value is None else _rating(value if isinstance(value, str) else str(value))
 
 
@@ -204,6 +218,9 @@ def _rating(text: str) -> float | None:
     text = text.strip()
     if text in MISSING:
         return None
+    if stars := _STARS.fullmatch(text):
+        text = stars[1] or str(text.count("★"))
+    text = _JUDGED.get(text.casefold(), text)
     try:
         number = float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
     except ValueError:
@@ -213,6 +230,8 @@ def _rating(text: str) -> float | None:
     return number
 
 
+_JUDGED = {"true": "1", "false": "0"}
+_STARS = re.compile(r"(\d+(?:[.,]\d+)?)(?: out of \d+)?[ -]?stars?|★+☆*|☆+", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
 
 

@@ -24,11 +24,11 @@ from ..store.catalogue import Added, ImageFact
 from ..store.rows import ItemRow, Rejected
 from ..store.workspace import Workspace
 from ..text import name_of, printable
-from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS
+from .fields import IGNORE, INTERACTION_FIELDS, ITEM_FIELDS, lay_out
 from .images import SUFFIXES, Images, check_image, images_within, resolve_image
 from .logs import Given
 from .readers import find_sources, read_interactions, read_items, read_items_of_log
-from .survey import survey
+from .survey import Found, survey
 from .tables import Source, read_columns
 
 _TOGETHER = 64  # pictures checked in one transaction
@@ -103,6 +103,8 @@ def ingest(
         tell,
         day_first,
     )
+    if min_rating is not None:
+        _require_ratings(interaction_file, found, min_rating)
     pictures = _Pictures(item_file, images.resolve() if images else None, workspace.path.parent / "pictures")
     read = read_items if item_file != interaction_file else read_items_of_log
     rows = pictures.take(_counted("items", read(item_file, found_items.mapping, found_items.how), progress))
@@ -122,6 +124,17 @@ def ingest(
     usable, broken = _check(workspace, item_file, pictures, progress)
     pictures.tell(tell)
     return Ingested(added_items, added, usable, broken + len(pictures.refused), (item_file, interaction_file))
+
+
+def _require_ratings(file: Path, found: Found, least: float) -> None:
+    """Raises InputError where a least rating would leave nothing out, because there are no ratings."""
+    names, _ = read_columns(file, INTERACTION_FIELDS, found.how.source)
+    if "rating" not in lay_out(names, INTERACTION_FIELDS, found.mapping).fields:
+        raise InputError(
+            f"{file}: --min-rating {least:g}, but no column of ratings is known. Its columns are: "
+            f"{', '.join(printable(name)[:40] for name in names[:40])}. Next: --map COLUMN=rating, or leave out "
+            "--min-rating."
+        )
 
 
 def _counted(stage: str, rows: Iterator[Row], progress: Progress) -> Iterator[Row]:

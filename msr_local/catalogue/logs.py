@@ -8,21 +8,28 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
 from ..store.rows import Rejected
 from ..text import printable
 from .delimited import Record
-from .fields import INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to_rating, to_text, whole
+from .fields import CUT, INTERACTION_FIELDS, NO_ID, Fields, bare, key_of, lay_out, to_rating, to_text, whole
 from .histories import together
 from .readers import How
 from .tables import Source, Table
-from .timestamps import day_order, is_no_time, parse_timestamp
+from .timestamps import begins_with_year, day_order, is_clock, is_day, is_no_time, parse_timestamp, with_century
 
 _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
+_AMOUNTS = frozenset("quantity qty amount units count purchasequantity orderquantity itemquantity".split())
+_NOBODY = frozenset({"-", "-1", "anonymous", "anon", "guest", "unknown", "undefined", "(not set)", "not logged in"})
+_INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
+_CLOCKS = frozenset(
+    "time eventtime ordertime purchasetime transactiontime invoicetime saletime timeofday clock".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,9 @@ class Log:
         layout = lay_out(table.columns, INTERACTION_FIELDS, given.mapping)
         self._at = {field: names[index] for field, index in layout.fields.items()}
         self.rows = len(head)
+        self.clock = self._clock()
         self.own = [self._at[field] for field in ("user_id", "timestamp", "rating", "earlier") if field in self._at]
+        self.own += [self.clock] if self.clock else []
         self.mapped = "item_id" in given.mapping.values()
         self.named = named("item_id", names, INTERACTION_FIELDS, given.mapping, self.own)
         free = [name for name in names if name and name not in given.mapping and name not in self.own]
@@ -83,10 +92,42 @@ class Log:
         best = next((name for name in names if shares[name] >= _USABLE), names[0])
         if best != names[0]:
             self.given = replace(self.given, mapping={**self.given.mapping, best: field})
+            if field == "timestamp" and all(is_clock(cell) or not text_of(cell) for cell in self._cells(names[0])):
+                return
             self._tell(
                 f"{self.given.path.name}: {field} is {printable(best)!r}, because {printable(names[0])!r} has a usable "
                 f"value in {shares[names[0]]:.0%} of the rows."
             )
+
+    def _clock(self) -> str | None:
+        """The column with the times of the day, where that of the times has days only. Says so."""
+        days = [cell for cell in self._cells(self._at.get("timestamp")) if text_of(cell) is not None or is_day(cell)]
+        if not days or not all(map(is_day, days)):
+            return None
+        for name in self.names:
+            clocks = [cell for cell in self._cells(name) if cell is not None and str(cell).strip()]
+            free = key_of(name) in _CLOCKS and name not in self._at.values() and name not in self.given.mapping
+            if free and clocks and all(map(is_clock, clocks)):
+                self._tell(
+                    f"{self.given.path.name}: the times are the days of {printable(self._at['timestamp'])!r} with the "
+                    f"clock of {printable(name)!r}."
+                )
+                return name
+        return None
+
+    def century(self) -> bool:
+        """Whether dates like 19-03-31 begin with their year: all can, and the days change more. Says so."""
+        cells = [str(cell).strip() for cell in self._cells(self._at.get("timestamp"))]
+        short = [cell for cell in cells if begins_with_year(cell) is not None]
+        if not short or not all(map(begins_with_year, short)):
+            return False
+        if len({cell[:2] for cell in short}) >= len({cell[6:8] for cell in short}):
+            return False
+        self._tell(
+            f"{self.given.path.name}: dates like {printable(short[0])[:30]!r} are read year first: "
+            f"{with_century(printable(short[0]))[:30]}. If that is wrong: --day-first or --month-first."
+        )
+        return True
 
     def _unused(self, items: str | None) -> list[str]:
         used = {*self.own, *self.given.mapping, items, ""}
@@ -109,6 +150,12 @@ class Log:
                 f"{printable(str(filled[0]))[:40]!r}. Next: write it as 2020-01-31 or 2020-01-31 18:30, or let the "
                 f"order of the rows count: --map {printable(column)}=ignore."
             )
+        if cut := next((cell for cell in filled if isinstance(cell, str) and CUT.fullmatch(cell.strip())), None):
+            self._tell(
+                f"{self.given.path.name}: times like {cut.strip()!r} are numbers of which a spreadsheet has left the "
+                "first digits: rows that were hours or days apart have one time, and the same item twice in it counts "
+                f"once. Next: export the column {printable(column)!r} as text."
+            )
         cells = [cell for cell in filled if _is_number(cell) and _is_time(cell)]
         if cells and max(map(parse_timestamp, cells)) < "1975":
             self._tell(
@@ -117,11 +164,32 @@ class Log:
                 "right and their dates are not. Next, for these: write them as 2020-01-31."
             )
 
+    def tell_returns(self, items: str | None) -> None:
+        """Say of how many rows a quantity says that they are returns. `items` are the ids."""
+        for column in self._unused(items):
+            below = sum((_number(cell) or 0) < 0 for cell in self._cells(column)) if key_of(column) in _AMOUNTS else 0
+            if below:
+                self._tell(
+                    f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} below 0, as "
+                    f"returns have: {below:,}. They are steps of a history like all others. Next, if they are returns: "
+                    "leave these rows out."
+                )
+
     def tell_unused(self, items: str | None) -> None:
         """Say which columns count for nothing. `items` are the ids."""
         if rest := self._unused(items):
             listed = ", ".join(map(self._shown, rest[:_LISTED])) + (", …" if len(rest) > _LISTED else "")
             self._tell(f"{self.given.path.name}: not used: {listed}.")
+
+    def _tell_alike(self, users: Iterable[str]) -> None:
+        """Say how many users are others only by how they are written."""
+        spelt: dict[str, str] = {}
+        pairs = [(first, one) for one in dict.fromkeys(users) if (first := spelt.setdefault(alike(one), one)) != one]
+        if pairs:
+            self._tell(
+                f"{self.given.path.name}: users that are others only by {difference(*pairs[0])}: {len(pairs):,}. Each "
+                "has a history of their own. Next, if they are the same: write them alike."
+            )
 
     def _is_timed(self, column: str) -> bool:
         cells = [cell for cell in self._cells(column) if text_of(cell) is not None]
@@ -147,10 +215,19 @@ class Log:
     def how(self) -> How:
         """What the sample says of users and ratings."""
         users = [one.strip() for one in self._cells(self._at.get("user_id")) if isinstance(one, str) and one.strip()]
-        floats = bool(users) and all(_FLOAT.fullmatch(one) for one in users)
-        if floats:
+        # All, or beside the same without a point: a file that was joined of two, one with a gap in its column.
+        like = next((one for one in users if _FLOAT.fullmatch(one)), None)
+        floats = like is not None and all(
+            _FLOAT.fullmatch(one) or _INTEGER.fullmatch(one) or not _PLAIN.fullmatch(one) for one in users
+        )
+        if like and floats:
+            self._tell(f"{self.given.path.name}: users like {like!r} are whole numbers: read as {whole(like)!r}.")
+        self._tell_alike(users)
+        names = Counter(text_of(cell) for cell in self._cells(self._at.get("user_id")))
+        for name in filter(lambda name: name and name.casefold() in _NOBODY, names):
             self._tell(
-                f"{self.given.path.name}: users like {users[0]!r} are whole numbers: read as {whole(users[0])!r}."
+                f"{self.given.path.name}: rows of the first {self.rows:,} whose user is {name!r}: {names[name]:,}. "
+                "They count as one person. Next, if that stands for somebody who is not known: leave these rows out."
             )
         ratings = [one for one in map(_number, self._cells(self._at.get("rating"))) if one is not None]
         scale = [one for one in ratings if one != -1]
@@ -166,6 +243,7 @@ class Log:
             whole_users=floats,
             unrated=unrated,
             going_on=going_on(self._head, self._at.get("user_id"), {*self.own, *self.named}),
+            clock=self.clock,
         )
 
     def day_first(self, rest: Iterator[Record | Rejected]) -> bool | None:
@@ -243,6 +321,20 @@ def _counted(name: str, apart: str | None, values: Iterable[Any]) -> Column:
             if (text := text_of(one)) is not None:
                 column.ids[text] += 1
     return column
+
+
+def alike(text: str) -> str:
+    """`text` as it is to the eye: without case, blanks, signs that are not seen, and ways to write an accent."""
+    if text.isalnum() and text.isascii():
+        return text.casefold()
+    return "".join(sign for sign in normalize("NFKC", text).casefold() if category(sign) not in ("Cf", "Zs", "Cc"))
+
+
+def difference(one: str, other: str) -> str:
+    """By what two texts that are `alike` are not the same, with both of them."""
+    if one.casefold() == other.casefold():
+        return f"upper and lower case, as {printable(one)[:40]!r} is not {printable(other)[:40]!r}"
+    return f"blanks or signs that look the same, as {one[:40]!a} is not {other[:40]!a}"
 
 
 def text_of(value: Any) -> str | None:

@@ -23,6 +23,7 @@ _ELEMENT = 2**28  # characters of one element; a broken one is searched so far f
 _GAP = " \t\r\n,"
 _OBJECT = re.compile(r"\{\s*[\"}]")
 _AFTER = re.compile(r"(?:\n[ \t\r]*|\}\s*,\s*)(?=\{)")  # where the next element may begin, before one is known
+_COMMA = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|,(?=\s*[}\]])', re.DOTALL)  # outside of strings, before a bracket
 _LITERAL = 1_000_000  # characters of a Python literal
 _LOOK = 50  # lines from which the shape is told
 
@@ -66,7 +67,7 @@ def _decoded(line: str, notes: list[str]) -> Any:
         return _JSON.decode(line)
     except (ValueError, RecursionError):
         pass
-    line = line.strip().rstrip(",")
+    line = _COMMA.sub(lambda found: "" if found[0] == "," else found[0], line.strip().rstrip(","))
     try:
         if "'" not in line and "None" not in line and "True" not in line and "False" not in line:
             return _JSON.decode(line)

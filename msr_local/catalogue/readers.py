@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
 from ..store.rows import InteractionRow, ItemRow, Rejected, kind_of
-from ..text import printable
+from ..text import name_of, printable
 from .delimited import Record
 from .fields import (
     INTERACTION_FIELDS,
@@ -31,7 +32,7 @@ from .fields import (
 )
 from .histories import Histories, together
 from .tables import Parser, Source, open_table
-from .timestamps import is_no_time, parse_timestamp
+from .timestamps import is_no_time, on_day, parse_timestamp, with_century
 
 FORMATS = (".csv", ".tsv", ".txt", ".dat", ".data", ".item", ".inter", ".json", ".jsonl", ".ndjson", ".parquet")
 
@@ -59,7 +60,8 @@ class How:
     `missing`: spellings of an absent title. `whole_items`, `whole_users`: ids like "128.0" are whole numbers. `apart`:
     what parts the items of a cell that holds several. `day_first`: what 3/4/2019 is. `unrated`: -1 is no rating.
     `rated`: a row whose rating cannot be read is of no use. `going_on`: a row without a user, or without a title, that
-    has in this column what the row before has is of the same user, or a variant of the same item.
+    has in this column what the row before has is of the same user, or a variant of the same item. `clock`: the
+    column that has the time of the day. `century`: dates like 19-03-31 begin with their year.
     """
 
     source: Source = field(default_factory=Source)
@@ -71,6 +73,8 @@ class How:
     unrated: bool = False
     rated: bool = False
     going_on: str | None = None
+    clock: str | None = None
+    century: bool = False
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -94,16 +98,19 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
         return items, interactions
     if not items.is_dir():
         raise InputError(f"{items}: name the interactions file too, or a folder that holds both files")
+    there = sorted(path for path in items.iterdir() if _format(path) in FORMATS)
     for patterns in _FOLDERS:
-        found = [sorted(path for path in items.glob(pattern) if _format(path) in FORMATS) for pattern in patterns]
+        found = [[path for path in there if fnmatchcase(path.name.lower(), pattern)] for pattern in patterns]
         if all(len(paths) == 1 for paths in found):
             return found[0][0], found[1][0]
         if all(found):
             names = ", ".join(path.name for paths in found for path in paths)
             raise InputError(f"{items}: more than one pair of files is possible ({names}): name the two files")
+    held = ", ".join(name_of(path.name) for path in there[:6]) + (", …" if len(there) > 6 else "")
     looked_for = ", ".join(" with ".join(patterns) for patterns in _FOLDERS)
     raise InputError(
-        f"{items}: no known pair of files in this folder. Looked for {looked_for}. Next: name the two files."
+        f"{items}: no known pair of files in this folder. Looked for {looked_for}. It holds {held or 'no table'}. "
+        "Next: name the two files."
     )
 
 
@@ -193,7 +200,7 @@ def read_interactions(
 
 def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -> Read[InteractionRow]:
     known, histories = None, Histories()
-    user = item = time = rating = earlier = order = None
+    user = item = time = rating = earlier = order = clock = None
     before: tuple[Any, Any] = (None, None)  # order and user of the last row
     whole_users, whole_items, apart = how.whole_users, how.whole_items, how.apart
     for record in records:
@@ -205,7 +212,11 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
             known, at = columns, layout(columns).fields
             order = columns.index(how.going_on) if how.going_on in columns else None
             user, item, time, rating, earlier = map(at.get, ("user_id", "item_id", "timestamp", "rating", "earlier"))
+            clock = columns.index(how.clock) if how.clock in columns else None
         try:
+            if clock is not None and time is not None:
+                cells = [*cells]
+                cells[time] = on_day(cells[time], cells[clock])
             owner = None if user is None else cells[user]
             if order is not None:
                 if _is_missing(owner) and cells[order] == before[0]:
@@ -254,6 +265,8 @@ def _each(value: Any, count: int) -> list[Any]:
 
 
 def _timestamp(value: Any, how: How) -> str | None:
+    if how.century and isinstance(value, str):
+        value = with_century(value)
     try:
         return parse_timestamp(value, day_first=how.day_first)
     except ValueError as error:

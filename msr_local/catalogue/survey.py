@@ -23,7 +23,7 @@ from .fields import (
     lay_out,
     whole,
 )
-from .logs import Column, Given, Log, going_on, named, text_of
+from .logs import Column, Given, Log, alike, difference, going_on, named, text_of
 from .readers import How
 from .tables import Table, open_table
 
@@ -61,16 +61,16 @@ def survey(
     """
     one_file = items.path == interactions.path
     with open_table(interactions.path, INTERACTION_FIELDS, interactions.source) as table:
-        head = [record for record in islice(table.records, _SAMPLE) if not isinstance(record, Rejected)]
-        _tell_notes(interactions.path, table, tell)
+        head = _head(interactions.path, table, tell)
         log = Log(interactions, table, head, tell)
-        how = replace(log.how(), day_first=log.day_first(table.records) if day_first is None else day_first)
+        how = replace(log.how(), day_first=day_first, century=day_first is None and log.century())
+        if day_first is None and not how.century:
+            how = replace(how, day_first=log.day_first(table.records))
     interactions = log.given
     if one_file:
         return _one_file(items, log, how)
     with open_table(items.path, ITEM_FIELDS, items.source) as table:
-        head = [record for record in islice(table.records, _SAMPLE) if not isinstance(record, Rejected)]
-        _tell_notes(items.path, table, tell)
+        head = _head(items.path, table, tell)
         goods = _Goods(items, table, log, known)
         for record in chain(head, table.records):
             if not isinstance(record, Rejected):
@@ -95,6 +95,7 @@ def survey(
     if pair:
         _judge(items.path, interactions.path, goods, log, pair, tell)
     log.tell_times(pair.column.name if pair else None)
+    log.tell_returns(pair.column.name if pair else None)
     log.tell_unused(pair.column.name if pair else None)
     return found
 
@@ -106,9 +107,14 @@ def _check(path: Path, names: Sequence[str], fields: Fields, mapping: Mapping[st
         raise InputError(f"{path}: {error}") from None
 
 
-def _tell_notes(path: Path, table: Table, tell: Callable[[str], None]) -> None:
-    for note in table.notes:
+def _head(path: Path, table: Table, tell: Callable[[str], None]) -> list[Record]:
+    """The first rows of a file, rejects left out. What there is to say of it is told."""
+    head = list(islice(table.records, _SAMPLE))
+    for note in (
+        table.notes if head else [*table.notes, "there are no rows in it. Next: see whether all of it is here."]
+    ):
         tell(f"{path.name}: {note}")
+    return [record for record in head if not isinstance(record, Rejected)]
 
 
 def _one_file(items: Given, log: Log, how: How) -> tuple[Found, Found]:
@@ -119,6 +125,7 @@ def _one_file(items: Given, log: Log, how: How) -> tuple[Found, Found]:
     _check(log.given.path, log.names, ITEM_FIELDS, mapping)
     _check(log.given.path, log.names, INTERACTION_FIELDS, log.given.mapping)
     log.tell_times(log.named[0] if log.named else None)
+    log.tell_returns(log.named[0] if log.named else None)
     return Found(mapping, replace(how, counts=Counter())), Found(log.given.mapping, how)
 
 
@@ -137,8 +144,8 @@ class _Goods:
         self.examples: dict[str, str] = {}
         self._wanted = {one for column in log.columns for one in column.ids}
         self._wanted_whole = {whole(one) for one in self._wanted}
-        self._wanted_folded = {one.casefold() for one in self._wanted if not one.isdecimal()}
-        self._folded: dict[str, dict[str, str]] = {name: {} for name in self._candidates}
+        self._wanted_alike = set(map(alike, self._wanted))
+        self._alike: dict[str, dict[str, str]] = {name: {} for name in self._candidates}
         self._known = known(self._wanted)
         self._met: dict[str, set[str]] = {name: set(self._known) for name in self._candidates}
         self._met_whole: dict[str, set[str]] = {name: set(self._known) for name in self._candidates}
@@ -174,8 +181,8 @@ class _Goods:
                 self.examples[name] = text
             if text in self._wanted:
                 self._met[name].add(text)
-            elif self._wanted_folded and (folded := text.casefold()) in self._wanted_folded:
-                self._folded[name][folded] = text
+            elif (same := alike(text)) in self._wanted_alike:
+                self._alike[name][same] = text
             if text[-1].isdecimal() and (number := whole(text)) in self._wanted_whole:
                 self._met_whole[name].add(number)
             if name not in self.named and self._rows <= _SAMPLE:
@@ -185,16 +192,17 @@ class _Goods:
         """What stands for no title: of the doubtful words, those that stand in other columns too, or repeatedly."""
         return MISSING - {word for word, count in self._titles.items() if count == 1 and word not in self._marks}
 
-    def cased(self, pair: _Pair) -> str:
-        """What there is to say of ids that the two files write in upper and in lower case."""
-        alike, met = self._folded[pair.item], self._met[pair.item]
-        found = [one for one in pair.column.ids if one not in met and one.casefold() in alike]
+    def unlike(self, pair: _Pair) -> str:
+        """What there is to say of ids that the two files write in two ways: in upper and lower case, é in two signs."""
+        there = self._alike[pair.item]
+        met = self._met_whole[pair.item] if pair.as_whole else self._met[pair.item]
+        found = [
+            one for one in pair.column.ids if alike(one) in there and (whole(one) if pair.as_whole else one) not in met
+        ]
         if not found:
             return ""
-        return (
-            f"{len(found):,} ids are others only by upper and lower case, as {printable(found[0])[:40]!r} is not "
-            f"{printable(alike[found[0].casefold()])[:40]!r}. Next: write them alike in both files."
-        )
+        different = difference(found[0], there[alike(found[0])])
+        return f"{len(found):,} ids are others only by {different}. Next: write them alike in both files."
 
     def best(self) -> _Pair | None:
         """The two columns whose ids meet best; of such that meet alike, the likeliest by their names."""
@@ -238,8 +246,8 @@ def _judge(items: Path, interactions: Path, goods: _Goods, log: Log, pair: _Pair
     there, here = goods.examples.get(pair.item), next(iter(column.ids), None)
     if there is None or here is None:
         return
-    if cased := goods.cased(pair):
-        tell(f"{interactions.name}: {cased}")
+    if unlike := goods.unlike(pair):
+        tell(f"{interactions.name}: {unlike}")
     if not pair.share:
         text = (
             f"no item id of {rows} of {interactions.name} is among the items: {column.name!r} there is like "

@@ -123,7 +123,9 @@ def _delimited(
         typed = [cell.strip().rpartition(":") for cell in first.split("\t")]
         columns = tuple(name or kind for name, _, kind in typed)
         parsers = {name: _RECBOLE_TYPES[kind] for name, _, kind in typed if kind in _RECBOLE_TYPES}
-        return Table(columns, read_records(lines, columns, "\t", quotes=False), parsers)
+        return Table(
+            columns, read_records(lines, columns, "\t", quotes=False, header=first.strip("\r\n").split("\t")), parsers
+        )
     sign = delimiter or _usual_sign(first)
     cells = split_line(first, sign)
     if not headers.has_names(cells):
@@ -149,7 +151,7 @@ def _delimited(
     notes = []
     if other := _sign_of_rows(rows, len(columns), sign):
         notes = [f"the header is parted by {sign!r}, the rows by {other!r}: read as such."]
-    return Table(columns, read_records(chain(head, lines), columns, other or sign), notes=notes)
+    return Table(columns, read_records(chain(head, lines), columns, other or sign, header=columns), notes=notes)
 
 
 def _sign_of_rows(rows: list[str], width: int, sign: str) -> str | None:
@@ -220,6 +222,8 @@ def _parquet_table(binary: BinaryIO) -> Table:
     def cells(column: Any) -> list[Any]:
         if pa.types.is_timestamp(column.type):  # nanoseconds and time zones need packages that may not be there
             column = column.cast(pa.timestamp("us"), safe=False)
+        if pa.types.is_map(column.type):
+            return [clean(one if one is None else dict(one)) for one in column.to_pylist()]
         return [clean(value) for value in column.to_pylist()]
 
     def records() -> Iterator[Record]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 
 _EPOCH = datetime(1970, 1, 1)
 _FIRST_SECOND = (datetime(1900, 1, 1) - _EPOCH) // timedelta(seconds=1)
@@ -30,7 +32,14 @@ _CLOCK = re.compile(
     r"(?<![\d:.+-])(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?:\s*([AaPp])\.?[Mm]\b\.?)?(?![\d:])", re.ASCII
 )
 _NUMERIC_DAY = re.compile(r"(?<![\w:.+-])(\d{1,4})([/.-])(\d{1,2})\2(\d{4}|\d\d)(?!\d)", re.ASCII)
+_MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$", re.ASCII)
 _OFFSET = re.compile(r"(?:[Zz]|UTC|GMT)?(?:([+-])(\d\d):?(\d\d))?", re.ASCII)
+# Of the IANA database; Java says it in brackets, after the offset.
+_ZONE = re.compile(
+    r"(?:(?<=Z)|(?<=[+-]\d\d:\d\d))\[[A-Za-z][\w/+-]*\]$|\s+([A-Z][A-Za-z]+(?:/[\w+-]+){1,2})$", re.ASCII
+)
+_HAN_DAY = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日号號일]\s*")
+_LOG_DAY = re.compile(r"^\[?(\d{1,2}/[A-Z][a-z]{2}/\d{4}):(?=\d\d:)")  # of web servers
 _MEANT_EAST = re.compile(r"\b(?:GMT|UTC)(?=[+-]\d)")  # GMT+0200 is two hours east; dateutil reads it as POSIX does
 _LONGEST = 80  # characters of a date
 _ZONES = {"UT": 0, "UTC": 0, "GMT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6,
@@ -46,7 +55,7 @@ _MINUTES = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in 
 _SECONDS = tuple(f"{second:02}" for second in range(60))
 
 
-def parse_timestamp(value: str | int | float | datetime | date, *, day_first: bool | None = None) -> str:
+def parse_timestamp(value: str | int | float | Decimal | datetime | date, *, day_first: bool | None = None) -> str:
     """`value` as ISO-8601 UTC: "2001-09-09T01:46:40+00:00", with a fraction of six digits where it is not zero.
 
     Numbers, also as text, count from 1970 in seconds, milliseconds, microseconds or nanoseconds, told apart
@@ -62,8 +71,8 @@ def parse_timestamp(value: str | int | float | datetime | date, *, day_first: bo
         return _render(value.replace(tzinfo=None) - _EPOCH - (value.utcoffset() or timedelta()))
     if isinstance(value, date):
         return _render(datetime(value.year, value.month, value.day) - _EPOCH)
-    if isinstance(value, float):
-        return _from_float(value)
+    if isinstance(value, float | Decimal):
+        return _from_float(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return _from_integer(value)
     raise ValueError("is empty" if value is None else _UNREADABLE)
@@ -86,6 +95,40 @@ def day_order(value: object) -> str | None:
     return "day" if first > 12 >= second else "month" if second > 12 >= first else "either"
 
 
+def is_day(value: object) -> bool:
+    """Whether `value` is a date without a time of the day, or with 0:00; an epoch number is none."""
+    if not isinstance(value, str | date) or (isinstance(value, str) and _NUMBER.fullmatch(value) and len(value) != 8):
+        return False
+    try:
+        return parse_timestamp(value)[10:] == "T00:00:00+00:00"
+    except ValueError:
+        return False
+
+
+def is_clock(value: object) -> bool:
+    """Whether `value` is a time of the day alone: 18:30, 6:30:00 pm."""
+    return isinstance(value, time) or (isinstance(value, str) and _CLOCK.fullmatch(value.strip()) is not None)
+
+
+def on_day(day: Any, clock: object) -> Any:
+    """The moment of a `day` whose `clock` stands in another cell; `day` as it is where there is no clock."""
+    return f"{_MIDNIGHT.sub('', str(day).strip())} {clock}" if is_clock(clock) and str(day).strip() else day
+
+
+def begins_with_year(value: object) -> bool | None:
+    """Whether a date like 19-03-31 may begin with its year, of two digits; None for all other dates."""
+    found = _NUMERIC_DAY.match(value.strip()) if isinstance(value, str) else None
+    if found is None or len(found[1]) != 2 or len(found[4]) != 2:
+        return None
+    return int(found[1]) > 12 and int(found[3]) <= 12 and 1 <= int(found[4]) <= 31
+
+
+def with_century(text: str) -> str:
+    """19-03-31 as 2019-03-31; 69 to 99 are of the century before."""
+    text = text.strip()
+    return f"{'19' if text[:2] > '68' else '20'}{text}" if text[:2].isdecimal() else text
+
+
 def _from_text(text: str, day_first: bool | None) -> str:
     if text.isdecimal() and len(text) <= 30:
         return _from_integer(int(text))
@@ -102,6 +145,9 @@ def _from_text(text: str, day_first: bool | None) -> str:
 
 def _from_calendar(text: str, day_first: bool | None) -> str:
     """A date as people write it: the clock is read here, the day once for all rows of it."""
+    if zone := _ZONE.search(text):
+        return _in_zone(_from_text(text[: zone.start()], day_first), zone[1])
+    text = _LOG_DAY.sub(r"\1 ", _HAN_DAY.sub(r"\1-\2-\3 ", text))
     clock = _CLOCK.search(text)
     seconds = microseconds = 0
     if clock:
@@ -114,6 +160,18 @@ def _from_calendar(text: str, day_first: bool | None) -> str:
         microseconds = int((clock[4] or "0")[:6].ljust(6, "0"))
         text = f"{text[: clock.start()]}00:00:00{text[clock.end() :]}"
     return _clock(_midnight(text, day_first) + seconds, microseconds)
+
+
+def _in_zone(moment: str, zone: str | None) -> str:
+    """The moment, taken as the local time of a `zone` of the IANA database; as it is where that was said twice."""
+    from zoneinfo import ZoneInfo
+
+    if zone is None:
+        return moment
+    try:
+        return parse_timestamp(datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(zone)))
+    except (KeyError, ValueError, OSError):
+        raise ValueError(_UNREADABLE) from None
 
 
 @lru_cache(maxsize=2**15)

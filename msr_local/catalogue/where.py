@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
+from unicodedata import normalize
 
 from ..errors import InputError
 from ..store import histories
@@ -22,6 +23,7 @@ from ..store.workspace import Workspace
 from ..text import printable
 from ..values import values, words
 from .ids import read_ids
+from .timestamps import day_order
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<sign><=|>=|!=|==?|<|>)|(?P<bracket>[()])"""
@@ -34,6 +36,10 @@ _SIGNS: Mapping[str, Callable[[object, object], bool]] = {
     ">": lambda a, b: a > b,  # type: ignore[operator]
     ">=": lambda a, b: a >= b,  # type: ignore[operator]
 }
+_AROUND = "$€£¥₹₩₽₺₴₫฿₪% \t\r\n\xa0\u202f"  # what stands around a number and changes nothing of its order
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", re.ASCII)
+_GROUPED_BY_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d(-\d\d.*)?", re.ASCII)
 _TITLE = "title"
 _DEEPEST = 50  # brackets in brackets
 _SHOWN = 12  # values or columns that an error names
@@ -208,12 +214,20 @@ class _Parser:
 
 
 def _comparable(text: str) -> float | str:
-    """A number where `text` is one, else the text without regard to case and runs of blanks."""
+    """A number where `text` is one, else the text without regard to case, runs of blanks and ways to write an accent.
+
+    "$1,299.00" and "1.299,00 €" are 1299, "12,5" is 12.5, "0,125" is 0.125 and "40%" is 40.
+    """
+    bare = text.strip(_AROUND)
+    if _GROUPED.fullmatch(bare):
+        bare = bare.replace(",", "")
+    elif _GROUPED_BY_POINTS.fullmatch(bare):
+        bare = bare.replace(".", "")
     try:
-        number = float(text.replace(",", ".", 1))
+        number = float(bare.replace(",", ".", 1))
     except ValueError:
         number = math.nan
-    return number if math.isfinite(number) and "_" not in text else printable(text).casefold()
+    return number if math.isfinite(number) and "_" not in text else normalize("NFC", printable(text).casefold())
 
 
 def _column(name: str, columns: Iterable[str]) -> str:
@@ -233,6 +247,11 @@ def _check(one: Comparison, found: Sequence[Sequence[str]]) -> None:
         if wanted in there.values():
             return
         wrong = f"no item has {one.column} {one.value!r}"
+    elif _ISO.fullmatch(one.value) and (other := next(filter(day_order, known), None)):
+        raise InputError(
+            f"--where: {one.column} holds dates like {printable(other)[:_LONGEST]!r}, which cannot be compared with "
+            f"{one.value}. Next: write them as 2020-01-31 in the items' file and ingest it again."
+        )
     elif any(type(text) is type(wanted) for text in there.values()):
         return
     elif isinstance(wanted, float):

@@ -47,8 +47,10 @@ def write_rows(path: Path, columns: Mapping[str, type], rows: Iterable[Sequence[
 def _csv(path: Path, columns: Mapping[str, type], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
-        writer.writerows(rows)
+        for row in rows:  # before Python 3.13, a lone \r gets no quotes and parts the row
+            (quoting if any("\r" in cell for cell in row if isinstance(cell, str)) else writer).writerow(row)
 
 
 def _jsonl(path: Path, columns: Mapping[str, type], rows: Iterable[Sequence[Any]]) -> None:

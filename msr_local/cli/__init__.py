@@ -38,7 +38,7 @@ def run() -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except SystemExit as stop:  # how Typer and Rich answer a reader, head for one, that has seen enough
-        return DONE if isinstance(stop.__context__, OSError) else int(stop.code or DONE)
+        return DONE if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or DONE)
     except (KeyboardInterrupt, typer.Abort):
         output.error("interrupted. What was done is kept. Next: run the same command again to go on.")
         return INTERRUPTED

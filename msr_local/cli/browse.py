@@ -46,6 +46,10 @@ def items(
     with session.workspace() as workspace:
         only = chosen(workspace, where, note=session.output.note)
         found = histories.search_items(workspace, " ".join(words) if words else None, limit, only)
+        if words and not found:
+            session.output.note(
+                "No item has all of these words. Each counts as a whole word. Next: fewer of them, or msr-local items."
+            )
     session.output.result(found, lambda: items_view(found), as_json=as_json)
 
 

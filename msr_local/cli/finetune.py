@@ -124,9 +124,9 @@ def finetune(
                 written = {one: value for one, value in settings.to_json().items() if one in opt.given(ctx)}
                 changes = written if resume else {}
                 run = library.Finetuning(workspace, name, settings, tools, listener, resume=resume, changes=changes)
-                manifest = run.run()
+                manifest = run.run(lambda made: _finish(session, workspace, made, activate=activate))
         if not (dry_run or export):
-            _finish(session, workspace, manifest, activate=activate, as_json=as_json)
+            _show(session, workspace, manifest, activate=activate, as_json=as_json)
             return
     if export:
         write_rows(export, made.train)
@@ -135,26 +135,37 @@ def finetune(
     session.output.result(document, lambda: questions_view(document), as_json=as_json)
 
 
-def _finish(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool, as_json: bool) -> None:
-    """Activate the adapter if asked to, draw the curve, and show what came of the run."""
+def _finish(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool) -> None:
+    """Activate the adapter if asked to, and draw the curve."""
     from ..errors import MsrError
-    from ..models import registry
     from ..models.choice import use_adapter
     from ..store import runs
-    from ..training.finetune import run_document
     from ..viewer.curve import curve_png
-    from ..viewer.finetuning import outcome_view
 
-    steps = runs.steps(workspace, manifest.run_id)
     if activate:
         use_adapter(workspace, manifest.name)
-    picture = registry.folder(workspace, manifest.name) / "curve.png"
+    picture = _curve(workspace, manifest)
     try:
-        curve_png(picture, steps)
+        curve_png(picture, runs.steps(workspace, manifest.run_id))
     except MsrError as error:  # no matplotlib: the adapter is as good without its picture
         session.output.note(str(error))
     except Exception as error:  # whatever a drawing library may raise: fonts, caches, a full disk
         session.output.note(f"{picture}: not drawn ({type(error).__name__}: {error}). The adapter is there without it.")
+
+
+def _curve(workspace: Workspace, manifest: Manifest) -> Path:
+    from ..models import registry
+
+    return registry.folder(workspace, manifest.name) / "curve.png"
+
+
+def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool, as_json: bool) -> None:
+    """Show what came of the run."""
+    from ..store import runs
+    from ..training.finetune import run_document
+    from ..viewer.finetuning import outcome_view
+
+    steps, picture = runs.steps(workspace, manifest.run_id), _curve(workspace, manifest)
     document = {
         **run_document(workspace, manifest),
         "active": activate,

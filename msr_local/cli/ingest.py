@@ -182,7 +182,7 @@ def _words(mapping: list[str], columns: list[str], encodings: list[str]) -> tupl
         column, _, field = text.rpartition("=")
         if not column:
             raise typer.BadParameter(f"--map {text}: write it as COLUMN=FIELD.")
-        maps[file][column] = field
+        maps[file][column.strip()] = field.strip()
     names: dict[str, tuple[str, ...]] = {}
     for file, text in map(_of_file, columns):
         given = tuple(name.strip() for name in text.split(","))
@@ -249,9 +249,15 @@ def _summarise(session: opt.Session, recommender: Recommender, progress: Progres
     everyone = [user["user"] for user in users(recommender.workspace)]
     people = ((user, recommender.history(user)) for user in everyone)
     progress("users", 0, len(everyone))
-    for done, _ in enumerate(recommender.preferences.chains(people), start=1):
+    failed: list[str] = []
+    chains = recommender.preferences.chains(
+        people, failed=lambda place, error: failed.append(f"{everyone[place]}: {error}")
+    )
+    for done, _ in enumerate(chains, start=1):
         progress("users", done, len(everyone))
-    return len(everyone)
+    if failed:
+        session.output.note(f"No summary for {len(failed):,} users, the first of them {failed[0]}")
+    return len(everyone) - len(failed)
 
 
 def _tell_rejects(session: opt.Session, workspace: Workspace, done: Ingested) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import Annotated
 
 import typer
 
+from ..errors import MsrError
 from ..models.asking import Asking
 from . import options as opt
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_BACKLOG = 2048  # connections that wait to be accepted
 
 
 @opt.asking()
@@ -33,8 +36,6 @@ def serve(
 
     One model answers all, one request after the other. Ctrl-C ends it; what was answered is kept.
     """
-    from ..errors import MsrError
-
     if host not in _LOOPBACK and not token:
         raise typer.BadParameter(f"--host {host}: others can reach this address, so a --token is needed.")
     try:
@@ -46,15 +47,25 @@ def serve(
     from ..serve.desk import Desk
 
     session: opt.Session = ctx.obj
-    desk = Desk(session.home, asking, waiting)
-    site = application(session.home, desk, token=token, hosts=LOOPBACK if host in _LOOPBACK else ())
-    config = uvicorn.Config(
-        site, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
-        server_header=False,
-    )  # fmt: skip
-    socket = config.bind_socket()
-    socket.listen(config.backlog)  # whoever reads the address may connect at once
-    address = f"[{host}]" if ":" in host else host
-    session.output.note(f"Serving {session.home} at http://{address}:{socket.getsockname()[1]}/ until Ctrl-C.")
-    with contextlib.suppress(KeyboardInterrupt):  # which is how uvicorn hands on the signal that ended it
-        uvicorn.Server(config).run([socket])
+    with _listening(host, port) as listening:  # before the model is loaded, which takes a while
+        desk = Desk(session.home, asking, waiting)
+        site = application(session.home, desk, token=token, hosts=LOOPBACK if host in _LOOPBACK else ())
+        config = uvicorn.Config(
+            site, log_level="warning", access_log=False, timeout_graceful_shutdown=5, server_header=False
+        )
+        address = f"[{host}]" if ":" in host else host
+        session.output.note(f"Serving {session.home} at http://{address}:{listening.getsockname()[1]}/ until Ctrl-C.")
+        with contextlib.suppress(KeyboardInterrupt):  # which is how uvicorn hands on the signal that ended it
+            uvicorn.Server(config).run([listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens: whoever reads the address may connect at once."""
+    family, both = (socket.AF_INET6, socket.has_dualstack_ipv6()) if ":" in host else (socket.AF_INET, False)
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    except OSError as error:
+        raise MsrError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}). "
+            "Next: another --port, or 0 for any that is free."
+        ) from error

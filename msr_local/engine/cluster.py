@@ -7,6 +7,7 @@ a file, it is sent there once, and kept in its cache under the file's hash.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ def clustered(address: str, open_engine: Opening, workers: int | None = None) ->
     """What opens a pool on the cluster at `address`, or on one of this machine if that is "local".
 
     Of so many engines, or as many as it has CPUs for; each uses one thread, if nobody says how many. Raises `MsrError`
-    where there is no such cluster.
+    where there is no such cluster, or no machine in it with so many CPUs.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of this machine is told to others
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # what comes late must not join a cluster again
@@ -52,14 +53,24 @@ def clustered(address: str, open_engine: Opening, workers: int | None = None) ->
             "that it prints; or --ray local."
         ) from error
 
+    pools = itertools.count()
+
     def opened(config: EngineConfig | ServerConfig) -> Engine:
         threads = 1
         if isinstance(config, EngineConfig):
             threads = config.threads or 1
             config = replace(config, threads=threads)
-        width = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
+        machines = [int(one["Resources"].get("CPU", 0)) for one in ray.nodes() if one["Alive"]]
+        room = sum(cpus // threads for cpus in machines)
+        if not room:
+            raise MsrError(
+                f"no machine of the Ray cluster has {threads} CPUs for an engine. "
+                f"Next: --threads {max([1, *machines])} at most."
+            )
+        # The model of another role shares the CPUs of the first: it would wait for them forever.
+        cpus = 0 if next(pools) else threads
         files = _Files(config)
-        return Pool(open_engine(config), lambda: _Actor(config, threads, files, open_engine), width)
+        return Pool(open_engine(config), lambda: _Actor(config, cpus, files, open_engine), workers or room)
 
     try:
         yield opened
@@ -167,12 +178,14 @@ class _Actor:
     """An `Engine` that is an actor. Raises `EngineCrashed` when that, or its machine, is gone."""
 
     def __init__(
-        self, config: EngineConfig | ServerConfig, threads: int, files: _Files, open_engine: Opening
+        self, config: EngineConfig | ServerConfig, cpus: int, files: _Files, open_engine: Opening
     ) -> None:  # fmt: skip
         import ray
 
         self._name = config.name
-        self._seat = ray.remote(Seat).options(num_cpus=threads).remote(config, files.hashes, open_engine)
+        where = "DEFAULT" if cpus else "SPREAD"
+        seat = ray.remote(Seat).options(num_cpus=cpus, scheduling_strategy=where)
+        self._seat = seat.remote(config, files.hashes, open_engine)
         try:
             for hashed in self._call("missing"):
                 self._call("receive", hashed, files.sent(hashed))

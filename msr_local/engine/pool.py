@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from .types import Engine, EngineConfig, Generation, LogOdds, Question, ServerCo
 _BATCH = 16  # texts that an engine gets at a time, to write or to read: about as many as it takes side by side
 _CRASHES = 3  # of engines over the same work, without an answer between them, after which it is not the engine's fault
 _AHEAD = 2  # groups on their way for each engine: one in work, one that waits
-_PATIENCE = 5.0  # seconds for a thread to end
+_PATIENCE = 5.0  # seconds for all threads to end
 FAULTS = (ModelError, EngineCrashed)  # what may be the fault of one question: of its length, or its picture
 _HOMES = 4096  # shared beginnings that are remembered with their engine
 
@@ -201,6 +202,7 @@ class Pool:
                     self._crashed(number, job, crash)
                 except Exception as other:  # belongs to whoever asked
                     job.results.put(_Result(job, error=other))
+                job = None  # done, or another engine's: what goes wrong from here on is not its fault
         except BaseException as other:
             error = other
             if job:
@@ -301,8 +303,9 @@ class Pool:
             self._ring_all()
         for engine in (*engines, self._front):
             engine.close()
+        end = time.monotonic() + _PATIENCE
         for thread in self._threads:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 def _alike(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:

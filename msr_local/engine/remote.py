@@ -162,7 +162,10 @@ class RemoteEngine:
         places = {one: place for place, one in enumerate(asked)}
         try:
             for one in as_completed(asked):
-                yield places[one], one.result()
+                if not isinstance(one.exception(), ContextOverflow):
+                    yield places[one], one.result()
+            for one in asked:  # over-long ones, when all others are finished
+                one.result()
         finally:
             _give_up(asked)
 

@@ -74,7 +74,8 @@ class Bootstrap:
         if not there.any():
             return Estimate(float("nan"), float("nan"), float("nan"))
         times = self._times[:, there]
-        means = (times @ values[there]) / np.maximum(times.sum(axis=1), 1e-9)
+        counts = times.sum(axis=1)
+        means = (times @ values[there])[counts > 0] / counts[counts > 0]  # where none was drawn, there is no mean
         return Estimate.of(float(values[there].mean()), means)
 
     def pooled_auc(self, scores: Matrix) -> Estimate:

@@ -50,10 +50,14 @@ class Recommended:
 
     def among(self, cases: Sequence[Case], candidates: Sequence[Items]) -> dict[str, Standing]:
         """Both systems among candidates that were drawn, targets first."""
-        lists = [self._recall.described(self._seen(case), items) for case, items in zip(cases, candidates, strict=True)]
+        # Equals go by their place in the catalogue, as `recommend` has it: the target must not be the first of them.
+        lists = [
+            self._recall.described(self._seen(case), np.sort(items))
+            for case, items in zip(cases, candidates, strict=True)
+        ]
         rows: dict[str, list[Vector]] = {MODEL: [], RECOMMENDED: []}
-        for one, (z, ordered) in zip(lists, self._ranked(cases, lists), strict=True):
-            ids = [candidate.item_id for candidate in one]
+        for items, (z, ordered) in zip(candidates, self._ranked(cases, lists), strict=True):
+            ids = [self._recall.item_ids[item] for item in items]
             rows[MODEL].append(np.array([z[item_id] for item_id in ids]))
             rows[RECOMMENDED].append(np.array([ordered[item_id] for item_id in ids]))
         return {name: Standing.of(padded(found), candidates, drawn=True) for name, found in rows.items()}

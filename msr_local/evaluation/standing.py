@@ -26,7 +26,7 @@ class Standing:
     def of(cls, scores: Matrix, candidates: Sequence[Items], *, drawn: bool) -> Standing:
         """By the scores [N, C] of candidates; whether these were drawn, so that a share of pairs means something."""
         shown = [
-            items[np.argsort(-np.nan_to_num(row[: len(items)], nan=-np.inf), kind="stable")[:_TOP]].tolist()
+            items[np.lexsort((items, -np.nan_to_num(row[: len(items)], nan=-np.inf)))[:_TOP]].tolist()
             for items, row in zip(candidates, scores, strict=True)
         ]
         return cls(ranking.ranks(scores).tolist(), shown, scores if drawn else None)

@@ -12,6 +12,7 @@ latest count most (exponential decay).
 
 from __future__ import annotations
 
+import copy
 import re
 from array import array
 from collections import Counter
@@ -130,6 +131,14 @@ class Recall:
         self._follows, self._text, self._words = tables.follows, tables.text, tables.words
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
         self._counts = np.sort(self.count)
+
+    def after(self, history: Sequence[str]) -> Recall:
+        """The recall that ranks after a history (item ids): nothing was learned about users without one."""
+        if self.learned is None or any(item_id in self.index for item_id in history):
+            return self
+        by_hand = copy.copy(self)
+        by_hand.learned = None
+        return by_hand
 
     def candidates(
         self, history: Sequence[str], count: int, *, exclude: Collection[str] = (), only: Set[str] | None = None
@@ -286,7 +295,7 @@ def best(values: Vector, free: Indices, count: int) -> Indices:
         least = np.partition(values[free], len(free) - count)[len(free) - count]
         above, equal = free[values[free] > least], free[values[free] == least]
         free = np.concatenate([above, equal[: count - len(above)]])
-    return free[np.lexsort((free, -values[free]))][:count]
+    return free[np.lexsort((free, -values[free]))][: max(0, count)]
 
 
 def _transitions(users: Items, items: Items, size: int) -> sparse.csr_matrix:

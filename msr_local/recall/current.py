@@ -106,7 +106,9 @@ class CurrentRecall:
             return None
         taught, item_ids = there
         captioned = results.captioned_since_learning(self._workspace, self._captions.settings) if self._captions else ()
-        known = {*item_ids} - {one for one in captioned if not recall.count[recall.index[one]]}
+        # Who is not in the index came while the tables were made, and is there the next time.
+        untaken = {one for one in captioned if one in recall.index and not recall.count[recall.index[one]]}
+        known = {*item_ids} - untaken
         new = [place for place, item_id in enumerate(recall.item_ids) if item_id not in known]
         try:
             vectors = self._read(taught, [recall.item_ids[place] for place in new]) if new else None

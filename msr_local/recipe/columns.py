@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..store import histories
+from ..store.catalogue import COLUMNS
 from ..store.rows import Item, Log
 from ..store.workspace import Workspace
 from ..values import values
@@ -31,7 +32,6 @@ _LITTLE = 0.02  # of what the best column tells: less is left out where there ar
 _GREW = 1.25  # times the items or interactions from which on columns are looked at again
 _PROSE = 10  # words on average
 _BINS = 10
-_SETTING = "columns"
 _LINK = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]*:)?//\S+|www\.\S+|\S+\.(?:jpe?g|png|gif|webp|bmp|svg|html?)(?:\?\S*)?")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 
@@ -62,8 +62,11 @@ class Columns:
 
 
 def current(workspace: Workspace) -> Columns:
-    """The columns of a workspace, learned again where it has grown by a quarter since."""
-    kept = workspace.setting(_SETTING)
+    """The columns of a workspace.
+
+    They are learned again where it has grown by a quarter since, or one file changed more than a quarter of its items.
+    """
+    kept = workspace.setting(COLUMNS)
     counts = histories.counts(workspace)
     seen = counts["items"], counts["interactions"]
     if kept is not None:
@@ -74,7 +77,7 @@ def current(workspace: Workspace) -> Columns:
         log = histories.log(workspace)
         columns = learned(histories.items(workspace, log.item_ids), log, seen)
     if seen[0] and not (workspace.in_transaction or workspace.read_only):  # else whoever comes next keeps it
-        workspace.set_setting(_SETTING, columns.to_json())
+        workspace.set_setting(COLUMNS, columns.to_json())
     return columns
 
 
@@ -159,7 +162,8 @@ def _length(found: Values) -> float:
 def _sets(kind: str, found: Values) -> list[frozenset[str]]:
     """The values as sets to compare: numbers by tenths, prose by its words."""
     if kind == "number":
-        numbers = [float(one[0].replace(",", ".")) if one else math.nan for one in found]
+        # Not all items were looked at for its kind: some may have other values.
+        numbers = [float(one[0].replace(",", ".")) if one and _NUMBER.fullmatch(one[0]) else math.nan for one in found]
         bounds = np.nanquantile(numbers, np.arange(1, _BINS) / _BINS)
         return [frozenset() if math.isnan(n) else frozenset([str(int(np.searchsorted(bounds, n)))]) for n in numbers]
     if kind == "prose":

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..catalogue.writers import check_format, write_rows
-from ..errors import NotFoundError
+from ..errors import ContextOverflow, NotFoundError
+from ..files import require_writable
 from ..progress import Progress, silent
 from ..store import results
 from ..store.rows import Interaction, ListedItem
@@ -49,11 +50,13 @@ def recommend_to(
     """Write what `recommend` gives each of these users into the file `out`, one row an item (see `COLUMNS`).
 
     Each list is kept in the workspace, so that a run which was interrupted goes on where it was. A user for whom it
-    does not work (one that no file named, say) is told of, and left out. Raises `InputError` for an `out` of another
-    format than Parquet, CSV or JSON lines.
+    does not work (one that no file named, say) is told of, and left out. Before anything is asked it raises
+    `InputError` for an `out` of another format than Parquet, CSV or JSON lines, `FileError` where none can be written.
     """
     check_format(out)
+    require_writable(out)
     recommender.workspace.require_writable()
+    user_ids = list(dict.fromkeys(user_ids))
     run = _Run(recommender, (k, candidates, look, miss), only)
     made = run.make(user_ids, progress)
     made.rows = write_rows(out, COLUMNS, run.rows(user_ids, {user for user, _ in made.failed}))
@@ -128,8 +131,11 @@ class _Run:
                 waiting[next(numbers)] = user_id, key, person
                 yield user_id, person.history
 
+        def too_long(place: int, error: ContextOverflow) -> None:
+            failed.append((waiting.pop(place)[0], str(error)))
+
         if self._recommender.recipe.summary:
-            for place, chain in self._recommender.preferences.chains(begun()):
+            for place, chain in self._recommender.preferences.chains(begun(), failed=too_long):
                 user_id, key, person = waiting.pop(place)
                 yield user_id, key, replace(person, summary=chain[-1].summary if chain else "")
         else:

@@ -51,10 +51,12 @@ def explain(
         item_id = listed.items[0].item_id
     history = recommender.history(user_id)
     seen = [step.item.item_id for step in history if step.item.item_id != item_id]
-    candidate = recommender.recall.now().candidate(seen, item_id)
+    recall = recommender.recall.now().after(seen)
+    candidate = recall.candidate(seen, item_id)
     asked = recommender.judge.ask(candidate, ranking.summary, history)
     score = recommender.judge.scores(user_id, [asked])[item_id]
-    probability = ranking.ranked.fused.probability(ranking.ranked.fused.score(score.log_odds, candidate.recall))
+    fused = recommender.fused(recall)
+    probability = fused.probability(fused.score(score.log_odds, candidate.recall))
     others = compared([one for _, one in ranking.ranked.items], item_id, k)
     chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []
     recent = history[-recommender.recipe.recent :] if recommender.recipe.recent else []

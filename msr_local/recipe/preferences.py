@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..engine.types import SUMMARY, Question, Writing
+from ..errors import ContextOverflow
 from ..models.spec import Cast
 from ..progress import Progress, silent
 from ..store import results
@@ -91,13 +92,15 @@ class Preferences:
         return chain
 
     def chains(
-        self, people: Iterable[tuple[str | None, Sequence[Interaction]]], *, past: bool = False
-    ) -> Iterator[tuple[int, list[Preference]]]:
+        self, people: Iterable[tuple[str | None, Sequence[Interaction]]], *, past: bool = False,
+        failed: Callable[[int, ContextOverflow], None] | None = None,
+    ) -> Iterator[tuple[int, list[Preference]]]:  # fmt: skip
         """What `chain` gives, for many (user, history) side by side: (place, chain) of each as it is finished.
 
-        The chains are the same as one by one; blocks that several have in common are written once.
+        The chains are the same as one by one; blocks that several have in common are written once. Where a question
+        is longer than the context, `failed` is told of the chain, and the others go on; without it, that is raised.
         """
-        yield from self._grow(people, past, silent)
+        yield from self._grow(people, past, silent, failed)
 
     @property
     def width(self) -> int:
@@ -105,10 +108,19 @@ class Preferences:
         return self._asker.width
 
     def _grow(
-        self, people: Iterable[tuple[str | None, Sequence[Interaction]]], past: bool, progress: Progress
-    ) -> Iterator[tuple[int, list[Preference]]]:
+        self, people: Iterable[tuple[str | None, Sequence[Interaction]]], past: bool, progress: Progress,
+        failed: Callable[[int, ContextOverflow], None] | None = None,
+    ) -> Iterator[tuple[int, list[Preference]]]:  # fmt: skip
         waiting = enumerate(people)
         growing: dict[int, _Chain] = {}
+
+        def overflown(places: Iterable[int], error: ContextOverflow) -> None:
+            if failed is None:
+                raise error
+            for place in places:
+                del growing[place]
+                failed(place, error)
+
         while True:
             for place, (user_id, history) in itertools.islice(
                 waiting, max(2, self.width) * _SIDE_BY_SIDE // 2 - len(growing)
@@ -116,15 +128,22 @@ class Preferences:
                 growing[place] = self._begin(user_id, history, past)
             if not growing:
                 return
-            wanted: dict[str, tuple[_Wanted, list[_Chain]]] = {}
+            wanted: dict[str, dict[int, tuple[_Chain, _Wanted]]] = {}  # by key: those that wait for the same words
             for place, chain in list(growing.items()):
-                next_one = self._next(chain)
+                try:
+                    next_one = self._next(chain)
+                except ContextOverflow as error:
+                    overflown([place], error)
+                    continue
                 progress("summary", len(chain.made), len(chain.steps))
                 if next_one is None:
                     yield place, growing.pop(place).made
                 else:
-                    wanted.setdefault(next_one.preference.key, (next_one, []))[1].append(chain)
-            self._write(list(wanted.values()))
+                    wanted.setdefault(next_one.preference.key, {})[place] = chain, next_one
+            try:
+                self._write(wanted)
+            except ContextOverflow as error:  # of the first that has no text; the others are asked for again
+                overflown(next(iter(wanted.values())), error)
 
     def _begin(self, user_id: str | None, history: Sequence[Interaction], past: bool) -> _Chain:
         steps = blocks(history, self._recipe.block_size, self._recipe.window)
@@ -145,27 +164,31 @@ class Preferences:
             items = [(one.item, caption(one.item)) for one in block.interactions]
             told = [self._descriptions.of(item, caption) for item, caption in items]
             key = fingerprint(self.settings, chain.before.key if chain.before else None, told)
-            known = chain.kept.get(block.index)
-            if known is None or known.key != key:
-                ids = tuple(item.item_id for item, _ in items)
-                known = Preference(block.index, "", block.start, block.end, ids, key)
+            ids = tuple(item.item_id for item, _ in items)
+            wanted = Preference(block.index, "", block.start, block.end, ids, key)
+            kept = chain.kept.get(block.index)
+            if kept is not None and kept.key == key:  # its times are no part of the key
+                known = replace(wanted, summary=kept.summary)
+            else:
                 summary = results.past_summary(self._workspace, key)
                 if summary is None:
-                    return self._ask(known, chain.before, items)
-                known = replace(known, summary=summary)
+                    return self._ask(wanted, chain.before, items)
+                known = replace(wanted, summary=summary)
                 self._save(chain, known)
             chain.made.append(known)
         return None
 
-    def _write(self, wanted: Sequence[tuple[_Wanted, list[_Chain]]]) -> None:
-        """Write one summary for each; each is committed as it is made."""
-        asked = [one for one, _ in wanted]
+    def _write(self, wanted: dict[str, dict[int, tuple[_Chain, _Wanted]]]) -> None:
+        """Write one summary for each; each is committed as it is made, and is wanted no more.
+
+        The times and items are those of each chain's own block.
+        """
+        asked = [next(iter(chains.values()))[1] for chains in wanted.values()]
         penalty = repeat_penalty(self._summariser, REPEAT_PENALTY)
         how = Writing(SUMMARY, MAX_TOKENS, repeat_penalty=penalty, said=[one.said for one in asked])
         for place, summary in self._asker.write([one.question for one in asked], how):
-            one, chains = wanted[place]
-            for chain in chains:
-                known = replace(one.preference, summary=summary)
+            for chain, own in wanted.pop(asked[place].preference.key).values():
+                known = replace(own.preference, summary=summary)
                 self._save(chain, known)
                 chain.made.append(known)
 

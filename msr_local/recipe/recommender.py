@@ -156,7 +156,7 @@ class Recommender:
 
         The model is asked about them in the order of recall, until no other is likelier than `miss` to belong to the
         best `k`; with `miss` 0, about all. If questions contain pictures, first without them, then about the best with
-        theirs, at most `look` (at least `k`). Raises `NotFoundError` for an unknown user.
+        theirs, at most `look` (at least `k`). Raises `NotFoundError` for an unknown user, `InputError` for `k` < 1.
         """
         return self.listed(self.rank(user, k, candidates, look, miss, only=only), k)
 
@@ -172,9 +172,11 @@ class Recommender:
         *, only: Set[str] | None = None,
     ) -> Plan[Ranking]:  # fmt: skip
         """The plan of `rank`; the summary is no part of it, and is written when the plan begins, if it is not there."""
+        if k < 1:
+            raise InputError(f"k={k}: no list is so short. Next: k=1 or more.")
         clock = [time.perf_counter()]
         person = self.user(user) if isinstance(user, str) else user
-        recall = self.recall.now()
+        recall = self.recall.now().after(person.seen)
         recalled = recall.candidates(person.seen, max(k, candidates), exclude=person.disliked, only=only)
         clock.append(time.perf_counter())
         summary = self.summary(person)

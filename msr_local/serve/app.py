@@ -37,6 +37,7 @@ from .guard import Guard, TooLarge
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _MOST = 1000  # of a list
+_LONGEST = 10_000  # items of a history that is sent, and characters of a condition: nothing stops them half-way
 _THUMBNAIL = 320  # pixels
 _TYPES = {"text/csv": ".csv", "application/x-ndjson": ".jsonl", "application/json": ".json"}
 _USER, _ITEM, _LIMIT = ("user", "an id"), ("item", "an id"), ("limit", "entries at most")
@@ -114,6 +115,8 @@ class Site:
             raise InputError(f"k: a number from 1 to {_MOST:,} is needed.")
         if not (where is None or isinstance(where, str)):
             raise InputError("where: a condition is needed, as a text.")
+        if len(history) > _LONGEST or len(where or "") > _LONGEST:
+            raise TooLarge(f"a history has {_LONGEST:,} items at most, and a condition as many characters.")
 
         def work(one: Recommender) -> Any:
             only = chosen(one.workspace, storable(where) if where else None)
@@ -192,8 +195,8 @@ def application(home: Path, desk: Desk, *, token: str | None = None, hosts: Sequ
     middleware = [Middleware(Guard, token=token)]
     if hosts:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)))
-    foreseen = (MsrError, Fault, Busy, Left, TooLarge, ClientDisconnect)
-    refusals: Mapping[Any, Any] = dict.fromkeys((*foreseen, Exception), _refused)
+    foreseen = (MsrError, Busy, Left, TooLarge, ClientDisconnect)
+    refusals: Mapping[Any, Any] = {**dict.fromkeys((*foreseen, Exception), _refused), Fault: _at_fault}
     routes = [Route(one.path, one.handler, methods=[one.method]) for one in Site(home, desk).endpoints]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=refusals, lifespan=lifespan)
 
@@ -221,7 +224,10 @@ def _added(workspace: Workspace, body: bytes, suffix: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"interactions{suffix}"
         file.write_bytes(body)
-        added = catalogue.add_interactions(workspace, name, read_interactions(file, {}))
+        try:
+            added = catalogue.add_interactions(workspace, name, read_interactions(file, {}))
+        except InputError as error:  # nobody but us knows of the file
+            raise InputError(str(error).replace(str(file), "what was sent")) from error
     rejects = [
         {key: one[key] for key in ("line", "reason", "raw")} for one in histories.rejects(workspace, None, [name])
     ]
@@ -284,8 +290,6 @@ def _refused(request: Request, error: Exception) -> Response:
         response = _json({"error": "too many requests are waiting. Next: try again in a moment."}, 503)
         response.headers["Retry-After"] = "2"
         return response
-    if isinstance(error, Fault):  # of the database: locked, full, damaged
-        return _json({"error": said(error) or f"the database failed ({error})."}, 503)
     if isinstance(error, (Left, ClientDisconnect)):
         return Response(status_code=499)
     for kind, status in ((TooLarge, 413), (NotFoundError, 404), (InputError, 400)):
@@ -296,3 +300,11 @@ def _refused(request: Request, error: Exception) -> Response:
     # Not foreseen, so it is also printed with its traceback where the site runs.
     told = f"this went wrong: {str(error) or type(error).__name__}. Next: try again, or see what the site printed."
     return _json({"error": told}, 500)
+
+
+def _at_fault(request: Request, error: Fault) -> Response:
+    """Of the database: locked, full, damaged; what nobody has words for is a bug, and told as such."""
+    words = said(error)
+    if words is None:
+        raise error
+    return _json({"error": words}, 503)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -35,7 +36,7 @@ class _Stop(BaseException):
     """Ends work for a client that left, at its next answer. Not an error: nothing may catch it as one."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Request:
     work: Work
     answer: Future[Any] = field(default_factory=Future)
@@ -84,6 +85,8 @@ class Desk:
             return answer.result()
         except BaseException:
             request.gone.set()
+            with self._line.mutex, contextlib.suppress(ValueError):  # it may be at work
+                self._line.queue.remove(request)
             raise
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class Guard:
             return
         if self._token is not None and not _has(Request(scope).headers.get("authorization", ""), self._token):
             why = {"error": "a token is needed, as Authorization: Bearer TOKEN, or as a browser's password."}
-            refusal = JSONResponse(why, 401, {"WWW-Authenticate": 'Basic realm="msr-local"'})
+            refusal = JSONResponse(why, 401, {"WWW-Authenticate": 'Basic realm="msr-local", charset="UTF-8"'})
             await refusal(scope, receive, send)
             return
         seen = 0
@@ -64,7 +64,8 @@ class Guard:
 
 def _has(header: str, token: str) -> bool:
     kind, _, value = header.partition(" ")
+    given = value.strip().encode("latin-1")  # as it was sent
     if kind.lower() == "basic":
         with contextlib.suppress(ValueError):
-            value = base64.b64decode(value).decode().partition(":")[2]
-    return kind.lower() in ("bearer", "basic") and hmac.compare_digest(value.strip().encode(), token.encode())
+            given = base64.b64decode(given).partition(b":")[2]
+    return kind.lower() in ("bearer", "basic") and hmac.compare_digest(given, token.encode())

@@ -16,6 +16,7 @@ from .rows import InteractionRow, ItemRow, Rejected
 from .schema import TOKEN
 from .workspace import Workspace
 
+COLUMNS = "columns"  # the setting that keeps what was learned about those of the items
 _UNTIMED = "files without times"  # the setting that names them
 
 
@@ -75,6 +76,8 @@ def add_items(workspace: Workspace, file: Path, rows: Iterable[ItemRow | Rejecte
         added.new = workspace.one("SELECT count(*) FROM items") - before
         added.changed = written - added.new
         added.unchanged = read - written
+        if added.changed > 0.25 * before:  # their columns may be others, or filled now
+            workspace.execute("DELETE FROM settings WHERE name = ?", [COLUMNS])
     return added
 
 
@@ -290,11 +293,13 @@ def known_images(workspace: Workspace, paths: Iterable[Path]) -> dict[Path, Imag
 
 def add_images(workspace: Workspace, facts: Iterable[ImageFact]) -> None:
     """Keep the outcome of checking pictures."""
+    rows = [(storable_path(f.path), f.size, f.mtime_ns, f.sha256, f.error and storable(f.error)) for f in facts]
     with workspace.write():
         workspace.db.conn.executemany(
-            "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)",
-            [(storable_path(f.path), f.size, f.mtime_ns, f.sha256, f.error and storable(f.error)) for f in facts],
+            "INSERT OR REPLACE INTO images (path, size, mtime_ns, sha256, error) VALUES (?, ?, ?, ?, ?)", rows
         )
+        if rows:  # a caption counts only for the picture that it was made of
+            workspace.execute(f"UPDATE revision SET token = {TOKEN}")
 
 
 def _json(value: object) -> str:

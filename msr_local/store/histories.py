@@ -35,6 +35,8 @@ def existing_item(workspace: Workspace, item_id: str) -> Item:
     """One item. Raises `NotFoundError`, naming near ones, where there is none."""
     found = item(workspace, item_id)
     if found is None:
+        if workspace.one("SELECT NOT EXISTS (SELECT 1 FROM items)"):
+            raise NotFoundError(f"there is no item {item_id!r}: the workspace is empty. Next: msr-local ingest.")
         near = similar_items(workspace, item_id)
         hint = f" Did you mean {', '.join(f'{one} ({title})' for one, title in near)}?" if near else ""
         raise NotFoundError(f"there is no item {item_id!r}.{hint} Next: msr-local items WORDS.")
@@ -177,7 +179,7 @@ def log(workspace: Workspace) -> Log:
 
 
 def revision(workspace: Workspace) -> tuple[str, int | None]:
-    """Another one after each change of items, interactions or captions, in this process or any other."""
+    """Another one after each change of items, interactions, pictures or captions, in this process or any other."""
     token, last = workspace.execute("SELECT token, (SELECT max(id) FROM interactions) FROM revision").fetchone()
     return token, last
 

@@ -175,17 +175,20 @@ class Finetuning:
                 versions=_versions(),
             )  # fmt: skip
 
-    def run(self) -> Manifest:
-        """All stages that are not done. Raises `MsrError` with the reason when the run fails; its files are kept."""
+    def run(self, finish: Callable[[Manifest], None] = lambda _: None) -> Manifest:
+        """All stages that are not done. Raises `MsrError` with the reason when the run fails; its files are kept.
+
+        What `finish` does with the adapter is the last of them: until then, the same command goes on with this run.
+        """
         try:
-            return self._run()
+            return self._run(finish)
         except Exception as error:
             runs.update_run(self.workspace, self.run_id, status="failed", error=str(error))
             raise
         finally:
             self._lock.release()
 
-    def _run(self) -> Manifest:
+    def _run(self, finish: Callable[[Manifest], None]) -> Manifest:
         base, made, answers, prompts = prepare(self.workspace, self.settings, self.tools, self.listener, learns=True)
         self._keep_to(made)
         held = {**made.split.to_json(), "interactions": made.interactions}
@@ -220,6 +223,7 @@ class Finetuning:
         self._stage("registry")
         manifest = self._manifest(base, backend, made, prompts, merged, found)
         registry.register(self.workspace, self._staged(merged), manifest)
+        finish(manifest)
         runs.update_run(self.workspace, self.run_id, stage="done", status="done")
         self._drop("*.gguf", MERGED, "checkpoints")  # what only a run that goes on would need
         return manifest

@@ -3,6 +3,7 @@
 import pytest
 from kinds import titles
 
+from msr_local.catalogue.decoding import open_text
 from msr_local.catalogue.ingest import Words
 from msr_local.errors import InputError
 
@@ -51,3 +52,23 @@ def test_signs_that_stand_in_no_word_count_against_an_encoding(put, rows, encodi
     said = put(("item_id,title\n" + "".join(f"{n},{words[n % 5]} {n}\n" for n in range(30))).encode(encoding))
     assert titles(rows)[:5] == [f"{word} {n}" for n, word in enumerate(words)]
     assert f", as in '{next(one for one in words[0].split() if not one.isascii())}'" in said
+
+
+@pytest.mark.parametrize(
+    ("encodings", "words"),
+    [
+        ("cp1252", "São Paulo|Ação e reação|Coração|Não há amanhã|Pão de açúcar|Informações|Avó e avô|Lição"),
+        ("cp1252", "Café… naïve déjà vu|Garçon à la fenêtre|Être et avoir|Hôtel du Nord"),
+        ("mac_roman", "El Niño|Corazón de león|Mañana será otro día|¿Qué hora es?|Señora Pérez|Más allá"),
+        ("cp1250 iso8859_2", "Ostře sledované vlaky|Příběh|Můj život|Dívka na koštěti|Žert|Hoří, má panenko"),
+        ("cp1250 iso8859_2", "Űrhajó|Macskajáték|Őszi szél|Hét könnycsepp|Tűzoltó utca|Megáll az idő"),
+        ("cp1250 iso8859_2", "Żółta łódź|Krzyżacy|Człowiek z żelaza|Wesele śląskie|Chłopi jesień"),
+        ("cp1254", "Kış Uykusu|Çalıkuşu|Üç Maymun|Yeşilçam|Ağır Roman|Düğün Dernek|Babam ve Oğlum"),
+        ("cp1257", "Šaltas ruduo|Žiema|Mėnulis ir ąžuolas|Gražuolė|Velnio nuotaka|Ačiū|Jausmai ėjo"),
+    ],
+)
+def test_latin_letters_are_those_of_one_language(tmp_path, encodings, words):
+    for encoding in encodings.split():
+        (tmp_path / "a").write_bytes("".join(f"{word}\r\n" for word in words.split("|") * 4).encode(encoding))
+        with open_text(tmp_path / "a") as text:
+            assert "".join(text).split("\r\n")[:-1] == words.split("|") * 4

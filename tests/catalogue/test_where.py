@@ -24,6 +24,44 @@ GOODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+PRICES = ["$1,299.00", "1.299,50 €", "£ 999", "12,5", "0,125", "40%", "1,000,000", "free"]
+
+
+@pytest.fixture
+def prices(workspace: Workspace) -> Workspace:
+    rows = [ItemRow(n, str(n), f"Cafe\u0301 {n}", {"price": one}, None) for n, one in enumerate(PRICES)]
+    catalogue.add_items(workspace, Path("items.csv"), rows)
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("condition", "ids"),
+    [
+        ("price>1000", "016"),
+        ("price<1,000", "2345"),
+        ("price>=1,299.5", "16"),
+        ("price='$999'", "2"),
+        ("price<0.5", "4"),
+        ("price=12.5 or price=40", "35"),
+        ("price=1000000", "6"),
+        ("price=FREE", "7"),
+        ("title='CAF\u00c9 3'", "3"),
+    ],
+)
+def test_numbers_and_accents_as_people_write_them(prices: Workspace, condition: str, ids: str) -> None:
+    assert meeting(prices, condition) == frozenset(ids)
+
+
+def test_dates_that_cannot_be_compared_are_refused(workspace: Workspace) -> None:
+    made = ["12/31/2019", "05/01/2018", "2021-05-01"]
+    rows = [ItemRow(n, str(n), "Good", {"made": one}, None) for n, one in enumerate(made)]
+    catalogue.add_items(workspace, Path("items.csv"), rows)
+    with pytest.raises(InputError, match=r"made holds dates like '\d\d/\d\d/201\d'.*Next: write them as 2020-01-31"):
+        meeting(workspace, "made<2020-01-01")
+    assert meeting(workspace, "made=2021-05-01") == frozenset("2")
+    assert meeting(workspace, "made=05/01/2018") == frozenset("1")
+
+
 @pytest.fixture
 def goods(workspace: Workspace) -> Workspace:
     rows = [ItemRow(n, one, title, told, None) for n, (one, (title, told)) in enumerate(GOODS.items(), start=2)]

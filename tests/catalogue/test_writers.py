@@ -44,6 +44,14 @@ def test_what_was_written_is_what_is_read(
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("name", ["\r", "a\rb", "a\r\nb", "a\nb", '"\r"'])
+def test_line_ends_in_a_cell(tmp_path: Path, suffix: str, name: str) -> None:
+    write_rows(tmp_path / f"table{suffix}", COLUMNS, [(name, 1, None), ("b", 2, 0.5)])
+    found = read(tmp_path / f"table{suffix}")
+    assert [one["name"] for one in found] == [name, "b"] and found[0]["p"] is None
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_whole_or_not_at_all(tmp_path: Path, suffix: str) -> None:
     def broken() -> Any:
         yield ("a", 1, 0.5)

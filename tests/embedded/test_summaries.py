@@ -254,7 +254,7 @@ def test_the_rule_itself_measures_perfect() -> None:
     rng = random.Random(4)
     lengths = [drift.BEFORE * drift.SIZE, drift.SINCE * drift.SIZE]
     people = [simulate(catalogue(name, rng), name, rng, lengths, noise=0.0) for name in TRAINED]
-    found = drift.measures([drift.chain(one, drift.by_rule()) for one in people])
+    found = drift.measures(drift.chains(people, drift.by_rule()))
     for name, wanted in {
         "new taste named within two blocks": 1.0,
         "faded taste not first after two blocks": 1.0,
@@ -270,13 +270,12 @@ def test_a_writer_that_only_repeats_itself_measures_badly() -> None:
         simulate(catalogue(name, rng), name, rng, [drift.BEFORE * drift.SIZE, drift.SINCE * drift.SIZE], noise=0.0)
         for name in TRAINED
     ]
-    chains = []
-    for one in people:
-        first = one.phases[0].terms[0]
-        chains.append(
-            drift.chain(one, lambda history, before, told, number, first=first: before or f"{FIRST} {first}.")
+    found = drift.measures(
+        drift.chains(
+            people,
+            lambda asked: [before or f"{FIRST} {one.phases[0].terms[0]}." for one, before, _, _ in asked],
         )
-    found = drift.measures(chains)
+    )
     assert set(found["new taste named within two blocks"]) == {0.0}
     assert set(found["faded taste not first after two blocks"]) == {0.0}
     assert set(found["summaries copied whole"]) == {1.0}

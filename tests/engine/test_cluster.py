@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import sqlite3
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from samples import Ran
 from warm import Warm
 
 from msr_local.engine.cluster import Seat, clustered, weights
-from msr_local.engine.types import EngineConfig
+from msr_local.engine.fake import FakeEngine
+from msr_local.engine.types import EngineConfig, Question, ServerConfig
 from msr_local.errors import ModelError, MsrError
 from msr_local.models.choice import Asking, cast
 from msr_local.models.spec import open_engine
@@ -140,6 +142,34 @@ def test_captions_and_an_evaluation(
         ranks = {name: value["value"] for name, value in measured.json["metrics"].items()}
         found.append((captions, made(home)["summaries"], answers, ranks))
     assert found[0] == found[1] and found[0][2]
+
+
+def test_models_of_two_roles_share_the_machines(cluster: Any) -> None:
+    """As a merged judge beside the model that writes: the second would wait for the CPUs of the first forever."""
+    questions = [Question("Yes or no?", f"Person {n}.", "Item") for n in range(4)]
+    found: list[Any] = []
+    with clustered(cluster.address, lambda config: FakeEngine()) as opened:
+        first = opened(ServerConfig("http://one"))
+        deadline = time.monotonic() + 30
+        while ray.available_resources().get("CPU", 0) and time.monotonic() < deadline:
+            time.sleep(0.1)  # until all its engines are there
+        second = opened(ServerConfig("http://other"))
+        ask = threading.Thread(target=lambda: found.extend(second.answers(questions)), daemon=True)
+        ask.start()
+        ask.join(30)
+        for pool in (first, second):
+            pool.close()
+    assert found == list(FakeEngine().answers(questions))
+
+
+def test_more_threads_than_any_machine_has_are_an_error(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"model")
+    config = EngineConfig(tmp_path / "model.gguf", threads=64)
+    with (
+        clustered(cluster.address, lambda config: FakeEngine()) as opened,
+        pytest.raises(MsrError, match=r"no machine of the Ray cluster has 64 CPUs.*Next: --threads 2"),
+    ):
+        opened(config)
 
 
 def test_where_there_is_no_cluster_that_is_said(cli: Cli, shop: tuple[Path, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -177,6 +178,42 @@ def test_engines_that_do_not_start_are_an_error(error: Exception) -> None:
         with pytest.raises(type(error)):
             list(pool.answers(EVERYTHING))
     pool.close()
+
+
+def test_an_engine_that_cannot_be_replaced_leaves_its_work_to_the_others() -> None:
+    """As where memory is short: the work is another engine's by then, so it is no error to whoever waits for it."""
+
+    def watch(number: int, question: Question) -> None:
+        time.sleep(0.005)
+        if number == 0:
+            raise EngineCrashed("it is gone")
+
+    crew = Crew(watch)
+
+    def open_two() -> Engine:
+        if len(crew.made) == 2:
+            raise ModelError("no memory is left")
+        return crew.open()
+
+    with contextlib.closing(Pool(FakeEngine(), open_two, 2)) as pool:
+        assert list(pool.answers(EVERYTHING)) == list(alone().answers(EVERYTHING))
+
+
+def test_engines_that_never_start_hold_up_the_end_once_not_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are more of them than a cluster has room for."""
+    monkeypatch.setattr("msr_local.engine.pool._PATIENCE", 0.3)
+    room = threading.Event()
+
+    def never() -> Engine:
+        room.wait(20)
+        return FakeEngine()
+
+    pool = Pool(FakeEngine(), never, 10)
+    began = time.monotonic()
+    pool.close()
+    took = time.monotonic() - began
+    room.set()
+    assert took < 1.5
 
 
 def test_who_gives_up_leaves_the_engines_to_others(pool_of: Callable[[Crew, int], Pool]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msr_local.arrays import padded
 from msr_local.evaluation import ranking
 from msr_local.evaluation.metrics import auc
+from msr_local.evaluation.standing import Standing
 
 NAN = float("nan")
 SCORE = st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), st.floats(-1e6, 1e6), st.just(NAN))
@@ -102,6 +103,11 @@ def test_an_interval_holds_the_true_value_about_as_often_as_it_says() -> None:
     assert 0.90 <= held / 300 <= 0.98  # 95% asked for; the 99% interval of 300 trials is about +-3
 
 
+def test_cases_without_a_value_do_not_widen_an_interval() -> None:
+    found = ranking.Bootstrap(4).mean(np.array([0.9, 1.0, NAN, NAN]))
+    assert (found.low, found.value, found.high) == (0.9, 0.95, 1.0)
+
+
 def test_the_paired_test_finds_a_difference_and_no_other() -> None:
     random = np.random.default_rng(4)
     a = random.normal(0, 1, 400)
@@ -119,3 +125,8 @@ def test_equal_systems_do_not_differ() -> None:
 def test_coverage_and_popularity_of_what_is_recommended() -> None:
     found = ranking.spread([[0, 1], [1, 2]], np.array([8.0, 4.0, 0.0, 5.0]), 4)
     assert found == {"coverage": 0.75, "mean_popularity": 4.0}
+
+
+def test_of_equals_the_item_taken_is_not_recommended_before_others() -> None:
+    candidates = np.array([11, 3, 0, 1, 2, 10, 4, 5, 6, 7, 8, 9], np.int32)  # the first one was taken
+    assert Standing.of(np.zeros((1, 12)), [candidates], drawn=True).best == [[*range(10)]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,17 @@ import pytest
 from evaluation_shop import FILMS
 from recipe.recipe_shop import Shop
 
+from msr_local.engine.fake import FakeEngine
+from msr_local.engine.types import EngineConfig
 from msr_local.evaluation import recommended
 from msr_local.evaluation.experiment import Experiment, Options
 from msr_local.evaluation.recommended import MODEL, RECOMMENDED
+from msr_local.models.spec import Cast
+from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES, Recipe
-from msr_local.store import results
-from msr_local.store.rows import Log
+from msr_local.store import catalogue, results
+from msr_local.store.rows import InteractionRow, ItemRow, Log
+from msr_local.store.workspace import Workspace
 
 QUICK = Options(count=8, slow=False, users=4)
 HISTORY = RECIPES["history"]
@@ -68,6 +75,22 @@ def test_drawn_candidates_are_scored_as_a_list_is(shop: Shop) -> None:
             assert z is not None and scores is not None
             assert scores[row] == pytest.approx(z[row] + 16 * np.array([one.recall for one in found]))
     assert len(shop.record.take()) == 4 * 9  # one answer serves both
+
+
+def test_among_equals_the_item_taken_has_no_better_place(workspace: Workspace, tmp_path: Path) -> None:
+    """All items are as good to the model, and 100 of 240 are drawn: those that nobody took are not asked about."""
+    ids = [f"i{n:03}" for n in range(240)]
+    catalogue.add_items(workspace, tmp_path, [ItemRow(n, one, f"Film {one}", {}, None) for n, one in enumerate(ids)])
+    random.Random(1).shuffle(ids)  # four for each user, and each for one
+    log = [InteractionRow(n, f"u{n // 4:02}", one, None, None) for n, one in enumerate(ids)]
+    catalogue.add_interactions(workspace, tmp_path, log)
+    cast = Cast(EngineConfig(tmp_path), "a" * 64, None, "option", recipe=HISTORY)
+    with Recommender(workspace, cast, open_engine=lambda _: FakeEngine(z=lambda _: 0.0)) as recommender:
+        experiment = Experiment(recommender, Options(count=100, slow=False))
+        found = experiment.recommended(recommender)[0][RECOMMENDED].per_case()["auc_per_user"]
+    # Nobody else took the target, so its equals are these, and half of them should stand below it.
+    equals = [np.sum(experiment.test.recall.count[items] == 0) - 1 for items in experiment.test.candidates]
+    assert np.mean(found) == pytest.approx(np.mean(equals) / 2 / 100, abs=0.03)
 
 
 def test_what_is_not_looked_at_stands_below(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,8 +122,7 @@ def test_summaries_follow_a_taste_that_changes(tmp_path: Path) -> None:
     """The demo's held-out shoppers and simulated ones, whom the summariser has not been trained on."""
     histories = drift.people(tmp_path, 3, seed=3)  # no data there: invented and drawn ones only
     with EngineProcess(drift.config(ROOT / "adapters/summariser/adapter.gguf")) as engine:
-        write = drift.by_engine(engine, 1.0)
-        found = drift.measures([drift.chain(history, write) for history in histories])
+        found = drift.measures(drift.chains(histories, drift.by_engine(engine, 1.0)))
     assert np.mean(found["new taste named within two blocks"]) >= 0.8
     assert np.mean(found["faded taste not first after two blocks"]) >= 0.8
     assert np.mean(found["summaries that name what is nowhere"]) <= 0.1

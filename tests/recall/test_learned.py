@@ -171,6 +171,11 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
         for item in made.recommend("ada").items:
             recall = made.recall.now().candidate(["a", "b"], item.item_id).recall
             assert item.score == pytest.approx(item.log_odds + weight * recall)
+        found = made.recommend(made.stranger([])).items  # nothing was learned about who has no history
+        assert len(found) == 4
+        for item in found:
+            recall = made.recall.now().candidate([], item.item_id).recall
+            assert item.score == pytest.approx(item.log_odds + tuned[0] * recall)
 
 
 def test_another_calibration_tells_the_probability_anew_and_asks_nothing(recipe_shop: Shop) -> None:

@@ -136,6 +136,21 @@ def test_a_caption_that_comes_later_is_read_too(taught: Workspace) -> None:
     assert (now[:-2] == learned[:-2]).all()
 
 
+def test_what_comes_while_the_tables_are_made_is_there_the_next_time(
+    taught: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = Captions(taught)
+
+    def meanwhile(*_: object) -> None:  # in another process
+        monkeypatch.undo()
+        come(taught, "late,Nothing said")
+        captions.write("late", "A picture of ships.")
+
+    monkeypatch.setattr("msr_local.recall.kept.save", meanwhile)
+    made = CurrentRecall(taught, Words(), captions)
+    assert "late" not in made.now().index and "late" in made.now().index
+
+
 @pytest.mark.parametrize(("settings", "why"), [("blind", "gives no vectors"), ("another", "another model")])
 def test_where_they_cannot_be_read_they_are_like_the_least_taken(taught: Workspace, settings: str, why: str) -> None:
     if settings == "blind":  # by the same name

@@ -74,6 +74,13 @@ def test_a_column_that_never_changes_or_is_empty_is_left_out() -> None:
     assert columns.kinds == {"shop": "constant", "note": "empty", "vector": "empty", "kind": "category"}
 
 
+@pytest.mark.parametrize("place", [0, 7000, 19_999])
+def test_numbers_of_many_items_may_have_a_word_among_them(place: int) -> None:
+    """Of so many not all are looked at."""
+    items = [Item(str(n), f"T{n}", {"year": "unknown" if n == place else 1950 + n % 60}) for n in range(20_000)]
+    assert "year" in without_people(items).order
+
+
 def test_columns_are_read_again_as_they_were_kept(cellar: tuple[list[Item], Columns]) -> None:
     columns = replace(cellar[1], seen=(3, 4))
     assert Columns.from_json(columns.to_json()) == columns

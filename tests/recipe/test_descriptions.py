@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from msr_local.recipe.descriptions import Descriptions, choose, describe, heading, shorten, tokens
-from msr_local.store.rows import Item
+from msr_local.store import catalogue
+from msr_local.store.rows import Item, ItemRow
 from msr_local.store.workspace import Workspace
 from msr_local.values import words
 
@@ -102,6 +104,19 @@ def test_a_list_is_cut_between_its_values() -> None:
 def test_links_and_empty_values_are_left_out() -> None:
     attributes = {"empty": "", "none": [], "bars": "||", "genres": "(no genres listed)"}
     assert describe(Item("i", "T", attributes)) == "T."
+
+
+@pytest.mark.parametrize("before", [None, "\\N"])
+def test_a_column_that_a_file_brings_later_is_shown(workspace: Workspace, tmp_path: Path, before: str | None) -> None:
+    """It is new, or was empty until now; the items are as many as they were."""
+    for value in (before, "red"):
+        colours = {} if value is None else {"colour": value}
+        rows = [ItemRow(n, f"i{n}", f"Film {n}", {"kind": "ab"[n % 2], **colours}, None) for n in range(8)]
+        if value == "red":
+            rows[3].attributes["colour"] = "blue"
+        catalogue.add_items(workspace, tmp_path / "items.csv", rows)
+        shown = {*Descriptions(workspace).order}
+        assert shown == ({"kind", "colour"} if value == "red" else {"kind"})
 
 
 def test_the_workspace_keeps_what_was_chosen(workspace: Workspace) -> None:

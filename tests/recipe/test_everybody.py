@@ -6,9 +6,14 @@ import csv
 from typing import Any
 
 import pytest
+from read_only import read_only
 from recipe.recipe_shop import Shop
 
+from msr_local.engine.fake import FakeEngine
+from msr_local.engine.types import Question
+from msr_local.errors import ContextOverflow, FileError
 from msr_local.recipe.everybody import Made, recommend_to
+from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES, Recipe
 from msr_local.store import catalogue
 from msr_local.store.rows import InteractionRow
@@ -79,6 +84,51 @@ def test_a_user_who_is_not_there_does_not_stop_the_others(busy: Shop) -> None:
     assert sorted(run.made) == ["u0", "u1"] and {row[0] for row in rows(busy)} == {"u0", "u1"}
     ((user, why),) = run.failed
     assert user == "nobody" and "no user 'nobody'" in why
+
+
+def test_a_user_who_is_named_twice_gets_one_list(busy: Shop) -> None:
+    run = made(busy, ["u0", "u1", "u0"])
+    asked = busy.record.take()
+    assert sorted(run.made) == ["u0", "u1"] and run.rows == 6 and len(asked) == len(set(asked))
+
+
+class Narrow(FakeEngine):
+    """A context in which films i2 to i4 have no room together; it shows when a summary is asked for, or before."""
+
+    def __init__(self, *, early: bool) -> None:
+        super().__init__(watch=self._refuse)
+        self._early = early
+
+    def _long(self, question: Question) -> bool:
+        return "Film i2" in question.own and "Film i4" in question.own and question.opening.startswith("This person")
+
+    def _refuse(self, question: Question) -> None:
+        if self._long(question):
+            raise ContextOverflow("the question is too long")
+
+    def fits(self, question: Question, room: int) -> bool:
+        return not (self._early and self._long(question))
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_user_whose_history_is_too_long_for_the_model_does_not_stop_the_others(busy: Shop, early: bool) -> None:
+    narrow = Recommender(busy.workspace, busy.cast, open_engine=lambda _: Narrow(early=early))
+    with narrow as recommender:
+        run = recommend_to(recommender, USERS, busy.folder / "out.csv", 3)
+    ((user, why),) = run.failed
+    assert user == "u2" and "too long" in why.replace("longer than", "too long")
+    assert sorted(run.made) == ["u0", "u1", "u3"] == sorted({row[0] for row in rows(busy)})
+
+
+@pytest.mark.parametrize("where", ["a_file/out.csv", "a_folder.csv", f"{'x' * 300}.csv", "shut/out.csv"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_asked(busy: Shop, where: str) -> None:
+    (busy.folder / "a_file").write_text("no folder")
+    (busy.folder / "a_folder.csv").mkdir()
+    (busy.folder / "shut").mkdir()
+    refused = pytest.raises(FileError, match=r"cannot be written .* Next:")
+    with busy.recommender() as recommender, read_only(busy.folder / "shut"), refused:
+        recommend_to(recommender, USERS, busy.folder / where)
+    assert busy.record.take() == [] and not [*busy.folder.glob("**/*.unfinished")]
 
 
 @pytest.mark.parametrize("change", ["interaction", "low rating", "title", "picture", "description"])

@@ -66,6 +66,18 @@ def test_another_picture_is_another_list_where_answers_see_it(shop: Shop, made: 
         assert len(made) == 2
 
 
+def test_another_picture_is_another_list_where_answers_read_its_caption(shop: Shop, made: list[str]) -> None:
+    shop.stock("seen", pictures=True)
+    with shop.recommender(Recipe(summary=False, image=False)) as recommender:
+        recommender.captions.make()
+        kept = Kept(recommender)
+        (there,) = {one.caption for one in kept.recommend("u0", 9).items if one.item_id == "seen"}
+        assert there and kept.recommend("u0", 9) and len(made) == 1
+        shop.paint("seen", 99)  # and nobody has captioned it since
+        (gone,) = {one.caption for one in kept.recommend("u0", 9).items if one.item_id == "seen"}
+        assert gone is None and len(made) == 2
+
+
 def test_the_oldest_go_when_there_are_too_many(shop: Shop, made: list[str]) -> None:
     with shop.recommender(PLAIN) as recommender:
         kept = Kept(recommender, most=6)

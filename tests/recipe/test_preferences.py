@@ -187,6 +187,34 @@ def test_users_do_not_touch_each_others_chains(shop: Shop) -> None:
     assert chain(shop) == (first, [])
 
 
+def test_who_took_the_same_has_the_same_summary_and_times_of_their_own(shop: Shop) -> None:
+    """Also where the same is another block: w took ten others before."""
+    shop.take("v", *FILMS[:7])
+    shop.take("w", *FILMS[20:30], *FILMS[:7])
+    users = ["u", "v", "w"]
+    with shop.recommender(Recipe(caption=False, block_size=2, window=6)) as recommender:
+        for _ in range(2):  # written, then kept
+            found = dict(recommender.preferences.chains([(user, recommender.history(user)) for user in users]))
+            for place, user in enumerate(users):
+                history = recommender.history(user)
+                for one in found[place]:
+                    steps = history[2 * one.block : 2 * one.block + 2]
+                    assert one.items == tuple(step.item.item_id for step in steps)
+                    assert (one.start, one.end) == (steps[0].timestamp, steps[-1].timestamp)
+            for other in (1, 2):
+                assert [one.summary for one in found[0]] == [one.summary for one in found[other]]
+    assert len(shop.record.take()) == len({one.key for made in found.values() for one in made})
+
+
+def test_times_that_were_corrected_are_told_with_the_summaries_that_are_there(shop: Shop) -> None:
+    before, _ = chain(shop)
+    with shop.workspace.write():
+        shop.workspace.execute("UPDATE interactions SET timestamp = replace(timestamp, '2020', '2021')")
+    after, asked = chain(shop)
+    assert [one.summary for one in after] == [one.summary for one in before] and asked == []
+    assert all(one.start and one.start.startswith("2021") for one in after)
+
+
 def test_titles_of_four_thousand_characters_are_cut_to_the_context(shop: Shop) -> None:
     for n, film in enumerate(FILMS[:7]):
         shop.rename(film, chr(0x4E00 + n) * 4000)

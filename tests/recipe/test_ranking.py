@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from recipe.recipe_shop import Shop
 
+from msr_local.errors import InputError
+from msr_local.recipe.similar import similar
 from msr_local.recipe.views import RecommendationList
 from msr_local.recipes import RECIPES
 
@@ -52,6 +54,14 @@ def test_more_candidates_ask_only_about_the_new_ones(shop: Shop) -> None:
 
 def test_more_wanted_than_candidates_asks_about_as_many_as_wanted(shop: Shop) -> None:
     assert len(recommend(shop, k=20, candidates=5).items) == 20
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_list_of_no_items_is_refused_in_words(shop: Shop, k: int) -> None:
+    with pytest.raises(InputError, match=f"k={k}: .* Next: "):
+        recommend(shop, k=k)
+    with shop.recommender(RECIPES["history"]) as recommender:
+        assert recommender.recall.now().candidates(["f00"], k) == similar(recommender, "f00", k).items == []
 
 
 def test_the_workspace_keeps_the_ranking_as_it_was_answered(shop: Shop) -> None:

@@ -106,6 +106,9 @@ def test_anybody_is_recommended_to_and_nothing_is_stored(client: TestClient, hom
     for wrong in ({"history": "i3"}, {"k": 0}, {"k": "3"}, {"where": 1}, {"where": "("}, [], {"history": ["nothing"]}):
         answer = client.post("/recommend", json=wrong)
         assert answer.status_code in (400, 404) and answer.json()["error"]
+    for much in ({"history": ["i3"] * 10_001}, {"where": "genres=Horror or " * 1000 + "genres=Horror"}):
+        answer = client.post("/recommend", json=much)
+        assert answer.status_code == 413 and "10,000 items at most" in answer.json()["error"]
     plain = client.post("/recommend", content=b"{}", headers={"content-type": "text/plain"})
     assert plain.status_code == 400
 
@@ -179,6 +182,8 @@ def test_new_interactions_are_read_as_files_are(client: TestClient, home: Path) 
     found = answer.json()
     assert (found["new"], found["duplicate"], found["rejected"]) == (2, 1, 1)
     assert found["rejects"][0]["line"] == 4 and "nothing" in found["rejects"][0]["reason"]
+    wrong = client.post("/interactions", content=b"user,what\nu0,i3\n", headers={"content-type": "text/csv"})
+    assert wrong.status_code == 400 and wrong.json()["error"].startswith("what was sent: found no column for item_id")
     more = [{"user_id": "newer", "item_id": "i5", "timestamp": 1000000000}]
     assert client.post("/interactions", json=more).json()["new"] == 1
     with Workspace(home) as workspace:
@@ -212,6 +217,11 @@ def test_other_names_and_missing_tokens_are_turned_away(home: Path, desk: Desk) 
     ):  # fmt: skip
         answer = client.get("/users", headers=header)
         assert answer.status_code == status and "sesame" not in answer.text
+    site = application(home, desk, token="schlüssel")  # headers are bytes: curl sends them as UTF-8
+    basic = base64.b64encode("anybody:schlüssel".encode()).decode()
+    for told in ("Bearer schlüssel".encode(), f"Basic {basic}".encode()):
+        found = TestClient(site, base_url="http://localhost").get("/users", headers={"authorization": told})
+        assert found.status_code == 200
     stranger = TestClient(application(home, desk, hosts=LOOPBACK), base_url="http://evil.example")
     assert stranger.get("/users").status_code == 400
 
@@ -249,6 +259,28 @@ async def _stays() -> bool:
     return False
 
 
+async def _leaves() -> bool:
+    return True
+
+
+def test_who_left_the_line_takes_no_place_in_it(desk: Desk, slow: Slow) -> None:
+    slow.open.clear()
+
+    async def crowd() -> list[str]:
+        asked = [asyncio.create_task(desk.ask(lambda one: one.recommend("u0", 2).user, _stays))]
+        assert await asyncio.to_thread(slow.reached.wait, 20)  # it is at work, and nobody waits
+        impatient = [desk.ask(lambda one: one.recommend("u1"), _leaves) for _ in range(4)]
+        gone = await asyncio.gather(*impatient, return_exceptions=True)
+        assert all(isinstance(one, Left) for one in gone) and desk.waiting == 0
+        asked += [asyncio.create_task(desk.ask(lambda one: one.recommend("u2", 2).user, _stays)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert desk.waiting == 4
+        slow.open.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(crowd()) == ["u0", *["u2"] * 4]
+
+
 def test_a_fault_is_told_and_the_next_one_is_answered(client: TestClient, slow: Slow) -> None:
     slow.broken = True
     answer = client.get("/recommend/u2?k=2")
@@ -272,6 +304,9 @@ def test_a_fault_of_the_database_is_told_in_words(client: TestClient, monkeypatc
         locked = client.get("/users")
         patch.setattr(histories, "users", _raising(sqlite3.DatabaseError("database disk image is malformed")))
         damaged = client.get("/users")
+        patch.setattr(histories, "users", _raising(sqlite3.OperationalError("no such column: nothing")))
+        unforeseen = client.get("/users")
+    assert unforeseen.status_code == 500 and "no such column" in unforeseen.json()["error"]  # to come again is no use
     assert locked.status_code == 503 and "another program is writing to it" in locked.json()["error"]
     assert damaged.status_code == 503 and "Next: a copy from before" in damaged.json()["error"]
     assert client.get("/users").status_code == 200
@@ -350,6 +385,32 @@ def test_whoever_reads_the_address_can_connect_at_once(
 def test_an_open_address_needs_a_token(cli: Callable[..., Ran], home: Path) -> None:
     ran = cli("serve", "--host", "0.0.0.0")
     assert ran.code == 2 and "a --token is needed" in ran.err
+
+
+def test_a_port_that_is_taken_is_an_error_before_the_model_is_loaded(
+    cli: Callable[..., Ran], home: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"nothing")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = cli("serve", "--port", port, "--model", broken)
+    assert ran.code == 1 and f"--port {port}: cannot listen there" in ran.err and "Next:" in ran.err
+
+
+def test_a_server_that_gives_up_is_a_failure(
+    cli: Callable[..., Ran], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the process by itself where the system refuses something; only a reader that left is none."""
+
+    def give_up(*_: object) -> None:
+        try:
+            raise OSError(98, "Address already in use")
+        except OSError:
+            sys.exit(1)
+
+    monkeypatch.setattr("uvicorn.Server.run", give_up)
+    assert cli("serve", "--port", "0").code == 1
 
 
 def test_what_is_wrong_with_the_model_is_told_at_once(cli: Callable[..., Ran], home: Path, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Files that were joined, or that other programs wrote in their own way: nothing of them is lost, nothing invented."""
+
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from kinds import STEPS, titles
+from pyarrow import parquet
+
+from msr_local.catalogue.readers import find_sources
+from msr_local.errors import InputError
+
+LISTED = "item_id,title\n" + "".join(f"{n},Good {n}\n" for n in range(3))
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_the_header_of_a_file_that_was_joined_is_no_item(put, rows, mark, quote):
+    more = f"{mark}{quote}item_id{quote},{quote}title{quote}\n{mark}3,Good 3\n{mark}\n4,Good 4\n5,Good 5\n"
+    put(LISTED.replace("item_id,title", more.splitlines()[0].removeprefix(mark)) + more)
+    assert titles(rows) == [f"Good {n}" for n in range(6)]
+    assert rows("SELECT line, reason LIKE '%the header again%' FROM rejects") == [(5, 1)]
+    assert rows("SELECT count(*) FROM interactions") == [(24,)]
+
+
+def test_the_typed_header_of_a_file_that_was_joined_is_no_item(put, rows):
+    typed = "item_id:token\ttitle:token_seq\n"
+    put(typed + "".join(f"{n}\tGood {n}\n" for n in range(6)) + typed, names=("a.item", "steps.csv"))
+    assert titles(rows) == [f"Good {n}" for n in range(6)] and put.done.rejected == 1
+
+
+@pytest.mark.parametrize("sign", [",", ";"])
+def test_quotes_after_blanks_are_quotes(put, rows, sign):
+    goods = f'item_id{sign} "title"{sign} text\n'
+    goods += "".join(f'{n}{sign}  "Good, {n}; ""new"""  {sign} 5 "x"\n' for n in range(6))
+    put(goods, "user_id, item_id\n" + "".join(f'u, "{n}"\n' for n in range(6)))
+    assert titles(rows) == [f'Good, {n}; "new"' for n in range(6)]
+    assert rows("SELECT DISTINCT json_extract(attributes, '$.text') FROM items") == [('5 "x"',)]
+    assert rows("SELECT count(*) FROM interactions") == [(6,)]
+
+
+def test_a_quote_after_blanks_that_does_not_close_its_cell_is_text(put, rows):
+    put('item_id,title\n0, "So" they said\n1, "Open\n2, "a" "b"\n' + "".join(f"{n},x\n" for n in range(3, 6)))
+    assert titles(rows)[:3] == ['"So" they said', '"Open', '"a" "b"']
+
+
+@pytest.mark.parametrize("coded", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("word", ["Good", "漢字の映画と物語", "Привет", "مرحبا بالعالم", "\U0001f600\u200d\U0001f600"])
+def test_wide_letters_without_a_mark_whatever_the_script(put, rows, coded, word):
+    goods = "item_id,title,text\r\n" + "".join(f"{n},{word} {n},{word * 20}\r\n" for n in range(60))
+    said = put(goods.encode(coded), STEPS.encode("utf-16-le"))
+    assert titles(rows) == [f"{word} {n}" for n in range(60)]
+    assert rows("SELECT count(*) FROM interactions") == [(24,)]
+    assert "steps.csv: UTF-16 without a byte order mark" in said
+
+
+def test_zeros_in_text_make_it_no_wide_letters(put, rows):
+    put("item_id,title\n" + "".join(f"{n},Good\0 {n}\n\0\0\n" for n in range(6)))
+    assert [title for title in titles(rows) if title.startswith("Good")] == [f"Good\ufffd {n}" for n in range(6)]
+
+
+def test_decimals_and_maps_of_databases_in_parquet(put, rows, tmp_path):
+    whole, cents = pa.decimal128(38, 0), pa.decimal128(9, 2)
+    goods = {
+        "item_id": pa.array([*map(Decimal, range(100, 106)), Decimal(10**30)], whole),
+        "title": ["Good"] * 7,
+        "price": pa.array([Decimal("12.50"), Decimal("3.00"), None, *[Decimal(1)] * 4], cents),
+        "details": pa.array(
+            [[("colour", "red")], None, [], *[[("colour", "blue")]] * 4], pa.map_(pa.string(), pa.string())
+        ),
+    }
+    steps = {
+        "user": pa.array(map(Decimal, range(6)), cents),
+        "item": pa.array(map(Decimal, range(100, 106)), cents),
+        "time": pa.array([Decimal(1_600_000_000 + n) for n in range(6)], whole),
+        "rating": pa.array([Decimal("4.50")] * 6, cents),
+    }
+    for name, table in (("goods", goods), ("steps", steps)):
+        parquet.write_table(pa.table(table), tmp_path / name)
+    put(*((tmp_path / name).read_bytes() for name in ("goods", "steps")), names=("a.parquet", "b.parquet"))
+    assert rows("SELECT user_id, item_id, timestamp, rating FROM interactions ORDER BY id")[1] == (
+        "1", "101", "2020-09-13T12:26:41+00:00", 4.5,
+    )  # fmt: skip
+    assert rows(f"SELECT count(*) FROM items WHERE item_id = '{10**30}'") == [(1,)]
+    assert rows("SELECT attributes FROM items ORDER BY rowid LIMIT 3") == [
+        ('{"price":"12.50","details":"{\\"colour\\": \\"red\\"}"}',), ('{"price":"3.00"}',), ("{}",),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows_of", ["items", "steps"])
+def test_a_file_of_a_header_alone_is_told(put, rows_of):
+    goods, steps = ("item_id,title\n", STEPS) if rows_of == "items" else (LISTED, "user_id,item_id\n\n")
+    assert f"{rows_of}.csv: there are no rows in it. Next: see whether" in put(goods, steps)
+
+
+def test_an_unknown_separator_is_named_as_a_cause(put):
+    with pytest.raises(InputError, match="part its columns by commas or tabs"):
+        put(LISTED, STEPS.replace(",", "#"))
+
+
+def test_quantities_below_zero_are_counted_and_stay(put, rows):
+    steps = "user_id,item_id,Quantity\n" + "".join(f"u,{n},{n - 1}\n" for n in range(3)) + "u,0,-2\nu,1,x\nu,2,\n"
+    said = put(LISTED, steps)
+    assert "rows of the first 6 with 'Quantity' below 0, as returns have: 2." in said
+    assert rows("SELECT count(*) FROM interactions") == [(6,)]
+    assert "below 0" not in put(LISTED, steps.replace("-", ""), names=("items.csv", "more.csv"))
+    both = steps.replace("Quantity", "Quantity,title").replace("\n", ",Good\n").replace("title,Good", "title")
+    assert "'Quantity' below 0, as returns have: 2." in put(both, both, names=("both.csv", "both.csv"))
+
+
+def test_times_that_a_spreadsheet_has_cut_are_told(put):
+    said = put(LISTED, "user,item,time\nu,0,1.5463E+12\nu,1,1.5463E+12\n")
+    assert "times like '1.5463E+12'" in said and "Next: export the column 'time' as text" in said
+    assert "spreadsheet" not in put(LISTED, "user,item,time\nv,0,1546300800000\n")
+
+
+def test_a_folder_whose_names_are_in_capitals_and_one_that_holds_others(tmp_path):
+    for name in ("Items.CSV", "INTERACTIONS.csv", "items.bak", "notes.pdf"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in find_sources(tmp_path, None)] == ["Items.CSV", "INTERACTIONS.csv"]
+    (tmp_path / "Items.CSV").rename(tmp_path / "products.csv")
+    with pytest.raises(InputError, match=r"It holds INTERACTIONS\.csv, products\.csv\. Next: name the two files"):
+        find_sources(tmp_path, None)
