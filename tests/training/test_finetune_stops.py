@@ -129,6 +129,8 @@ MOMENTS = {
         "before:models.registry:register",
         "after:models.registry:_index",
         "after:models.registry:register",
+        "before:viewer.curve:curve_png",
+        "after:viewer.curve:curve_png",
     ],
 }
 
