@@ -28,6 +28,14 @@ _CHUNK = 64 * 1024 * 1024  # bytes of a file that are sent at a time
 Opening = Callable[[EngineConfig | ServerConfig], Engine]
 
 
+def _mute(ray: Any) -> None:
+    """Send what Ray tells of dead machines to stderr: stdout is for results, and Ray has no option for it."""
+    worker = ray._private.worker
+    told = getattr(worker, "print_to_stdstream", None)
+    if told is not None:
+        worker.print_to_stdstream = lambda data, *more, **named: told({**data, "is_err": True}, *more, **named)
+
+
 @contextlib.contextmanager
 def clustered(address: str, open_engine: Opening, workers: int | None = None) -> Iterator[Opening]:
     """What opens a pool on the cluster at `address`, or on one of this machine if that is "local".
@@ -42,6 +50,7 @@ def clustered(address: str, open_engine: Opening, workers: int | None = None) ->
         import ray
     except ImportError as error:
         raise MsrError("--ray needs the package ray. Next: pip install 'msr-local[ray]'.") from error
+    _mute(ray)
     where: dict[str, Any] = {"address": address}
     if address == "local":
         where |= {"num_cpus": usable_threads(), "include_dashboard": False}
