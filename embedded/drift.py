@@ -9,7 +9,6 @@ the plain model writes, with `--adapter rule` the rule that made the training da
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -68,18 +67,15 @@ def blocks(history: History) -> list[list[list[str]]]:
 def chains(histories: Sequence[History], write: Write) -> list[Chain]:
     """The summaries that `write` makes of histories: the first block of all, then the second of all, and so on."""
     made: list[list[str]] = [[] for _ in histories]
-    for number in itertools.count():
-        left = [n for n, history in enumerate(histories) if number * SIZE < len(history.steps)]
-        if not left:
-            return [Chain(history, tuple(some)) for history, some in zip(histories, made, strict=True)]
+    for start in range(0, max((len(history.steps) for history in histories), default=0), SIZE):
+        left = [n for n, history in enumerate(histories) if start < len(history.steps)]
         asked = []
         for n in left:
-            things = histories[n].steps[number * SIZE : (number + 1) * SIZE]
-            told = [describe(thing.item, thing.caption) for thing in things]
-            asked.append((histories[n], made[n][-1] if number else None, told, number))
+            told = [describe(thing.item, thing.caption) for thing in histories[n].steps[start : start + SIZE]]
+            asked.append((histories[n], made[n][-1] if start else None, told, start // SIZE))
         for n, summary in zip(left, write(asked), strict=True):
             made[n].append(summary)
-    raise AssertionError("a history has an end")
+    return [Chain(history, tuple(some)) for history, some in zip(histories, made, strict=True)]
 
 
 def by_rule() -> Write:
