@@ -347,7 +347,8 @@ class Experiment:
                 answers[:, 0] = 1.0
                 found["calibration_error"] = {"value": calibration_error(sigmoid(scores[there]), answers[there])}
         count = self.test.recall.count
-        spread = ranking.spread(standing.best, count, len(count) if self.options.full else int((count > 0).sum()))
+        catalogue = np.ones(len(count), bool) if self.options.full else count > 0
+        spread = ranking.spread(standing.best, count, catalogue)
         return found | {metric: {"value": value} for metric, value in spread.items()}
 
     def _means(self, standing: Standing, bootstrap: ranking.Bootstrap, part: str = "") -> dict[str, Any]:

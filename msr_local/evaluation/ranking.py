@@ -133,13 +133,15 @@ def paired(a: Vector, b: Vector, seed: int = 0) -> Difference:
     return Difference(estimate.value, estimate.low, estimate.high, (extreme + 1) / (_FLIPS + 1))
 
 
-def spread(lists: Sequence[Sequence[int]], popularity: Vector, catalogue: int) -> Mapping[str, float]:
-    """Coverage (share of the catalogue that is recommended to anybody) and mean popularity of what is recommended.
+def spread(lists: Sequence[Sequence[int]], popularity: Vector, catalogue: Mask) -> Mapping[str, float]:
+    """Coverage (share of the `catalogue` that is recommended to anybody) and mean popularity of what is recommended.
 
-    `lists` holds the items recommended to each user, `popularity` [I] their training interactions.
+    `lists` holds the items recommended to each user, `popularity` [I] their training interactions. An item that is not
+    in the `catalogue` (mask of shape [I]) may be recommended, but covers nothing.
     """
     shown = [item for one in lists for item in one]
+    covered = int(catalogue[np.unique(np.array(shown, int))].sum())
     return {
-        "coverage": len(set(shown)) / max(1, catalogue),
+        "coverage": covered / max(1, int(catalogue.sum())),
         "mean_popularity": float(popularity[shown].mean()) if shown else float("nan"),
     }

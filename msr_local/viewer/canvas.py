@@ -12,7 +12,9 @@ from rich.text import Text
 from ..text import printable, storable
 
 # Typographic marks that have no decomposition but an obvious plain form.
-_PLAIN_MARKS = str.maketrans("‘’“”–—·", "''\"\"---")
+_PLAIN_MARKS = str.maketrans(
+    {**dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"'), **dict.fromkeys("–—·", "-"), "±": "+-"}
+)
 # Beyond this, lines get too long to read and columns too far apart to compare.
 _WIDEST = 168
 

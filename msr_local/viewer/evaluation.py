@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from .canvas import Canvas, Drawing
 from .tables import headed
 
 _NAMES = {"auc": "AUC", "hr@5": "HR@5", "mrr@5": "MRR@5", "hr@10": "HR@10", "ndcg@10": "NDCG@10"}
@@ -17,6 +18,10 @@ _RANKED = ("hr@10", "ndcg@10")  # of lists that are as long as a recommendation
 
 def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate` shows: a row for each system on the same candidates, in per cent."""
+    return Drawing(lambda canvas: _evaluation(document, canvas))
+
+
+def _evaluation(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
     systems = {document["system"]: document["metrics"], **document["baselines"]}
     shown = [name for name in _SHOWN if name in document["metrics"]]
     if document["negatives"] is None:
@@ -31,9 +36,9 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
     if "cold" in document:
         how = f"Protocol {document['protocol']}, nothing known of {document['cold_items']:,} items"
     head = Text(f"{how}: {document['users']:,} users, {against}.")
-    scale = Text("Per cent, ± half of the 95% interval (bootstrap over users).")
+    scale = canvas.text("Per cent, ± half of the 95% interval (bootstrap over users).")
     if "cold" not in document:
-        return Group(head, scale, Text(), _systems(systems, shown, document["system"]), Text(),
+        return Group(head, scale, Text(), _systems(systems, shown, document["system"], canvas), Text(),
                      *_tests(document["tests"]))  # fmt: skip
     shown_parts: list[RenderableType] = []
     for title, metrics, tests in (
@@ -41,15 +46,15 @@ def evaluation_view(document: Mapping[str, Any]) -> RenderableType:
         ("Asked for another item", document["warm"]["metrics"], document["warm"]["tests"]),
         ("Both together", systems, document["tests"]),
     ):
-        shown_parts += [Text(), Text(title, style="bold"), _systems(metrics, _RANKED, document["system"]), Text(),
-                        *_tests(tests)]  # fmt: skip
+        shown_parts += [Text(), Text(title, style="bold"), _systems(metrics, _RANKED, document["system"], canvas),
+                        Text(), *_tests(tests)]  # fmt: skip
     return Group(head, scale, *shown_parts)
 
 
-def _systems(systems: Mapping[str, Any], shown: Sequence[str], main: str) -> RenderableType:
+def _systems(systems: Mapping[str, Any], shown: Sequence[str], main: str, canvas: Canvas) -> RenderableType:
     table = headed(("", *(_NAMES[name] for name in shown)), right=True)
     for name in sorted(systems, key=lambda name: -(systems[name]["ndcg@10"]["value"] or 0.0)):
-        cells = [_interval(systems[name][metric]) for metric in shown]
+        cells = [_interval(systems[name][metric], canvas) for metric in shown]
         table.add_row(name, *cells, style="bold" if name == main else "")
     return table
 
@@ -60,32 +65,38 @@ def _tests(tests: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def ablation_view(document: Mapping[str, Any]) -> RenderableType:
     """What `evaluate --ablation` shows: a row for each variant of the recipe, and what the first one has more."""
+    return Drawing(lambda canvas: _ablation(document, canvas))
+
+
+def _ablation(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
     variants = document["variants"]
     first = next(iter(variants.values()))
     drawn = "auc" in first
     shown, lost = (("auc", "hr@5", "mrr@5"), "hr@5") if drawn else (_RANKED, "ndcg@10")
     table = headed(("", *(_NAMES[name] for name in shown), f"{_NAMES[lost]} lost", "read"), right=True)
     for number, (name, one) in enumerate(variants.items()):
-        cells = [*(_interval(one[metric]) for metric in shown), _loss(one, lost, number), f"{one['summarised']:.1f}"]
+        intervals = (_interval(one[metric], canvas) for metric in shown)
+        cells = [*intervals, _loss(one, lost, number), f"{one['summarised']:.1f}"]
         table.add_row(name, *cells, style="" if number else "bold")
     head = f"The language model alone, {document['users']:,} users. Per cent, ± half of the 95% interval."
     tables: list[RenderableType] = [
-        Text(head), Text("read: how many interactions are summarised, on average."), Text(), table
+        canvas.text(head), Text("read: how many interactions are summarised, on average."), Text(), table
     ]  # fmt: skip
     titles = {"recommended": "What is recommended", "cold": "The same, asked for items that nothing is known of",
               "warm": "The same, asked for other items"}  # fmt: skip
     for part, title in titles.items():
         if part in first:
-            tables += [Text(), Text(f"{title}:"), Text(), _recommended(variants, part, drawn=drawn)]
+            tables += [Text(), Text(f"{title}:"), Text(), _recommended(variants, part, canvas, drawn=drawn)]
     return Group(*tables)
 
 
-def _recommended(variants: Mapping[str, Any], part: str, *, drawn: bool) -> RenderableType:
+def _recommended(variants: Mapping[str, Any], part: str, canvas: Canvas, *, drawn: bool) -> RenderableType:
     shown = ("hr@5", "ndcg@10") if drawn else _RANKED
     table = headed(("", *(_NAMES[name] for name in shown), *(f"{_NAMES[name]} lost" for name in shown)), right=True)
     for number, (name, variant) in enumerate(variants.items()):
         one = variant[part]
-        cells = [*(_interval(one[metric]) for metric in shown), *(_loss(one, metric, number) for metric in shown)]
+        intervals = (_interval(one[metric], canvas) for metric in shown)
+        cells = [*intervals, *(_loss(one, metric, number) for metric in shown)]
         table.add_row(name, *cells, style="" if number else "bold")
     return table
 
@@ -95,11 +106,11 @@ def _loss(one: Mapping[str, Any], metric: str, number: int) -> str:
     return f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
 
 
-def _interval(metric: Mapping[str, Any]) -> str:
+def _interval(metric: Mapping[str, Any], canvas: Canvas) -> Text:
     low, high = metric["ci95"]
     if metric["value"] is None:
-        return "-"
-    return f"{100 * metric['value']:.1f} ± {50 * (high - low):.1f}"
+        return Text("-")
+    return canvas.text(f"{100 * metric['value']:.1f} ± {50 * (high - low):.1f}")
 
 
 def _tested(name: str, found: Mapping[str, Any]) -> str:

@@ -123,8 +123,11 @@ def test_equal_systems_do_not_differ() -> None:
 
 
 def test_coverage_and_popularity_of_what_is_recommended() -> None:
-    found = ranking.spread([[0, 1], [1, 2]], np.array([8.0, 4.0, 0.0, 5.0]), 4)
+    count = np.array([8.0, 4.0, 0.0, 5.0])
+    found = ranking.spread([[0, 1], [1, 2]], count, np.ones(4, bool))
     assert found == {"coverage": 0.75, "mean_popularity": 4.0}
+    everything = ranking.spread([[0, 1], [2, 3]], count, count > 0)  # an item that nothing was known of is no share
+    assert everything["coverage"] == 1.0 and ranking.spread([], count, count > 0)["coverage"] == 0.0
 
 
 def test_of_equals_the_item_taken_is_not_recommended_before_others() -> None:

@@ -29,6 +29,14 @@ def test_every_kept_result_fits_a_terminal_of_80_columns(name: str) -> None:
         assert any(line.startswith(f"{system} ") for line in lines), system
 
 
+@pytest.mark.parametrize("name", ["shop-ablation", "microlens-last"])
+def test_an_ascii_terminal_is_told_the_intervals(name: str) -> None:
+    found = document(name)
+    view = ablation_view if "variants" in found else evaluation_view
+    shown = drawn(view(found), width=80, encoding="ascii")
+    assert "?" not in shown and " +- " in shown
+
+
 def test_a_p_that_is_small_is_not_zero() -> None:
     shown = " ".join(drawn(ablation_view(document("shop-ablation")), width=80).split())
     assert "(p <0.001)" in shown and "p 0.000" not in shown

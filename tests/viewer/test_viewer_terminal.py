@@ -95,6 +95,7 @@ def test_ascii_consoles_get_ascii_letters() -> None:
     assert "Zoe over time" in output
     assert 'Why L\'ete "a" la plage...?' in output
     assert "=" in output and "#" in output
+    assert "+0.91 +-0.04" in output and "measured; +- is the 95%" in re.sub(r"\s+", " ", output)
 
 
 def test_an_encoding_keeps_the_accents_that_it_has() -> None:
