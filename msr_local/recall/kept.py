@@ -23,7 +23,7 @@ from ..errors import FileError
 from ..files import remove, written_whole
 from .candidates import Recall, Tables
 
-FORMAT = 3  # another number where the tables, or how they are made, change
+FORMAT = 4  # another number where the tables, or how they are made, change
 WORTH = 200_000  # interactions and words of texts from which on; fewer are read in a moment
 _MOST = 4  # sets of tables of one state
 _NAME = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{32})?")  # of a set of tables; earlier releases left out the state

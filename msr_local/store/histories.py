@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import NotFoundError
 from ..text import name_of
-from ..values import words
+from ..values import values, words
 from .rows import Interaction, Item, Log, kind_of
 from .workspace import Workspace
 
@@ -190,7 +190,7 @@ def texts(
 ) -> list[str]:  # fmt: skip
     """Title, attribute values and caption ({item id: caption}) of these items, or of all in the order of `log`.
 
-    The attributes `without` are left out, and so is markup.
+    The attributes `without` are left out, and so is markup. Of a dictionary that is written out, the values are told.
     """
     query = "SELECT item_id, title, attributes FROM items"
     if item_ids is None:
@@ -198,7 +198,7 @@ def texts(
     else:
         rows = [workspace.execute(f"{query} WHERE item_id = ?", [item_id]).fetchone() for item_id in item_ids]
     parts = ([title, *_flat(json.loads(told), without), captions.get(item_id)] for item_id, title, told in rows)
-    return [words(" ".join(filter(None, some))) for some in parts]
+    return [" ".join(filter(None, (_read(part) for part in some if part))) for some in parts]
 
 
 def attributes(workspace: Workspace) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -275,3 +275,8 @@ def _flat(attributes: dict[str, Any], without: Collection[str]) -> Iterator[str]
     for name, value in attributes.items():
         if name not in without:
             yield from map(str, value) if isinstance(value, list) else (str(value),)
+
+
+def _read(text: str) -> str:
+    """One value as words. Each by itself: what looks like a style sheet ends with what it began with."""
+    return " ".join(values(text)) if "{" in text else words(text)

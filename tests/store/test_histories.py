@@ -143,6 +143,22 @@ def test_texts_stand_in_the_order_of_the_arrays(workspace):
     assert histories.texts(workspace) == ["Zoë Drama War 1999", "Ada", "Max 7"]
 
 
+@pytest.mark.parametrize(
+    ("odd", "read"),
+    [
+        ('{"Brand": "Foo", "Colour": "sky blue"}', "Foo sky blue"),
+        ("{'Brand': 'Foo'}", "Foo"),
+        (['{"name": "Shoes"}', '{"name": "Boots"}'], "Shoes Boots"),
+        ("p {color: red} worn", "worn"),
+        ("{half: open", "{half: open"),
+        ("<b>bold</b> {x}", "bold {x}"),
+    ],
+)
+def test_braces_in_one_value_take_nothing_from_the_others(workspace, odd, read):
+    add_items(workspace, ITEMS, catalogue(("a", "Red lantern", {"by": "Ada", "odd": odd, "last": "x: y}"})))
+    assert histories.texts(workspace, {"a": "A lamp."}) == [f"Red lantern Ada {read} x: y}} A lamp."]
+
+
 def test_items_come_back_in_the_order_asked_without_the_unknown(stocked):
     assert [item.item_id for item in histories.items(stocked, ["c", "nothing", "a", "c"])] == ["c", "a", "c"]
     assert histories.item(stocked, "nothing") is None
