@@ -13,7 +13,6 @@ from .fields import INTERACTION_FIELDS, ITEM_FIELDS, lay_out, shown, to_text
 from .tables import Source, open_table
 
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-_PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 
 def read_ids(path: Path, field: str) -> list[str]:
@@ -21,7 +20,7 @@ def read_ids(path: Path, field: str) -> list[str]:
 
     Its suffix says whether it is a table. Raises InputError if the file, its column or a row cannot be used.
     """
-    if not any(suffix in _TABLES for suffix in path.suffixes if suffix not in _PACKED):
+    if not any(suffix.lower() in _TABLES for suffix in path.suffixes):
         return _lines(path)
     fields = {field: {**INTERACTION_FIELDS, **ITEM_FIELDS}[field]}
     found: dict[str, None] = {}

@@ -148,6 +148,8 @@ def test_lists_of_ids(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text('user,product_id,asin\nu,"b,c",x\nu,a,y\nv,a,z\n')
     assert read_ids(tmp_path / "table.csv", "item_id") == ["b,c", "a"]  # the likeliest name
     assert read_ids(tmp_path / "table.csv", "user_id") == ["u", "v"]
+    (tmp_path / "EXPORT.CSV").write_text("item_id,title\na,Lamp\n")
+    assert read_ids(tmp_path / "EXPORT.CSV", "item_id") == ["a"]
     (tmp_path / "rows.jsonl").write_text('{"item_id": 7}\n{"item_id": "8"}\n')
     assert read_ids(tmp_path / "rows.jsonl", "item_id") == ["7", "8"]
     (tmp_path / "wrong.csv").write_text("shade,size\nred,1\n")
