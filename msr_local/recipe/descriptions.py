@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
+from ..store import histories
 from ..store.rows import Item
 from ..store.workspace import Workspace
 from ..text import printable
@@ -33,16 +34,20 @@ class Descriptions:
         kept: dict[str, Any] = workspace.setting(_SETTING) or {}
         self.tokens: int = kept.get("tokens") or TOKENS
         self.chosen: list[str] = kept.get("columns") or []
+        self._found: tuple[object, columns.Columns] | None = None
 
-    @cached_property
+    @property
     def order(self) -> Sequence[str]:
         """The columns that are shown, the first ones first: those that were chosen, else the most telling."""
         return self.chosen or self.columns.order
 
-    @cached_property
+    @property
     def columns(self) -> columns.Columns:
-        """What each column is."""
-        return columns.current(self._workspace)
+        """What each column is in the workspace as it is now: a site runs on while files bring others."""
+        now = histories.revision(self._workspace)
+        if self._found is None or self._found[0] != now:
+            self._found = now, columns.current(self._workspace)
+        return self._found[1]
 
     @property
     def line(self) -> int:

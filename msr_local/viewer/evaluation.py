@@ -106,11 +106,11 @@ def _loss(one: Mapping[str, Any], metric: str, number: int) -> str:
     return f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""
 
 
-def _interval(metric: Mapping[str, Any], canvas: Canvas) -> Text:
+def _interval(metric: Mapping[str, Any], canvas: Canvas) -> str:
     low, high = metric["ci95"]
     if metric["value"] is None:
-        return Text("-")
-    return canvas.text(f"{100 * metric['value']:.1f} ± {50 * (high - low):.1f}")
+        return "-"
+    return canvas.text(f"{100 * metric['value']:.1f} ± {50 * (high - low):.1f}").plain
 
 
 def _tested(name: str, found: Mapping[str, Any]) -> str:

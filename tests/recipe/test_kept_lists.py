@@ -9,7 +9,7 @@ from msr_local.recipe.kept import Kept
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import Recipe
 from msr_local.store import catalogue
-from msr_local.store.rows import InteractionRow
+from msr_local.store.rows import InteractionRow, ItemRow
 
 ITEMS = [f"i{n}" for n in range(7)]
 PLAIN = Recipe(caption=False)
@@ -76,6 +76,21 @@ def test_another_picture_is_another_list_where_answers_read_its_caption(shop: Sh
         shop.paint("seen", 99)  # and nobody has captioned it since
         (gone,) = {one.caption for one in kept.recommend("u0", 9).items if one.item_id == "seen"}
         assert gone is None and len(made) == 2
+
+
+def test_a_column_that_a_file_brings_meanwhile_is_shown(shop: Shop, made: list[str]) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        kept = Kept(recommender)
+        kept.recommend("u0", 3)
+        shop.record.take()
+        rows = [ItemRow(n, one, f"Film {one}", {"kind": "film", "mood": "sad" if n % 2 else "merry"}, None)
+                for n, one in enumerate(ITEMS)]  # fmt: skip
+        catalogue.add_items(shop.workspace, shop.folder / "items.csv", rows)
+        kept.recommend("u0", 3)
+        asked = shop.record.take()
+    with shop.recommender(PLAIN) as fresh:
+        fresh.recommend("u0", 3)
+    assert len(made) == 3 and any("Mood: sad" in one for one in asked) and not shop.record.take()
 
 
 def test_the_oldest_go_when_there_are_too_many(shop: Shop, made: list[str]) -> None:
