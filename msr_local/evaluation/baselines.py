@@ -71,7 +71,8 @@ def ease(by_user: sparse.csr_matrix, l2: float = _EASE_L2) -> Scorer:
     place[taken] = np.arange(len(taken))
 
     def score(history: Items, items: Items) -> dict[str, Vector]:
-        seen = place[history][place[history] >= 0]
+        once = place[list(dict.fromkeys(history.tolist()))]  # a repeat counts no more here than in the matrix
+        seen = once[once >= 0]
         sums = weights[np.ix_(seen, place[items])].sum(axis=0, dtype=float)
         return {"EASE": np.where(place[items] >= 0, sums, 0.0)}
 

@@ -40,6 +40,7 @@ def test_ease_is_the_closed_form_of_the_paper() -> None:
     weights = -inverse / np.diag(inverse)[None, :]
     np.fill_diagonal(weights, 0)
     assert found["EASE"] == pytest.approx(weights[0] + weights[6], rel=1e-4)
+    assert scores(made, [0, 6, 0, 0])[0]["EASE"].tolist() == found["EASE"].tolist()  # taken or not, and no more
 
 
 def test_popularity_counts_people_and_recent_popularity_the_late_ones() -> None:
