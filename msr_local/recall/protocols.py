@@ -202,6 +202,8 @@ def _cases(log: Log, protocol: str, part: npt.NDArray[np.int8], which: int) -> l
     for everything in _by_user(log):
         rows = everything
         if protocol == "popular6":
+            _, firsts = np.unique(log.items[rows], return_index=True)  # six items, also where some were taken again
+            rows = rows[np.sort(firsts)]
             rows = _most_popular(rows, popular[log.items[rows]])
         asked = np.flatnonzero(part[rows] == which)
         if not len(asked):

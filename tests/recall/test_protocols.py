@@ -90,6 +90,15 @@ def test_popular6_is_the_protocol_of_the_released_code() -> None:
     assert all({6, 7, 8, 9} <= case.taken for case in long)  # what was left out is no negative either
 
 
+@given(logs())
+def test_popular6_asks_about_six_items_however_often_they_were_taken(made: Log) -> None:
+    found = planned(made, "popular6", "users")
+    for case in found.test if found else []:
+        assert len({*case.history.tolist(), case.target}) == 6
+    again = log([[0, 0, 0, 1, 1, 2, 3, 4, 5, 0]] * 50)
+    assert [*map(int, plan(again, "popular6").test[0].history)] == [0, 1, 2, 3, 4]
+
+
 @given(logs(), st.integers(0, 3))
 def test_of_cold_items_nothing_is_known_and_pairs_share_a_history(made: Log, seed: int) -> None:
     try:
