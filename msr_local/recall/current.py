@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -63,24 +64,31 @@ class CurrentRecall:
     ) -> None:  # fmt: skip
         self._workspace, self._reader, self._captions, self._columns = workspace, reader, captions, columns
         self.unread = ""
-        self._made: tuple[tuple[str, str | None], Recall] | None = None
+        self._tables: tuple[str, Recall] | None = None
+        self._made: tuple[Recall, str | None, Recall] | None = None
 
     def now(self) -> Recall:
-        """The scores over the whole workspace as it is now."""
-        workspace = self._workspace
-        made_of = (self.revision(), results.learned_recall_key(workspace))
-        if self._made is None or self._made[0] != made_of:
-            folder = workspace.home / "recall"
+        """The scores over the whole workspace as it is now, weighed as was learned, if anything was."""
+        by_hand, key = self.by_hand(), results.learned_recall_key(self._workspace)
+        if self._made is None or self._made[0] is not by_hand or self._made[1] != key:
+            recall = copy.copy(by_hand)
+            recall.learned = self._taught(recall)
+            self._made = by_hand, key, recall
+        return self._made[2]
+
+    def by_hand(self) -> Recall:
+        """The same with the hand-set weights: no model is asked, whatever is new."""
+        if self._tables is None or self._tables[0] != self.revision():
+            workspace, folder = self._workspace, self._workspace.home / "recall"
             with workspace.snapshot():
-                made_of = revision, _ = (self.revision(), results.learned_recall_key(workspace))
+                revision = self.revision()
                 state = fingerprint(kept.FORMAT, histories.revision(workspace))
                 there = kept.load(folder, state, revision)
                 recall = there or Recall.of_log(histories.log(workspace), self.texts())
             if there is None:
                 kept.save(folder, state, revision, recall)
-            recall.learned = self._taught(recall)
-            self._made = (made_of, recall)
-        return self._made[1]
+            self._tables = revision, recall
+        return self._tables[1]
 
     def revision(self) -> str:
         """Hash of all that the tables of recall are made of."""

@@ -13,7 +13,7 @@ from .recommender import Recommender
 def similar(recommender: Recommender, item_id: str, k: int = 10, *, only: Set[str] | None = None) -> views.SimilarList:
     """The `k` items most like this one, of all items or `only` of these ids. Raises `NotFoundError`."""
     workspace = recommender.workspace
-    item, recall = histories.existing_item(workspace, item_id), recommender.recall.now()
+    item, recall = histories.existing_item(workspace, item_id), recommender.recall.by_hand()
     found = alike(recall, item_id, k, only)
     titles = {one.item_id: one.title for one in histories.items(workspace, [one.item_id for one in found])}
     return views.SimilarList(

@@ -15,11 +15,13 @@ import pytest
 from samples import Ran
 
 from msr_local.catalogue.ingest import ingest
+from msr_local.engine.fake import FakeEngine
 from msr_local.models.choice import Asking, cast
 from msr_local.recall import learning
 from msr_local.recall.candidates import LATE, Recall
 from msr_local.recall.splits import TRAIN, split
 from msr_local.recipe.recommender import Recommender
+from msr_local.recipe.similar import similar
 from msr_local.recipes import RECIPES
 from msr_local.store import histories, results
 from msr_local.store.rows import Log
@@ -117,6 +119,9 @@ def test_new_interactions_and_items_are_ranked_by_what_was_learned_before(
     with items.open("a") as file:
         file.write("late,A late film of cats\n")
     ingest(taught, items, log)
+    engine = FakeEngine()
+    with Recommender(taught, weights, open_engine=lambda _: engine) as made:
+        assert similar(made, "late").items and not engine.read  # no model is asked
     with Recommender(taught, weights) as made:
         found = {one.item_id: one for one in made.recall.now().candidates(["i3"], 99)}
         assert "late" in found and set(found) == {f"i{n}" for n in range(FILMS) if n != 3} | {"late"}

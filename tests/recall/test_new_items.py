@@ -15,6 +15,7 @@ from msr_local.arrays import Floats
 from msr_local.catalogue.ingest import ingest
 from msr_local.errors import ModelError
 from msr_local.recall.current import CurrentRecall
+from msr_local.recall.similar import alike
 from msr_local.store.workspace import Workspace
 
 THEMES = ("ships", "cats", "wars", "songs", "banks")
@@ -85,6 +86,15 @@ def place(made: CurrentRecall, item_id: str, theme: int = 0) -> int:
     """The rank of an item after two films of a theme."""
     history = [f"i{theme * EACH}", f"i{theme * EACH + 1}"]
     return [one.item_id for one in made.now().candidates(history, 99)].index(item_id)
+
+
+def test_for_items_that_are_alike_nothing_is_read(taught: Workspace) -> None:
+    """`similar` asks no model, and knows new items all the same."""
+    come(taught, "new,Film 41 of cats")
+    reader = Words()
+    made = CurrentRecall(taught, reader, Captions(taught))
+    assert {one.item_id for one in alike(made.by_hand(), "new", EACH)} == {f"i{EACH + n}" for n in range(EACH)}
+    assert not reader.read and made.now().learned is not None and reader.read
 
 
 def test_without_new_items_nothing_is_read(taught: Workspace) -> None:
