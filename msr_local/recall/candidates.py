@@ -13,7 +13,6 @@ latest count most (exponential decay).
 from __future__ import annotations
 
 import copy
-import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
@@ -25,7 +24,7 @@ import scipy.sparse as sparse
 
 from ..arrays import Indices, Items, Mask, Vector
 from ..store.rows import Log
-from .words import lift
+from .words import lift, words_of
 
 # Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than
 # chance there, and recall needs about this weight for the fused order to come near its own. A tuned model
@@ -323,7 +322,7 @@ def _tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
     words: dict[str, int] = {}
     columns, times, ends = array("i"), array("i"), array("q", [0])
     for text in texts:
-        for word, n in Counter(re.findall(r"\w+", text.lower())).items():
+        for word, n in Counter(words_of(text)).items():
             columns.append(words.setdefault(word, len(words)))
             times.append(n)
         ends.append(len(columns))

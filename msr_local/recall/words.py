@@ -12,7 +12,9 @@ also take anything red, and the things of each maker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sparse
@@ -24,7 +26,26 @@ _HALF_LIFE = 4.0  # items
 _FAITHFUL = 0.5
 _WORDS = 12  # that explain the latest items best; pairs are made of these
 _LOOK = 20  # items back; before them the weight is less than a thirtieth
+_WORD = re.compile(r"\w+")
+_HAN = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # and kana
+_RUN = re.compile(f"(?P<han>[{_HAN}]+)|[^{_HAN}]+")
 _KINDS = (np.arange(1 << _WORDS)[:, None] >> np.arange(_WORDS) & 1).astype(np.float64)  # all that an item can have
+
+
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text in lower case, in their order.
+
+    Chinese and Japanese leave no blanks between words: there, two letters side by side are taken for one.
+    """
+    for word in _WORD.findall(text.lower()):
+        if word.isascii():
+            yield word
+            continue
+        for run in _RUN.finditer(word):
+            if run["han"] and len(run[0]) > 1:
+                yield from map("".join, pairwise(run[0]))
+            else:
+                yield run[0]
 
 
 def lift(text: sparse.csr_matrix, words: sparse.csc_matrix, recent: Sequence[int]) -> Vector:

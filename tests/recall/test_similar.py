@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from msr_local.recall.candidates import Recall
 from msr_local.recall.similar import Alike, alike
+from msr_local.recall.words import words_of
 
 TEXTS = ["red shoe", "red shoe", "blue shoe", "green tea", "black tea", "red boot", "of its own"]
 
@@ -25,6 +28,27 @@ def test_a_new_item_is_known_by_its_text_alone() -> None:
     assert all(one.shares == {"text": pytest.approx(1), "item_knn": 0} and one.both == 0 for one in found)
     assert {one.item_id for one in found} == {"i1", "i2", "i5"}  # what shares no word with it is not like it
     assert alike(recall, "i6", 9) == []
+
+
+def test_words_that_no_blanks_part_are_found() -> None:
+    texts = [
+        "红色连衣裙 夏季",
+        "红色短裙",
+        "蓝色茶壶",
+        "白色茶壶 陶瓷",
+        "赤いワンピース",
+        "青いワンピース",
+        "USB充电器",
+        "充电器USB",
+    ]
+    recall = made([], texts)
+    nearest = {one: int(found[0].item_id[1:]) for one in range(8) if (found := alike(recall, f"i{one}", 1))}
+    assert nearest == {0: 1, 1: 0, 2: 3, 3: 2, 4: 5, 5: 4, 6: 7, 7: 6}
+
+
+@given(st.text(st.characters(max_codepoint=0x2FFF)))
+def test_words_that_blanks_part_stay_whole(text: str) -> None:
+    assert [*words_of(text)] == re.findall(r"\w+", text.lower())
 
 
 def test_who_took_it_counts_the_more_the_more_did() -> None:
