@@ -78,7 +78,8 @@ class CurrentRecall:
 
     def by_hand(self) -> Recall:
         """The same with the hand-set weights: no model is asked, whatever is new."""
-        if self._tables is None or self._tables[0] != self.revision():
+        revision = self.revision()  # which keeps what it learns of the columns, as a snapshot cannot
+        if self._tables is None or self._tables[0] != revision:
             workspace, folder = self._workspace, self._workspace.home / "recall"
             with workspace.snapshot():
                 revision = self.revision()

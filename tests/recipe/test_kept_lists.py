@@ -9,6 +9,7 @@ from msr_local.recipe.kept import Kept
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import Recipe
 from msr_local.store import catalogue
+from msr_local.store.catalogue import COLUMNS
 from msr_local.store.rows import InteractionRow, ItemRow
 
 ITEMS = [f"i{n}" for n in range(7)]
@@ -91,6 +92,13 @@ def test_a_column_that_a_file_brings_meanwhile_is_shown(shop: Shop, made: list[s
     with shop.recommender(PLAIN) as fresh:
         fresh.recommend("u0", 3)
     assert len(made) == 3 and any("Mood: sad" in one for one in asked) and not shop.record.take()
+
+
+def test_what_is_learned_of_the_columns_is_kept_for_the_next_command(shop: Shop) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        assert shop.workspace.setting(COLUMNS) is None
+        recommender.recall.now()
+        assert shop.workspace.setting(COLUMNS)["kinds"] == {"kind": "constant"}
 
 
 def test_the_oldest_go_when_there_are_too_many(shop: Shop, made: list[str]) -> None:
