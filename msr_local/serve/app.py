@@ -40,6 +40,7 @@ _MOST = 1000  # of a list
 _LONGEST = 10_000  # items of a history that is sent, and characters of a condition: nothing stops them half-way
 _THUMBNAIL = 320  # pixels
 _TYPES = {"text/csv": ".csv", "application/x-ndjson": ".jsonl", "application/json": ".json"}
+_WANTED = "send rows with user_id and item_id, and with timestamp and rating if they have any"
 _USER, _ITEM, _LIMIT = ("user", "an id"), ("item", "an id"), ("limit", "entries at most")
 _K = ("k", "items to recommend")
 _HOW = [_K, ("candidates", "of recall that the model is asked about at most")]
@@ -226,8 +227,9 @@ def _added(workspace: Workspace, body: bytes, suffix: str) -> dict[str, Any]:
         file.write_bytes(body)
         try:
             added = catalogue.add_interactions(workspace, name, read_interactions(file, {}))
-        except InputError as error:  # nobody but us knows of the file
-            raise InputError(str(error).replace(str(file), "what was sent")) from error
+        except InputError as error:  # nobody but us knows of the file, and options are for the command line
+            what = str(error).replace(str(file), "what was sent").partition(" Next: ")[0].rstrip(".")
+            raise InputError(f"{what}. Next: {_WANTED}.") from error
     rejects = [
         {key: one[key] for key in ("line", "reason", "raw")} for one in histories.rejects(workspace, None, [name])
     ]

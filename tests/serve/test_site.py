@@ -183,7 +183,10 @@ def test_new_interactions_are_read_as_files_are(client: TestClient, home: Path) 
     assert (found["new"], found["duplicate"], found["rejected"]) == (2, 1, 1)
     assert found["rejects"][0]["line"] == 4 and "nothing" in found["rejects"][0]["reason"]
     wrong = client.post("/interactions", content=b"user,what\nu0,i3\n", headers={"content-type": "text/csv"})
-    assert wrong.status_code == 400 and wrong.json()["error"].startswith("what was sent: found no column for item_id")
+    told = wrong.json()["error"]
+    assert wrong.status_code == 400 and told.startswith("what was sent: found no column for item_id")
+    assert "--map" not in told and told.endswith("Next: send rows with user_id and item_id, and with timestamp and "
+                                                 "rating if they have any.")  # fmt: skip
     more = [{"user_id": "newer", "item_id": "i5", "timestamp": 1000000000}]
     assert client.post("/interactions", json=more).json()["new"] == 1
     with Workspace(home) as workspace:
