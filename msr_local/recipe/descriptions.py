@@ -38,8 +38,11 @@ class Descriptions:
 
     @property
     def order(self) -> Sequence[str]:
-        """The columns that are shown, the first ones first: those that were chosen, else the most telling."""
-        return self.chosen or self.columns.order
+        """The columns that are shown, the first ones first: those that were chosen, else the most telling.
+
+        As they were when somebody asked for `columns` last, as recall does before each list.
+        """
+        return self.chosen or (self._found[1] if self._found else self.columns).order
 
     @property
     def columns(self) -> columns.Columns:
