@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..recall.candidates import RECALL_WEIGHT, Candidate, Recall
+from ..recall.kept import FORMAT as TABLES
 from ..recall.learning import LEAST, held_back, learned_from
 from ..recall.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.recommender import Recommender
@@ -95,6 +96,7 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     except ValueError as error:
         raise InputError(f"the workspace cannot be split by time: {error}. Next: --split order.") from None
     state = [_content(log, items, looks=recommender.cast.looks), recommender.captions.state(), cut.to_json()]
+    state += [list(recommender.descriptions.order), fingerprint(TABLES, texts)]
     chosen = _chosen(log, part, recommender.recipe.block_size, settings)  # before anything is computed
     learn()
     known = part == TRAIN

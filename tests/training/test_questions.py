@@ -13,6 +13,7 @@ from question_shop import FEW, FILMS, WORLD, Step, World, both, data, films_of, 
 
 from msr_local.errors import InputError
 from msr_local.files import package_data
+from msr_local.recipe import descriptions
 from msr_local.recipes import Recipe
 from msr_local.store.rows import ItemRow
 from msr_local.training.settings import Settings
@@ -314,11 +315,20 @@ def edit_prompt(name: str) -> Callable[[World], None]:
     return edit
 
 
-CHANGES = [retitle, rename_attribute, move_words, go_on, come_by, *map(edit_prompt, ("score", "preference_update"))]
+def hide_a_column(world: World) -> None:
+    descriptions.choose(world.workspace, ["another"], None)
+
+
+CHANGES = [
+    retitle, rename_attribute, move_words, go_on, come_by, hide_a_column,
+    *map(edit_prompt, ("score", "preference_update")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "change", CHANGES, ids=["title", "attribute", "words", "step", "stranger", "score.j2", "preference_update.j2"]
+    "change",
+    CHANGES,
+    ids=["title", "attribute", "words", "step", "stranger", "column", "score.j2", "preference_update.j2"],
 )
 def test_a_changed_workspace_makes_another_set(world: World, change: Callable[[World], None]) -> None:
     small = Settings(rows=12, validation_rows=8)
