@@ -25,13 +25,14 @@ _TAG = re.compile(
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _STYLE = re.compile(r"[^{}<>;]*\{[^{}]*:[^{}]*\}")
 _UNREAD = ("style", "script")
+_NAMES = ("name", "Name", "title", "Title", "label", "Label")  # of something in a dictionary, likeliest first
 
 
 def values(value: Any) -> list[str]:
     """The values of an attribute as plain text, each on one line; none where the attribute says nothing.
 
-    Lists written as text (of Python, of JSON, or as "a|b|c") are taken apart. Embeddings, markup and style sheets are
-    left out.
+    Lists written as text (of Python, of JSON, or as "a|b|c") are taken apart. Of things with an id and a name, the name
+    is told. Embeddings, markup and style sheets are left out.
     """
     return [text for one in _parts(value) if (text := words(str(one))).casefold() not in _EMPTY]
 
@@ -92,6 +93,9 @@ def _parts(value: Any) -> Iterator[Any]:
             return
         value = read
     if isinstance(value, dict):
+        if name := _name(value):
+            yield name
+            return
         for key, one in value.items():
             if one is True:
                 yield key
@@ -101,11 +105,20 @@ def _parts(value: Any) -> Iterator[Any]:
         some = list(value)
         if not _vector(some):
             for one in some:
-                yield from _parts(one) if isinstance(one, (list, tuple, dict)) else (one,)
+                deeper = isinstance(one, (list, tuple, dict)) or (isinstance(one, str) and one[:1] == "{")
+                yield from _parts(one) if deeper else (one,)
     elif isinstance(value, float) and value.is_integer():
         yield int(value)
     elif value is not None:
         yield value
+
+
+def _name(value: dict[Any, Any]) -> str | None:
+    """The name of something that a dictionary identifies: {"id": 18, "name": "Drama"}."""
+    keys = {str(key).casefold() for key in value}
+    if not any(key == "id" or key.endswith("_id") for key in keys):
+        return None
+    return next((one for key in _NAMES if isinstance(one := value.get(key), str) and one.strip()), None)
 
 
 def _literal(text: str) -> Any:

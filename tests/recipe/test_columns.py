@@ -116,6 +116,10 @@ def test_any_catalogue_can_be_learned_and_described(rows: list[dict[str, Any]]) 
         ('["a", "b"]', ["a", "b"]),
         ("('a', 'b')", ["a", "b"]),
         ("{'a': True, 'b': False, 'c': 'd'}", ["a", "d"]),
+        ("[{'id': 18, 'name': 'Drama'}, {'id': 35, 'name': 'Comedy'}]", ["Drama", "Comedy"]),
+        (['{"id": 18, "name": "Drama"}', "{'id': 35, 'name': 'Comedy'}"], ["Drama", "Comedy"]),  # of JSON lines
+        (['{"Brand": "Acme"}', "{x"], ["Acme", "{x"]),
+        ("{'cast_id': 14, 'character': 'Woody', 'name': 'Tom Hanks', 'order': 0}", ["Tom Hanks"]),
         ("[broken", ["[broken"]),
         ("[a note]", ["[a note]"]),
         (7, ["7"]),
