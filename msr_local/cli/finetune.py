@@ -106,6 +106,7 @@ def finetune(
     when the same command is given again.
     """
     from ..training import finetune as library
+    from ..training.bases import resolve
     from ..training.convert import converter
     from ..training.rows import export as write_rows
     from ..viewer.finetuning import questions_view
@@ -113,13 +114,16 @@ def finetune(
     session: opt.Session = ctx.obj
     if export is not None and not export.parent.is_dir():
         raise typer.BadParameter(f"--export {export}: there is no folder {export.parent}.")
+    if resume and (dry_run or export):
+        raise typer.BadParameter("--resume continues a run, and --dry-run and --export begin none.")
     tools = partial(converter, llama_cpp, session.output.note)
     with session.workspace() as workspace:
         with session.output.progress() as progress:  # over before anything is printed: bars take stdout along
             listener = library.Listener(progress, session.output.note)
             if dry_run or export:
                 library.require_training_packages()
-                made = library.prepare(workspace, settings, tools, listener)[1]
+                base = resolve(settings.base, tools, note=listener.note)
+                made = library.prepare(workspace, settings, base, listener)[0]
             else:
                 written = {one: value for one, value in settings.to_json().items() if one in opt.given(ctx)}
                 changes = written if resume else {}
