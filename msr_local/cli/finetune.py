@@ -130,7 +130,7 @@ def finetune(
                 run = library.Finetuning(workspace, name, settings, tools, listener, resume=resume, changes=changes)
                 manifest = run.run(lambda made: _finish(session, workspace, made, activate=activate))
         if not (dry_run or export):
-            _show(session, workspace, manifest, activate=activate, as_json=as_json)
+            _show(session, workspace, manifest, as_json=as_json)
             return
     if export:
         write_rows(export, made.train)
@@ -163,18 +163,31 @@ def _curve(workspace: Workspace, manifest: Manifest) -> Path:
     return registry.folder(workspace, manifest.name) / "curve.png"
 
 
-def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool, as_json: bool) -> None:
+def _answers(workspace: Workspace, manifest: Manifest) -> bool:
+    """Whether the adapter is the one that answers: it may have taken the place of one that did."""
+    from ..errors import MsrError
+    from ..models.choice import cast
+
+    try:
+        scorer = cast(workspace).scorer
+    except MsrError:  # it may have another base than the one before
+        return False
+    return scorer is not None and scorer.run_id == manifest.run_id
+
+
+def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, as_json: bool) -> None:
     """Show what came of the run."""
     from ..store import runs
     from ..training.finetune import run_document
     from ..viewer.finetuning import outcome_view
 
     steps, picture = runs.steps(workspace, manifest.run_id), _curve(workspace, manifest)
+    active = _answers(workspace, manifest)
     document = {
         **run_document(workspace, manifest),
-        "active": activate,
+        "active": active,
         "curve": str(picture) if picture.exists() else None,
     }
     session.output.result(document, lambda: outcome_view(document, steps), as_json=as_json)
-    if not activate:
+    if not active:
         session.output.note(f"Next: msr-local adapters use {manifest.name}, then msr-local recommend USER.")
