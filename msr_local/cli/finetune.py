@@ -130,7 +130,7 @@ def finetune(
                 run = library.Finetuning(workspace, name, settings, tools, listener, resume=resume, changes=changes)
                 manifest = run.run(lambda made: _finish(session, workspace, made, activate=activate))
         if not (dry_run or export):
-            _show(session, workspace, manifest, as_json=as_json)
+            _show(session, workspace, manifest, activate=activate, as_json=as_json)
             return
     if export:
         write_rows(export, made.train)
@@ -175,14 +175,14 @@ def _answers(workspace: Workspace, manifest: Manifest) -> bool:
     return scorer is not None and scorer.run_id == manifest.run_id
 
 
-def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, as_json: bool) -> None:
+def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool, as_json: bool) -> None:
     """Show what came of the run."""
     from ..store import runs
     from ..training.finetune import run_document
     from ..viewer.finetuning import outcome_view
 
     steps, picture = runs.steps(workspace, manifest.run_id), _curve(workspace, manifest)
-    active = _answers(workspace, manifest)
+    active = activate or _answers(workspace, manifest)
     document = {
         **run_document(workspace, manifest),
         "active": active,

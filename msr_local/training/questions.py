@@ -130,7 +130,7 @@ def _chosen(log: Log, part: Any, block_size: int, settings: Settings) -> dict[st
             raise InputError(
                 f"{len(log.users):,} interactions ({int((part == TEST).sum()):,} of them held back for the test) "
                 f"give only {possible} {name} questions, which is too few. "
-                "Next: ingest more interactions, or use a smaller --block-size."
+                "Next: ingest more interactions, or use a smaller --block-size, or another --split."
             )
     return found
 
