@@ -27,6 +27,7 @@ from msr_local.files import sha256
 from msr_local.models import registry
 from msr_local.models.prepared import to_compute_with
 from msr_local.store.workspace import Workspace
+from msr_local.training.bases import resolve
 from msr_local.training.convert import converter, quantise
 from msr_local.training.finetune import Finetuning, Listener, prepare
 from msr_local.training.gate import engine_log_odds
@@ -55,7 +56,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, Workspace(Path(temporary)) as workspace:
         ingest(workspace, options.folder, min_rating=4)
         listener = Listener(note=lambda text: print(text, file=sys.stderr))
-        base, made, _, _ = prepare(workspace, settings, converter, listener)
+        base = resolve(settings.base, converter, note=listener.note)
+        made, _, _ = prepare(workspace, settings, base, listener)
         rows = made.validation
         print(HEAD)
         z = asked(EngineConfig(base.model), rows)

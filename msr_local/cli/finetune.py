@@ -106,6 +106,7 @@ def finetune(
     when the same command is given again.
     """
     from ..training import finetune as library
+    from ..training.bases import resolve
     from ..training.convert import converter
     from ..training.rows import export as write_rows
     from ..viewer.finetuning import questions_view
@@ -113,13 +114,16 @@ def finetune(
     session: opt.Session = ctx.obj
     if export is not None and not export.parent.is_dir():
         raise typer.BadParameter(f"--export {export}: there is no folder {export.parent}.")
+    if resume and (dry_run or export):
+        raise typer.BadParameter("--resume continues a run, and --dry-run and --export begin none.")
     tools = partial(converter, llama_cpp, session.output.note)
     with session.workspace() as workspace:
         with session.output.progress() as progress:  # over before anything is printed: bars take stdout along
             listener = library.Listener(progress, session.output.note)
             if dry_run or export:
                 library.require_training_packages()
-                made = library.prepare(workspace, settings, tools, listener)[1]
+                base = resolve(settings.base, tools, note=listener.note)
+                made = library.prepare(workspace, settings, base, listener)[0]
             else:
                 written = {one: value for one, value in settings.to_json().items() if one in opt.given(ctx)}
                 changes = written if resume else {}
@@ -159,6 +163,18 @@ def _curve(workspace: Workspace, manifest: Manifest) -> Path:
     return registry.folder(workspace, manifest.name) / "curve.png"
 
 
+def _answers(workspace: Workspace, manifest: Manifest) -> bool:
+    """Whether the adapter is the one that answers: it may have taken the place of one that did."""
+    from ..errors import MsrError
+    from ..models.choice import cast
+
+    try:
+        scorer = cast(workspace).scorer
+    except MsrError:  # it may have another base than the one before
+        return False
+    return scorer is not None and scorer.run_id == manifest.run_id
+
+
 def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, activate: bool, as_json: bool) -> None:
     """Show what came of the run."""
     from ..store import runs
@@ -166,11 +182,12 @@ def _show(session: opt.Session, workspace: Workspace, manifest: Manifest, *, act
     from ..viewer.finetuning import outcome_view
 
     steps, picture = runs.steps(workspace, manifest.run_id), _curve(workspace, manifest)
+    active = activate or _answers(workspace, manifest)
     document = {
         **run_document(workspace, manifest),
-        "active": activate,
+        "active": active,
         "curve": str(picture) if picture.exists() else None,
     }
     session.output.result(document, lambda: outcome_view(document, steps), as_json=as_json)
-    if not activate:
+    if not active:
         session.output.note(f"Next: msr-local adapters use {manifest.name}, then msr-local recommend USER.")

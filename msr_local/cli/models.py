@@ -92,13 +92,13 @@ def pull(
         else:
             files = hub.here(spec, mmproj, note)
         projector = str(files.projector) if files.projector else None
-        document |= {"model": str(files.model), "mmproj": projector, "used": choose}
+        document |= {"model": str(files.model), "mmproj": projector, "used": choose and not dry_run}
         if not projector and mmproj != "none":
             note(f"There is no projector for {files.model.name} there: it sees no pictures.")
-        if alias:
+        if alias and not dry_run:
             own_aliases.remember(alias, str(names.parse(spec)))
             note(f"{alias} now stands for {names.parse(spec)}.")
-        if choose:
+        if choose and not dry_run:
             with session.workspace() as workspace:
                 choose_model(workspace, files.model, files.projector or "none")
             note(f"This workspace now uses {files.model}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def find(spec: str | Path, mmproj: str | Path | None = None, note: Callable[[str
         return None
     model, candidates = (named, _beside(named)) if isinstance(named, Path) else _in_cache(named)
     if mmproj is not None:
-        return Files(model, None if mmproj == NONE else Path(mmproj).expanduser())
+        return Files(model, None if mmproj == NONE else Path(os.path.expanduser(mmproj)))  # noqa: PTH111 - as in `names`
     if not candidates or not model.is_file():
         return Files(model, None)
     fitting = _fitting(model, candidates)

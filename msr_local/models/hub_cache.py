@@ -24,10 +24,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def folder() -> Path:
-    """Where the cache is; it may not be there yet."""
+    """Where the cache is, in full: paths in it are compared with those that a workspace keeps. It may not be there."""
     for name, below in _PLACES:
         if value := os.environ.get(name):
-            return Path(value).expanduser() / below
+            return Path(os.path.abspath(os.path.join(os.path.expanduser(value), below)))  # noqa: PTH100, PTH111, PTH118
     return Path.home() / ".cache" / "huggingface" / "hub"
 
 

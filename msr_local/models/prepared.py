@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..engine.llama.gguf import Head, peek
+from ..engine.llama.kinds import parts
 from ..engine.llama.process import quantise_in_child
 from ..files import cache_folder, remove, written_whole
 from ..hardware import usable_memory
@@ -39,7 +40,8 @@ def copy_of(model: Path, sha256: str) -> Path | None:
     That is where it is not quantised, of a kind that cannot be read back exactly, or large, and where there is no room
     for the copy: on the disk, unless it is there already, or in memory.
     """
-    if model.stat().st_size > _SMALL:
+    files = parts(model)
+    if sum(file.stat().st_size for file in files) > _SMALL:
         return None
     kind = peek(model).get("general.file_type")
     if (Head.read(model).value("general.file_type") if kind is None else kind) not in _QUANTISED:
@@ -48,7 +50,7 @@ def copy_of(model: Path, sha256: str) -> Path | None:
     if copy.exists():
         size = copy.stat().st_size
     else:
-        size = 2 * Head.read(model).values
+        size = 2 * sum(Head.read(file).values for file in files)
         near = next(folder for folder in copy.parents if folder.exists())
         if shutil.disk_usage(near).free < 2 * size + _SPARE:
             return None

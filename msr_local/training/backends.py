@@ -58,10 +58,25 @@ def config_of(folder: Path) -> dict[str, Any]:
     return document
 
 
-def load_trainable(backend: Backend, folder: Path, settings: Settings, *, cuda: bool) -> Any:
-    """The model of `folder` with a fresh LoRA, ready to train. Raises `ModelError` for 4-bit without a GPU."""
-    if settings.load_in_4bit and not cuda:
+def require_4bit(*, cuda: bool) -> None:
+    """Raise `ModelError` unless a model can be loaded in 4 bits here."""
+    if not cuda:
         raise ModelError("--load-in-4bit needs a CUDA GPU. Next: leave it out.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("--load-in-4bit needs bitsandbytes. Next: pip install bitsandbytes, or leave it out.")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that no memory is left; of a CPU's, torch says so in words alone."""
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def load_trainable(backend: Backend, folder: Path, settings: Settings, *, cuda: bool) -> Any:
+    """The model of `folder` with a fresh LoRA, ready to train. Raises `ModelError` where it cannot be loaded."""
+    if settings.load_in_4bit:
+        require_4bit(cuda=cuda)
     if backend.name == "unsloth":
         return _unsloth(folder, settings, cuda=cuda)
     return _peft(folder, settings, cuda=cuda)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def resolve(name: str | None, tools: Callable[[], Path], *, note: Callable[[str]
     A folder wins over a hub id of the same spelling. `tools` gives the converter's folder and is asked only when
     something has to be converted. Raises `ModelError` for what is no model, cannot be had or cannot be converted.
     """
-    folder = Path(name or EMBEDDED).expanduser()
+    folder = Path(os.path.expanduser(name or EMBEDDED))  # noqa: PTH111 - which raises for "~nobody"
     if name in (None, EMBEDDED):
         return _embedded(note)
     if folder.is_file():

@@ -26,7 +26,8 @@ _APART = (
     "import pickle, sys; sys.path[:] = sys.argv[1:]; "
     "from msr_local.training.export import merge; merge(*pickle.load(sys.stdin.buffer))"
 )
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "README.md", ".*")
+# Of the base's files not for the merged model: its weights, and code, which the converter would run.
+_LEFT_OUT = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "*.py", "README.md", ".*")
 
 
 def save_lora(model: Any, run: Path) -> None:
@@ -54,7 +55,7 @@ def merge(run: Path, base: Base, gate: Sequence[Row], collator: Collator) -> Non
         whole.save_pretrained(part)
         for file in base.folder.iterdir():
             # Tokenizer, chat template and picture settings are the base's; so is the configuration of the weights.
-            if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHTS):
+            if file.is_file() and not any(file.match(pattern) for pattern in _LEFT_OUT):
                 shutil.copyfile(file, part / file.name)
 
 

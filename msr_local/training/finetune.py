@@ -40,11 +40,11 @@ from ..recall.learned import READING
 from ..recipe.recommender import Recommender
 from ..store import runs
 from ..store.workspace import Workspace
-from .backends import Backend, choose_backend, config_of, load_trainable, shares
+from .backends import Backend, choose_backend, config_of, load_trainable, out_of_memory, require_4bit, shares
 from .bases import EMBEDDED, Base, resolve
 from .batches import Answers, Collator
 from .export import ADAPTER_GGUF, LORA, MERGED, REFERENCE, merge_unpatched, save_lora, to_gguf
-from .gate import GATE_ROWS, agreement, engine_log_odds, fusion, measures, refusals
+from .gate import agreement, engine_log_odds, fusion, measures, refusals, spread
 from .pictures import pixels_of
 from .questions import Questions, questions
 from .rows import NO, YES, Row
@@ -98,13 +98,12 @@ def answers_of(engine: TokenEngine, base: Base, row: Row) -> Answers:
 
 
 def prepare(
-    workspace: Workspace, settings: Settings, tools: Callable[[], Path], listener: Listener, *, learns: bool = False
-) -> tuple[Base, Questions, Answers, dict[str, str]]:
-    """The base model, the training and validation sets, the answers' tokens, and the hashes of the prompts.
+    workspace: Workspace, settings: Settings, base: Base, listener: Listener, *, learns: bool = False
+) -> tuple[Questions, Answers, dict[str, str]]:
+    """The training and validation sets for `base`, the answers' tokens, and the hashes of the prompts.
 
     `learns` asks to learn recall first, where that is worth it.
     """
-    base = resolve(settings.base, tools, note=listener.note)
     if base.name == EMBEDDED:  # captions and summaries as `recommend` has them
         plain = embedded_cast(workspace, Asking(threads=settings.threads))
     else:
@@ -123,7 +122,7 @@ def prepare(
 
         made = questions(recommender, settings, learn)
         answers = answers_of(recommender.judge.tokens, base, made.train[0])
-        return base, made, answers, recommender.prompts
+        return made, answers, recommender.prompts
 
 
 class Finetuning:
@@ -189,12 +188,15 @@ class Finetuning:
             self._lock.release()
 
     def _run(self, finish: Callable[[Manifest], None]) -> Manifest:
-        base, made, answers, prompts = prepare(self.workspace, self.settings, self.tools, self.listener, learns=True)
+        base = resolve(self.settings.base, self.tools, note=self.listener.note)
+        cuda, trained = _cuda(), (self.folder / LORA).exists()
+        backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)  # before anything is asked
+        if self.settings.load_in_4bit and not trained:
+            require_4bit(cuda=cuda)
+        made, answers, prompts = prepare(self.workspace, self.settings, base, self.listener, learns=True)
         self._keep_to(made)
         held = {**made.split.to_json(), "interactions": made.interactions}
         runs.update_run(self.workspace, self.run_id, stage="training", split=held)
-        cuda = _cuda()
-        backend = choose_backend(self.settings.backend, base.folder, cuda=cuda)
         config = config_of(base.folder)
         mark = config.get("image_token_id", config.get("image_token_index"))
         collator = Collator(answers, pixels_of(base.folder, base.projector), mark)
@@ -204,7 +206,7 @@ class Finetuning:
             there = replace(collator, share=not fast, device="cuda" if cuda else "cpu")
             self._train(base, backend, made, there)
         self._stage("export")
-        gate_rows = _spread(made.validation, GATE_ROWS)
+        gate_rows = spread(made.validation)
         if not (self.folder / MERGED).exists() and not (self.folder / "merged.f16.gguf").exists():
             self.listener.note("Merging the adapter into its base.")
             with self._quiet():
@@ -288,7 +290,9 @@ class Finetuning:
                     model, made.train, made.validation, collator, settings, self.folder / "checkpoints", report
                 )
                 save_lora(model, self.folder)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             raise ModelError(
                 f"out of memory while training {base.name}. Next: a smaller --batch (and a larger --accumulation), "
                 "or a smaller --max-length."
@@ -322,7 +326,13 @@ class Finetuning:
         for number, (name, config) in enumerate(variants.items()):
             self.listener.progress("gate", number, len(variants))
             began = time.monotonic()
-            z[name], coverage[name] = engine_log_odds(config, made.validation)
+            try:
+                z[name], coverage[name] = engine_log_odds(config, made.validation)
+            except ModelError as error:
+                if name == "before":
+                    raise
+                why = str(error).partition(" Next:")[0]  # its next step is for a model that came broken
+                raise ModelError(f"trained, the model does not answer ({why}) Next: a smaller --lr.") from error
             seconds[name] = round(time.monotonic() - began, 2)
         self.listener.progress("gate", len(variants), len(variants))
         place = [made.validation.index(row) for row in gate_rows]
@@ -407,13 +417,6 @@ def _joined(old: runs.Step | None, new: runs.Step) -> runs.Step:
     if old is None or new.loss is not None:
         return new
     return replace(new, loss=old.loss, learning_rate=old.learning_rate)
-
-
-def _spread(rows: list[Row], count: int) -> list[Row]:
-    """`count` rows at even distances, so that all kinds of them are among them."""
-    if len(rows) <= count:
-        return rows
-    return [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]
 
 
 def _versions() -> dict[str, str]:

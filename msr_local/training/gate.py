@@ -22,6 +22,13 @@ _MOST_RECALL = 64.0
 _LISTS = 20  # from which on weights are fitted within them
 
 
+def spread(rows: list[Row]) -> list[Row]:
+    """As many of the rows as the gate compares, at even distances, so that all kinds of them are among them."""
+    if len(rows) <= GATE_ROWS:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (GATE_ROWS - 1))] for i in range(GATE_ROWS)]
+
+
 def engine_log_odds(config: EngineConfig, rows: Sequence[Row]) -> tuple[Vector, float]:
     """z of each row by the engine, shape [N], and the median probability of yes and no together."""
     role = SCORE if SCORE in config.adapters else None
@@ -97,8 +104,10 @@ def recall_weight(z: Vector, recall: Vector, answers: Vector, moments: Indices) 
 
     Rows of one of the `moments` are a list (conditional logit, McFadden 1974): what makes all answers about somebody
     likelier changes no list. With fewer than `_LISTS` lists, that of a logistic regression over all rows instead.
-    `RECALL_WEIGHT` where z tells nothing.
+    `RECALL_WEIGHT` where z tells nothing, and where the answers are all the same.
     """
+    if not answers.any() or answers.all():
+        return RECALL_WEIGHT
     lists = _lists(np.c_[z, recall], answers, moments)
     if len(lists) < _LISTS:
         on_z, on_recall, _ = logistic(np.c_[z, recall], answers)

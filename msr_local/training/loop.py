@@ -6,6 +6,7 @@ killed goes on from the last whole one, with its optimizer, its place in the dat
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..errors import ModelError
 from ..evaluation.metrics import auc_estimate
 from .batches import Collator, Group, answer_logits, grouped, log_odds, ranking_loss
 from .rows import YES, Row
@@ -55,7 +58,8 @@ def train(
 ) -> dict[str, Any]:
     """Train the LoRA of `model`; the best one by validation AUC is left in it. Goes on from `folder` if it can.
 
-    Returns what was done: steps, the step of the best AUC, tokens, the learning rate and the precision.
+    Returns what was done: steps, the step of the best AUC, tokens, the learning rate and the precision. Raises
+    `ModelError` once the loss is no number.
     """
     cuda = collator.device != "cpu"
     half = torch.cuda.is_bf16_supported() if cuda else _fast_bf16()
@@ -77,6 +81,7 @@ def train(
         optim="adamw_torch",
         bf16=half,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # else a loss that is no number is told as 0
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
@@ -95,6 +100,8 @@ def train(
         log_level="error",
         dataloader_pin_memory=False,  # the collator has put them where the model is
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # a batch that is cut in two for two GPUs has its questions in other lines than it says
     trainer = _Trainer(
         model=model,
         args=arguments,
@@ -105,13 +112,21 @@ def train(
     )
     trainer.ranked, trainer.asked = settings.loss, max(_ASKED, settings.batch)
     trainer.model_accepts_loss_kwargs = False  # our loss is a mean over rows, not over tokens
-    trainer.train(resume_from_checkpoint=_last_whole(folder))
-    best = trainer.state.best_model_checkpoint
+    last = _last_whole(folder)
+    state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else None
+    if last and state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+        # Killed after its last step: the trainer would take one more.
+        best = last.with_name(Path(state.best_model_checkpoint or last).name)  # the workspace may have been moved
+        model.load_adapter(str(best), model.active_adapters[0])
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        state = trainer.state
+    best_step = Path(state.best_model_checkpoint).name.rpartition("-")[2] if state.best_model_checkpoint else None
     return {
-        "steps": trainer.state.global_step,
+        "steps": state.global_step,
         "planned_steps": steps,
-        "best_step": int(Path(best).name.rpartition("-")[2]) if best else trainer.state.global_step,
-        "best_auc": trainer.state.best_metric,
+        "best_step": int(best_step or state.global_step),
+        "best_auc": state.best_metric,
         "learning_rate": rate,
         "precision": "bfloat16" if half else "float32",
     }
@@ -125,12 +140,13 @@ def _fast_bf16() -> bool:
         return False
 
 
-def _last_whole(folder: Path) -> str | None:
+def _last_whole(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; what a kill left of others is deleted."""
     for left in folder.glob("checkpoint-*") if folder.exists() else ():
         if not (left / _WHOLE).exists():
             shutil.rmtree(left)
-    return get_last_checkpoint(str(folder)) if folder.exists() else None
+    last = get_last_checkpoint(str(folder)) if folder.exists() else None
+    return Path(last) if last else None
 
 
 class AlikeLengths(torch.utils.data.Sampler[int]):
@@ -212,6 +228,11 @@ class _Reporter(TrainerCallback):
         logs = logs or {}
         if "loss" not in logs and "eval_auc" not in logs:
             return  # the summary at the end
+        if not math.isfinite(logs.get("loss", 0.0)):  # neither will any later one be
+            raise ModelError(
+                f"training has diverged: the loss of step {state.global_step} is not a number. "
+                "Next: the same command with a smaller --lr."
+            )
         a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * self._each
         names = ("eval_auc", "eval_auc_low", "eval_auc_high")
         auc = tuple(logs[name] for name in names) if names[0] in logs else None

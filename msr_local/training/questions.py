@@ -132,7 +132,7 @@ def _chosen(log: Log, part: Any, block_size: int, settings: Settings) -> dict[st
             raise InputError(
                 f"{len(log.users):,} interactions ({int((part == TEST).sum()):,} of them held back for the test) "
                 f"give only {possible} {name} questions, which is too few. "
-                "Next: ingest more interactions, or use a smaller --block-size."
+                "Next: ingest more interactions, or use a smaller --block-size, or another --split."
             )
     return found
 
@@ -171,7 +171,7 @@ class _Maker:
         if whole.exists():
             return rows.read(whole)
         done = self._go_on(part)
-        with part.open("a", encoding="utf-8") as file:
+        with part.open("a", encoding="utf-8", errors=rows.ESCAPED) as file:
             asked = self._ask(chosen, wanted, known, done, training=name == "train")
             for number, found in enumerate(asked, start=len(done)):
                 file.write("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in found))
@@ -185,7 +185,8 @@ class _Maker:
         found = rows.read(part) if part.exists() else []
         # The last point may lack rows.
         kept = [row for row in found if (row.user, row.at) != (found[-1].user, found[-1].at)]
-        part.write_text("".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
+        text = "".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in kept)
+        part.write_text(text, encoding="utf-8", errors=rows.ESCAPED)
         return {(row.user, row.at) for row in kept}
 
     def _ask(

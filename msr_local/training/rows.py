@@ -13,6 +13,7 @@ from ..engine.types import Image, Prompt, Rendered, Text
 from ..recipe.captions import LONGEST_EDGE
 
 YES, NO = "Yes", "No"
+ESCAPED = "backslashreplace"  # for files of rows: of a path that is not UTF-8 it makes JSON's own escapes
 Part = tuple[str, str]  # ("special" or "text", the text) or ("image", its path)
 
 
@@ -100,7 +101,7 @@ def export(path: Path, rows: Sequence[Row]) -> None:
     `ids` are the engine's tokens of the prompt (-1 for a cell of the picture). A trainer that
     tokenises `prompt` again must read markup in a title as plain text.
     """
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors=ESCAPED) as file:
         for row in rows:
             document = {
                 "prompt": row.prompt,

@@ -208,6 +208,11 @@ def test_a_local_model_is_paired_with_the_only_projector_beside_it(
     assert cast(workspace, Asking(model=model, projector="none")).config.projector is None
 
 
+def test_a_projector_in_the_home_of_nobody_is_not_there(cli: Cli, models: Path) -> None:
+    ran = cli("models", "use", models / "text.gguf", "--mmproj", "~nobody-of-that-name/eyes.gguf")
+    assert ran.code == 1 and "cannot read this model file" in ran.err and "Next:" in ran.err
+
+
 def test_two_projectors_that_fit_are_a_question(cli: Cli, workspace: Workspace, tmp_path: Path) -> None:
     model = tiny_models.stub(tmp_path / "m.gguf", **CHATS)
     for name in ("mmproj-a.gguf", "mmproj-b.gguf"):

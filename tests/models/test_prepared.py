@@ -6,6 +6,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+import tiny_models
 
 from msr_local import Asking, Workspace, cast
 from msr_local.engine.llama.process import EngineProcess, quantise_in_child
@@ -107,3 +108,18 @@ def test_no_copy_where_it_is_not_quantised_or_there_is_no_room(
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_: str(cache))
     monkeypatch.setattr(prepared, "_SPARE", 1 << 60)
     assert prepared.copy_of(quantised, "abc") is None
+
+
+def test_a_split_model_is_as_large_as_all_its_parts(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which the first may be small."""
+    paths = [tmp_path / f"m-{number:05}-of-00002.gguf" for number in (1, 2)]
+    for number, path in enumerate(paths):
+        tiny_models.stub(path, size=(64, 5000)[number], split__no=number, split__count=2, general__file_type=7)
+    assert prepared.copy_of(paths[0], "abc") == cache / "f16" / "abc.gguf"
+    monkeypatch.setattr(prepared, "usable_memory", lambda: prepared._SPARE + 1000)
+    assert prepared.copy_of(paths[0], "abc") is None
+    monkeypatch.setattr(prepared, "usable_memory", lambda: None)
+    monkeypatch.setattr(prepared, "_SMALL", 10_000)
+    assert prepared.copy_of(paths[0], "abc") is None

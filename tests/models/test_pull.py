@@ -384,6 +384,29 @@ def test_what_was_pulled_is_listed_shown_and_deleted(cli: Cli, workspace: Worksp
     assert chosen_model(workspace) is None and not (home / "models--tiny--llama").exists()
 
 
+def test_a_cache_below_the_current_folder_is_the_same_cache(
+    cli: Cli, workspace: Workspace, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", "x/../cache")
+    assert cli("models", "pull", f"{MODEL}:Q8_0", "--use").code == 0
+    (mine,) = (row for row in cli("models", "list", "--json").json if row["active"])
+    assert mine["name"] == f"{MODEL}:Q8_0"
+    ran = cli("models", "rm", f"{MODEL}:Q8_0")
+    assert ran.code == 1 and "answers in this workspace" in ran.err
+    assert cli("models", "rm", f"{MODEL}:Q8_0", "--force").code == 0 and chosen_model(workspace) is None
+
+
+def test_a_dry_run_of_what_is_here_chooses_nothing(
+    cli: Cli, workspace: Workspace, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_aliases, "data_folder", lambda: tmp_path / "data")
+    assert cli("models", "pull", f"{MODEL}:Q8_0").code == 0
+    ran = cli("models", "pull", f"{MODEL}:Q8_0", "--dry-run", "--offline", "--use", "--alias", "mine", "--json")
+    assert ran.code == 0 and Path(ran.json["model"]).is_file() and ran.json["used"] is False
+    assert chosen_model(workspace) is None and own_aliases.own() == {}
+
+
 def test_a_pulled_model_that_is_gone_says_how_to_get_it_back(cli: Cli, served: Hub, home: Path) -> None:
     assert cli("models", "pull", f"{MODEL}:Q8_0", "--use").code == 0
     shutil.rmtree(home)

@@ -309,6 +309,7 @@ def test_a_conversion_that_fails_leaves_nothing(cache, tiny_vlm, stand_in):
         ("README.md", "needs the model's Hugging Face folder"),
         ("no/such/folder", "no such folder, and no hub id either"),
         ("/nowhere", "no such folder, and no hub id either"),
+        ("~nobody-of-that-name/x", "no such folder, and no hub id either"),
     ],
 )
 def test_what_cannot_be_a_base_is_refused(tmp_path, monkeypatch, name, said):

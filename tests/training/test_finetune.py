@@ -167,13 +167,17 @@ def test_a_damaged_file_is_refused(tuned: Any) -> None:
 def test_training_again_under_the_same_name_replaces_it(tuned: Any, base: Path) -> None:
     home, document, call = tuned
     ran = call(*options(base), "--name", "second", "--json")
+    assert ran.json["active"] is False and "Next: msr-local adapters use second" in ran.err
+    assert call("adapters", "use", "second").code == 0
     again = call(*options(base, quantise="f16", epochs=0.5), "--name", "second", "--json")
     assert ran.code == again.code == 0, ran.err + again.err
     assert ran.json["run_id"] != again.json["run_id"]
     # The same data, settings and seed: the same training.
     assert ran.json["run"]["training"]["best_auc"] == pytest.approx(document["run"]["training"]["best_auc"], abs=0.02)
+    assert again.json["active"] is True and "adapters use" not in again.err  # nothing had to be chosen anew
     listed = trained(call)
-    assert set(listed) == {"first", "second"} and listed["first"]["active"] and not listed["second"]["active"]
+    assert set(listed) == {"first", "second"} and listed["second"]["active"] and not listed["first"]["active"]
+    assert call("adapters", "use", "first").code == 0
     assert {path.name for path in (home / "adapters" / "second").glob("*.gguf")} == {"adapter.gguf", "merged.f16.gguf"}
 
 

@@ -96,6 +96,50 @@ def test_the_document_goes_to_stdout_while_a_terminal_shows_bars(
     assert json.loads(ran.stdout)["train"]["rows"] > 0
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--load-in-4bit", "needs a CUDA GPU. Next: leave it out"),
+        ("--backend=unsloth", "unsloth is not installed. Next:"),
+    ],
+)
+def test_what_cannot_train_here_is_refused_before_anything_is_asked(
+    cli: Cli,
+    log: tuple[Path, Path],
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    said: str,
+) -> None:
+    from msr_local.training import backends, finetune  # noqa: F401
+
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _: None)
+    cli("ingest", *log)
+    ran = cli(*options(base), option)
+    assert ran.code == 1 and said in ran.err
+    assert not (tmp_path / "home" / "training" / "sets").exists()
+
+
+@pytest.mark.parametrize("other", [("--dry-run",), ("--export", "rows.jsonl")])
+def test_what_begins_no_run_continues_none(cli: Cli, other: tuple[str, ...]) -> None:
+    ran = cli("finetune", "--resume", *other)
+    assert ran.code == 2 and "--resume continues a run" in ran.err
+
+
+def test_a_cpu_without_memory_is_told_as_such(
+    cli: Cli, log: tuple[Path, Path], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from msr_local.training import loop
+
+    cli("ingest", *log)
+    monkeypatch.setattr(loop, "train", lambda *_: torch.empty(1 << 46))
+    ran = cli(*options(base))
+    assert ran.code == 1 and "out of memory while training" in ran.err and "Next: a smaller --batch" in ran.err
+
+
 def test_resume_without_a_stopped_run(cli: Cli) -> None:
     ran = cli("finetune", "--resume", "--name", "nothing")
     assert ran.code == 1 and "no unfinished run named 'nothing'" in ran.err

@@ -51,6 +51,15 @@ def test_the_gate_refuses_and_a_resume_with_other_limits_does_not_train_again(
     assert set(trained(cli)) == {"strict"}
 
 
+def test_what_training_has_ruined_is_not_taken_for_a_broken_file(
+    cli: Cli, log: tuple[Path, Path], base: Path, tools: Path
+) -> None:
+    cli("ingest", *log)
+    ran = cli(*options(base, lr=1, rank=16, alpha=32, epochs=0.5), "--name", "ruined")
+    assert ran.code == 1 and "trained, the model does not answer" in ran.err and "logits are not finite" in ran.err
+    assert ran.err.rstrip().endswith("Next: a smaller --lr.") and trained(cli) == {}
+
+
 def test_two_at_the_same_run_do_not_mix(cli: Cli, log: tuple[Path, Path], base: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     cli("ingest", *log)

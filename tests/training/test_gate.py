@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -153,3 +154,12 @@ def test_both_together_are_not_worse_for_the_halves_having_weights_of_their_own(
     seen = [replace(row, recall=float(recall)) for row, recall in zip(rows(answers), same, strict=True)]
     found = measures(seen, z, z, z)
     assert found["fused"]["auc"]["value"] == pytest.approx(found["after"]["auc"]["value"], abs=0.03)
+
+
+def test_one_user_alone_has_all_measures_and_no_warnings() -> None:
+    some = [replace(row, user="ada") for row in rows([1.0, 0.0] * 8)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = measures(some, *(np.arange(16.0),) * 3)
+        assert recall_weight(np.zeros(2), np.ones(2), np.ones(2), np.arange(2, dtype=np.int32)) == RECALL_WEIGHT
+    assert all(np.isfinite(found[name]["auc"]["value"]) for name in ("after", "recall", "fused"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,3 +181,25 @@ def test_descriptions_are_shortened_when_no_history_is_left(empty: World) -> Non
 def test_a_limit_that_nothing_fits_is_refused_with_advice(world: World) -> None:
     with pytest.raises(ContextOverflow, match=r"Next: .*--max-length"):
         world.ask(replace(FEW, max_length=20), recipe=BRIEF)
+
+
+# ---- foreign paths
+
+
+def test_pictures_in_a_folder_whose_name_is_not_utf8(empty: World, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"bild\xe9r")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system knows UTF-8 only")
+    empty.sees = True
+    empty.stock([replace(row, image=str(folder / f"{row.item_id}.png")) for row in titled()])
+    for shade, film in enumerate(FILMS):
+        paint(empty, folder / f"{film}.png", 10 * shade)
+    empty.take(WORLD)
+    made = empty.ask(LOOKING, recipe=BRIEF)
+    assert all(row.image == folder / f"{row.item_id}.png" and row.question() for row in both(made))
+    assert empty.ask(LOOKING, recipe=BRIEF) == made
+    rows.export(tmp_path / "out.jsonl", made.train)
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["image"] for line in lines] == [str(row.image) for row in made.train]
