@@ -238,11 +238,13 @@ class Log:
                 f"{min(scale):g} to {max(scale):g}."
             )
         source = replace(self.given.source, encoding=self._table.encoding)
+        apart = {*self.own, *self.named}
         return How(
             source=source,
             whole_users=floats,
             unrated=unrated,
-            going_on=going_on(self._head, self._at.get("user_id"), {*self.own, *self.named}),
+            going_on=going_on(self._head, self._at.get("user_id"), apart),
+            dated_by=going_on(self._head, self._at.get("timestamp"), apart),
             clock=self.clock,
         )
 
@@ -285,8 +287,8 @@ def cells_of(records: Iterable[Record], name: str | None) -> Iterator[Any]:
 def going_on(records: Sequence[Record], field: str | None, without: Collection[str]) -> str | None:
     """The column by which rows with nothing in the column `field` go on with the row before; None if there is none.
 
-    The number of an order whose first row alone has the buyer, or the handle of a product whose first row alone has the
-    title. Each such row has in it what the row before has, and no value in it has two of `field`.
+    The number of an order whose first row alone has the buyer or the time, or the handle of a product whose first row
+    alone has the title. Each such row has in it what the row before has, and no value in it has two of `field`.
     Columns in `without` are none of this kind.
     """
     values = [text_of(cell) for cell in cells_of(records, field)]

@@ -60,8 +60,9 @@ class How:
     `missing`: spellings of an absent title. `whole_items`, `whole_users`: ids like "128.0" are whole numbers. `apart`:
     what parts the items of a cell that holds several. `day_first`: what 3/4/2019 is. `unrated`: -1 is no rating.
     `rated`: a row whose rating cannot be read is of no use. `going_on`: a row without a user, or without a title, that
-    has in this column what the row before has is of the same user, or a variant of the same item. `clock`: the
-    column that has the time of the day. `century`: dates like 19-03-31 begin with their year.
+    has in this column what the row before has is of the same user, or a variant of the same item; `dated_by` is that
+    column for rows without a time. `clock`: the column that has the time of the day. `century`: dates like 19-03-31
+    begin with their year.
     """
 
     source: Source = field(default_factory=Source)
@@ -73,6 +74,7 @@ class How:
     unrated: bool = False
     rated: bool = False
     going_on: str | None = None
+    dated_by: str | None = None
     clock: str | None = None
     century: bool = False
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -202,6 +204,8 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
     known, histories = None, Histories()
     user = item = time = rating = earlier = order = clock = None
     before: tuple[Any, Any] = (None, None)  # order and user of the last row
+    dated = None
+    dated_before: tuple[Any, Any] = (None, None)  # order and time of the last row
     whole_users, whole_items, apart = how.whole_users, how.whole_items, how.apart
     for record in records:
         if isinstance(record, Rejected):
@@ -210,13 +214,19 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
         line, columns, cells, _ = record
         if columns is not known:
             known, at = columns, layout(columns).fields
-            order = columns.index(how.going_on) if how.going_on in columns else None
+            order, dated = (columns.index(one) if one in columns else None for one in (how.going_on, how.dated_by))
             user, item, time, rating, earlier = map(at.get, ("user_id", "item_id", "timestamp", "rating", "earlier"))
             clock = columns.index(how.clock) if how.clock in columns else None
         try:
             if clock is not None and time is not None:
                 cells = [*cells]
                 cells[time] = on_day(cells[time], cells[clock])
+            if dated is not None and time is not None:
+                if _is_missing(cells[time]) and cells[dated] == dated_before[0]:
+                    cells = [*cells]
+                    cells[time] = dated_before[1]
+                    how.counts["rows without a time of their own", "they have that of the row before."] += 1
+                dated_before = (cells[dated], cells[time])
             owner = None if user is None else cells[user]
             if order is not None:
                 if _is_missing(owner) and cells[order] == before[0]:

@@ -123,6 +123,22 @@ def test_an_order_over_several_rows_has_one_buyer(put, rows):
     assert "rows without a user of their own: 3;" in said and put.done.rejected == 0
 
 
+@pytest.mark.parametrize("buyer", ["", "ann@x.org"])
+def test_an_order_over_several_rows_has_one_time(put, rows, buyer):
+    steps = f"Name,Email,Created at,sku\n#1,ann@x.org,2024-01-02,1\n#1,{buyer},,2\n#2,ann@x.org,2024-01-01,3\n"
+    said = put(GOODS, steps + f"#2,{buyer},,4\n#2,{buyer},,5\n#3,bob@x.org,2024-01-03,1\n")
+    assert rows("SELECT item_id FROM interactions WHERE user_id LIKE 'ann%' ORDER BY timestamp, id") == [
+        (item,) for item in "34512"
+    ]
+    assert "rows without a time of their own: 3;" in said and put.done.rejected == 0
+
+
+@pytest.mark.parametrize("steps", ["#1,u,1,2024-01-02\n#1,u,2,2024-01-03\n#1,u,3,\n", "#1,u,1,2024-01-02\n#2,u,2,\n"])
+def test_rows_without_a_time_have_none_where_nothing_joins_them(put, rows, steps):
+    said = put(GOODS, f"order,user,item,date\n{steps}")
+    assert "rows without a time: 1;" in said and "of their own" not in said
+
+
 @pytest.mark.parametrize("first", ["d1", "d0"])
 def test_rows_without_a_user_are_nobodys_where_nothing_joins_them(put, rows, first):
     put(GOODS, f"day,user,item\n{first},ann,1\n{first},,2\nd1,bob,3\nd1,,4\n" + "d2,,5\n" * (first == "d0"))
