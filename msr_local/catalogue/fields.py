@@ -186,7 +186,7 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
 
 def bare(text: str) -> str:
     """`text` out of the formula ="0012", by which exports keep spreadsheets from taking it for a number."""
-    return text[2:-1] if text[:2] == '="' and text[-1] == '"' else text
+    return text[2:-1] if text[:2] == '="' and text[2:].endswith('"') else text
 
 
 def to_title(value: object, missing: Collection[str] = MISSING) -> str:
