@@ -91,6 +91,8 @@ def ingest(
     """
     workspace.require_writable()
     item_file, interaction_file = (path.resolve() for path in find_sources(items, interactions))
+    if interactions is None and items.is_dir():
+        tell(f"Items are read from {item_file.name}, interactions from {interaction_file.name}.")
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
     sources = [Source(words.columns, words.encoding) for words in (of_items, of_interactions)]

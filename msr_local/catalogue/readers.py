@@ -20,7 +20,10 @@ from .fields import (
     ITEM_FIELDS,
     MISSING,
     NO_ID,
+    REQUIRED,
+    Fields,
     Layout,
+    lay_out,
     rejected,
     shown,
     to_attribute,
@@ -31,7 +34,7 @@ from .fields import (
     whole,
 )
 from .histories import Histories, together
-from .tables import Parser, Source, open_table
+from .tables import Parser, Source, open_table, read_columns
 from .timestamps import is_no_time, on_day, parse_timestamp, with_century
 
 FORMATS = (".csv", ".tsv", ".txt", ".dat", ".data", ".item", ".inter", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -108,12 +111,29 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
         if all(found):
             names = ", ".join(path.name for paths in found for path in paths)
             raise InputError(f"{items}: more than one pair of files is possible ({names}): name the two files")
+    kinds = [(path, _kind_of_table(path)) for path in there]
+    pair = [[path for path, kind in kinds if kind is fields] for fields in (ITEM_FIELDS, INTERACTION_FIELDS)]
+    if all(len(paths) == 1 for paths in pair):
+        return pair[0][0], pair[1][0]
     held = ", ".join(name_of(path.name) for path in there[:6]) + (", …" if len(there) > 6 else "")
     looked_for = ", ".join(" with ".join(patterns) for patterns in _FOLDERS)
     raise InputError(
-        f"{items}: no known pair of files in this folder. Looked for {looked_for}. It holds {held or 'no table'}. "
-        "Next: name the two files."
+        f"{items}: no known pair of files in this folder, neither by name nor by columns. Looked for {looked_for}. "
+        f"It holds {held or 'no table'}. Next: name the two files."
     )
+
+
+def _kind_of_table(path: Path) -> Fields | None:
+    """The fields of which a file has all that are required, by the usual names: a table of steps may have titles too."""
+    try:
+        return next((fields for fields in (INTERACTION_FIELDS, ITEM_FIELDS) if _has_all(path, fields)), None)
+    except InputError:
+        return None
+
+
+def _has_all(path: Path, fields: Fields) -> bool:
+    names, _ = read_columns(path, fields, Source())
+    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(names, fields, {}).fields.keys()
 
 
 def _format(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Files that were joined, or that other programs wrote in their own way: nothing of them is lost, nothing invented."""
 
+import gzip
 from decimal import Decimal
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 from kinds import STEPS, titles
 from pyarrow import parquet
 
+from msr_local.catalogue.ingest import ingest
 from msr_local.catalogue.readers import find_sources
 from msr_local.errors import InputError
 
@@ -120,4 +122,30 @@ def test_a_folder_whose_names_are_in_capitals_and_one_that_holds_others(tmp_path
     assert [path.name for path in find_sources(tmp_path, None)] == ["Items.CSV", "INTERACTIONS.csv"]
     (tmp_path / "Items.CSV").rename(tmp_path / "products.csv")
     with pytest.raises(InputError, match=r"It holds INTERACTIONS\.csv, products\.csv\. Next: name the two files"):
+        find_sources(tmp_path, None)
+
+
+SHOP = {
+    "articles.csv": "article_id,prod_name\n1,Red shoe\n",
+    "customers.csv": "customer_id,age\nann,40\n",
+    "log.jsonl.gz": gzip.compress(b'{"user_id": "ann", "article_id": 1, "title": "Nice"}\n'),
+    "broken.json": "[",
+    "notes.pdf": "x",
+}
+
+
+def test_a_folder_whose_names_tell_nothing_is_read_by_its_columns(tmp_path, workspace):
+    for name, content in SHOP.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = []
+    done = ingest(workspace, tmp_path, tell=said.append)
+    assert (done.items.new, done.interactions.new) == (1, 1)
+    assert "Items are read from articles.csv, interactions from log.jsonl.gz." in said
+
+
+@pytest.mark.parametrize("more", ["articles.csv", "log.jsonl.gz"])
+def test_a_folder_of_several_pairs_is_refused(tmp_path, more):
+    for name, content in {**SHOP, f"more-{more}": SHOP[more]}.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match="neither by name nor by columns"):
         find_sources(tmp_path, None)
