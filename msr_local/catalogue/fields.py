@@ -30,7 +30,7 @@ _RAW = 10_000  # characters that are kept of a rejected row
 _ITEM_ID = tuple(
     "itemid movieid imdbid productid asin parentasin sku isbn videoid item iid bookid articleid newsid businessid"
     " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid"
-    " venueid locationid ean gtin barcode".split()
+    " venueid locationid ean gtin barcode idproduct variantsku lineitemsku".split()
 )
 
 ITEM_FIELDS: Fields = {
@@ -44,13 +44,15 @@ ITEM_FIELDS: Fields = {
 INTERACTION_FIELDS: Fields = {
     "user_id": tuple(
         "userid user uid customerid reviewerid visitorid sessionid customer username memberid shopperid"
-        " clientid accountid profileid customeremail useremail email buyeremail".split()
+        " clientid accountid profileid customeremail useremail email buyeremail idcustomer userpseudoid emailaddress"
+        " emailbilling billingemail".split()
     ),
     "item_id": (*_ITEM_ID, "items", "itemids", "itemlist", "itemidlist", "history"),
     "timestamp": tuple(
         "timestamp time ts date datetime createdat unixreviewtime eventtime invoicedate orderdate purchasedate"
         " reviewtime dateadded timestampms timems utctimestamp eventdate playedat listenedat watchedat viewedat ratedat"
-        " purchasedat orderedat saledate reviewdate".split()
+        " purchasedat orderedat saledate reviewdate soldat tdat dateadd datecreated transactiondate"
+        " eventtimestamp".split()
     ),
     "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
     "earlier": ("itemidlist",),

@@ -124,7 +124,7 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
 
 
 def _kind_of_table(path: Path) -> Fields | None:
-    """The fields of which a file has all that are required, by the usual names: a table of steps may have titles too."""
+    """The fields of which a file has all that are required, by usual names; a table of steps may have titles too."""
     try:
         return next((fields for fields in (INTERACTION_FIELDS, ITEM_FIELDS) if _has_all(path, fields)), None)
     except InputError:
