@@ -23,6 +23,10 @@ _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
 _AMOUNTS = frozenset("quantity qty amount units count purchasequantity orderquantity itemquantity".split())
+_FLAGS = frozenset(
+    "click clicked isclick isclicked like liked islike purchase purchased buy bought ordered converted conversion"
+    " watched isread label target feedback interaction".split()
+)
 _NOBODY = frozenset({"-", "-1", "anonymous", "anon", "guest", "unknown", "undefined", "(not set)", "not logged in"})
 _INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
@@ -165,7 +169,7 @@ class Log:
             )
 
     def tell_returns(self, items: str | None) -> None:
-        """Say of how many rows a quantity says that they are returns. `items` are the ids."""
+        """Say of how many rows a quantity says that they are returns, or a flag that nothing happened. `items`: ids."""
         for column in self._unused(items):
             below = sum((_number(cell) or 0) < 0 for cell in self._cells(column)) if key_of(column) in _AMOUNTS else 0
             if below:
@@ -173,6 +177,13 @@ class Log:
                     f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} below 0, as "
                     f"returns have: {below:,}. They are steps of a history like all others. Next, if they are returns: "
                     "leave these rows out."
+                )
+            flags = [_number(cell) for cell in self._cells(column)] if key_of(column) in _FLAGS else []
+            if set(flags) - {None} == {0, 1}:
+                self._tell(
+                    f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} 0: "
+                    f"{flags.count(0):,}. They are steps of a history like all others. Next, if 0 says that nothing "
+                    f"happened: --map {printable(column)}=rating --min-rating 1."
                 )
 
     def tell_unused(self, items: str | None) -> None:

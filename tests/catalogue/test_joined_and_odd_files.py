@@ -110,6 +110,18 @@ def test_quantities_below_zero_are_counted_and_stay(put, rows):
     assert "'Quantity' below 0, as returns have: 2." in put(both, both, names=("both.csv", "both.csv"))
 
 
+@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("False", "True"), ("0.0", "1.0")])
+def test_rows_in_which_nothing_happened_are_counted_and_stay(put, rows, no, yes):
+    steps = f"user_id,item_id,Clicked\nu,0,{no}\nu,1,{yes}\nu,2,{no}\n"
+    said = put(LISTED, steps)
+    assert "rows of the first 3 with 'Clicked' 0: 2." in said and "--map Clicked=rating --min-rating 1" in said
+    assert rows("SELECT count(*) FROM interactions") == [(3,)]
+    other = steps.replace("u,", "v,")
+    put(LISTED, other, names=("items.csv", "more.csv"), mapping={"Clicked": "rating"}, min_rating=1)
+    assert rows("SELECT item_id FROM interactions WHERE user_id = 'v'") == [("1",)]
+    assert "nothing happened" not in put(LISTED, steps.replace(no, yes), names=("items.csv", "all.csv"))
+
+
 def test_times_that_a_spreadsheet_has_cut_are_told(put):
     said = put(LISTED, "user,item,time\nu,0,1.5463E+12\nu,1,1.5463E+12\n")
     assert "times like '1.5463E+12'" in said and "Next: export the column 'time' as text" in said

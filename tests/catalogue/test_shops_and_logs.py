@@ -35,9 +35,27 @@ def test_the_clock_alone_is_no_time_but_part_of_one(put, rows):
 
 
 def test_a_column_of_times_with_another_name_is_spoken_of(put):
-    said = put(GOODS, "user,item,t_dat\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
-    assert "no column of times" in said and "--map t_dat=timestamp" in said
+    said = put(GOODS, "user,item,moment\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
+    assert "no column of times" in said and "--map moment=timestamp" in said
     assert "=timestamp" not in put(GOODS, "user,item,weight\n" + "".join(f"u{n},{n},159999999{n}\n" for n in range(6)))
+
+
+@pytest.mark.parametrize(
+    ("good", "user", "item", "time"),
+    [
+        ("article_id", "customer_id", "article_id", "t_dat"),  # H&M
+        ("Product ID", "id_customer", "product_id", "date_add"),  # PrestaShop
+        ("SKU", "Email (Billing)", "SKU", "Order Date"),  # WooCommerce
+        ("Variant SKU", "Email", "Lineitem sku", "Created at"),  # Shopify
+        ("item_id", "user_pseudo_id", "item_id", "event_timestamp"),  # Google Analytics
+        ("Item ID", "Email Address", "Item ID", "Timestamp"),  # Google Forms
+    ],
+)
+def test_the_columns_of_well_known_exports_need_no_map(put, rows, good, user, item, time):
+    goods = f"{good},Name\n" + "".join(f"{n},Good {n}\n" for n in range(6))
+    said = put(goods, f"row,{user},{item},{time}\n" + "".join(f"{n},u{n},{n},2020-01-0{n + 1}\n" for n in range(6)))
+    assert rows("SELECT user_id, item_id, timestamp IS NOT NULL FROM interactions")[0] == ("u0", "0", 1)
+    assert "Next" not in said and put.done.rejected == 0
 
 
 def test_unused_columns_are_said_with_their_kinds_of_events(put):
