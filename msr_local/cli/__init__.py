@@ -47,7 +47,7 @@ def run() -> int:
         where = context.command_path if context else "msr-local"
         message = error.format_message().rstrip(".")
         ids = f", or {where} -- ID for an id that begins with -" if message.startswith("No such option") else ""
-        output.error(f"{message}. Next: {where} --help{ids}.")
+        output.error(f"{message}{'' if message.endswith('?') else '.'} Next: {where} --help{ids}.")
         return USAGE
     except BrokenPipeError:  # the reader, head for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
