@@ -17,13 +17,13 @@ Limit = Annotated[int, opt.number("List N at most.", "--limit", "-n")]
 def users(ctx: typer.Context, limit: Limit = 20, as_json: opt.Json = False) -> None:
     """List users, the most active first."""
     from ..store import histories
-    from ..viewer.tables import rows_table
+    from ..viewer.workspace import users_view
 
     session: opt.Session = ctx.obj
     with session.workspace() as workspace:
         _note_empty(session, workspace)
         found = histories.users(workspace, limit)
-    session.output.result(found, lambda: rows_table(found, right=("interactions",)), as_json=as_json)
+    session.output.result(found, lambda: users_view(found), as_json=as_json)
 
 
 def items(
