@@ -6,6 +6,7 @@ import json
 import math
 import re
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -80,7 +81,8 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
     """Find the fields among `columns`: by `mapping` (column -> field or "ignore"), then by their names.
 
     Of two columns that could be one field the one spelt like it wins, then the likelier name, then the first.
-    A column without a name (pandas writes its index so) is left out.
+    A column without a name (pandas writes its index so) is left out. Of other columns with one name, the second is
+    "name (2)".
     """
     names = [column.strip() for column in columns]
     free = [index for index, name in enumerate(names) if name and name not in mapping]
@@ -96,7 +98,13 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
             found[field] = chosen[0]
         elif ranked:
             found[field] = min(ranked)[-1]
-    return Layout(found, tuple((index, names[index]) for index in free if index not in found.values()))
+    others = [(index, names[index]) for index in free if index not in found.values()]
+    again = Counter[str]()
+    for place, (index, name) in enumerate(others):
+        again[name] += 1
+        if again[name] > 1:
+            others[place] = index, f"{name} ({again[name]})"
+    return Layout(found, tuple(others))
 
 
 def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> None:

@@ -28,6 +28,7 @@ _FLAGS = frozenset(
     " watched isread label target feedback interaction".split()
 )
 _NOBODY = frozenset({"-", "-1", "anonymous", "anon", "guest", "unknown", "undefined", "(not set)", "not logged in"})
+_WORD = re.compile(r"[\w.:=-]+")  # nothing in it that a shell takes for its own
 _INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
@@ -141,7 +142,7 @@ class Log:
         """Say where the order of the rows counts instead of times, or numbers are none of today. `items`: the ids."""
         if "timestamp" not in self._at:
             like = next((column for column in self._unused(items) if self._is_timed(column)), None)
-            advice = f" If {printable(like)!r} has them: --map {printable(like)}=timestamp." if like else ""
+            advice = f" If {printable(like)!r} has them: {_map(like, 'timestamp')}." if like else ""
             self._tell(
                 f"{self.given.path.name}: no column of times: the order of the rows is that of each history.{advice}"
             )
@@ -152,7 +153,7 @@ class Log:
             self._tell(
                 f"{self.given.path.name}: nothing in {printable(column)!r} can be read as a time, such as "
                 f"{printable(str(filled[0]))[:40]!r}. Next: write it as 2020-01-31 or 2020-01-31 18:30, or let the "
-                f"order of the rows count: --map {printable(column)}=ignore."
+                f"order of the rows count: {_map(column, 'ignore')}."
             )
         if cut := next((cell for cell in filled if isinstance(cell, str) and CUT.fullmatch(cell.strip())), None):
             self._tell(
@@ -183,7 +184,7 @@ class Log:
                 self._tell(
                     f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} 0: "
                     f"{flags.count(0):,}. They are steps of a history like all others. Next, if 0 says that nothing "
-                    f"happened: --map {printable(column)}=rating --min-rating 1."
+                    f"happened: {_map(column, 'rating')} --min-rating 1."
                 )
 
     def tell_unused(self, items: str | None) -> None:
@@ -293,6 +294,12 @@ def cells_of(records: Iterable[Record], name: str | None) -> Iterator[Any]:
             index = next((at for at, one in enumerate(columns) if one.strip() == name), -1)
         if index >= 0:
             yield cells[index]
+
+
+def _map(column: str, field: str) -> str:
+    """The option that reads `column` as `field`, as any shell takes it."""
+    said = f"{printable(column)}={field}"
+    return f"--map {said}" if _WORD.fullmatch(said) else f'--map "{said}"'
 
 
 def going_on(records: Sequence[Record], field: str | None, without: Collection[str]) -> str | None:

@@ -110,6 +110,13 @@ def test_quantities_below_zero_are_counted_and_stay(put, rows):
     assert "'Quantity' below 0, as returns have: 2." in put(both, both, names=("both.csv", "both.csv"))
 
 
+def test_nothing_is_lost_of_columns_with_one_name(put, rows):
+    put("item_id,title,price,tag, price,price\n0,Good,3,red,4,\n1,Bad,,,5,6\n")
+    assert [attributes for (attributes,) in rows("SELECT attributes FROM items")] == [
+        '{"price":"3","tag":"red","price (2)":"4"}', '{"price (2)":"5","price (3)":"6"}',
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("False", "True"), ("0.0", "1.0")])
 def test_rows_in_which_nothing_happened_are_counted_and_stay(put, rows, no, yes):
     steps = f"user_id,item_id,Clicked\nu,0,{no}\nu,1,{yes}\nu,2,{no}\n"

@@ -37,6 +37,8 @@ def test_the_clock_alone_is_no_time_but_part_of_one(put, rows):
 def test_a_column_of_times_with_another_name_is_spoken_of(put):
     said = put(GOODS, "user,item,moment\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
     assert "no column of times" in said and "--map moment=timestamp" in said
+    said = put(GOODS, "user,item,Day (UTC)\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
+    assert '--map "Day (UTC)=timestamp"' in said
     assert "=timestamp" not in put(GOODS, "user,item,weight\n" + "".join(f"u{n},{n},159999999{n}\n" for n in range(6)))
 
 
