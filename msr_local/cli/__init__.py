@@ -45,7 +45,7 @@ def run() -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "msr-local"
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
         ids = f", or {where} -- ID for an id that begins with -" if message.startswith("No such option") else ""
         output.error(f"{message}{'' if message.endswith('?') else '.'} Next: {where} --help{ids}.")
         return USAGE
@@ -60,8 +60,14 @@ def run() -> int:
 
 
 def _taken(argument: str) -> str:
-    """`argument` without bytes that are no text, unless it is a path: as lone surrogates they fit no SQLite."""
-    path = argument.partition("=")[2] if argument.startswith("--") else argument
+    """`argument` without bytes that are no text, unless it is a path: as lone surrogates they fit no SQLite.
+
+    In --option=~/file, ~ is the own folder: shells leave it so, and a folder of that name is a trap.
+    """
+    name, sign, path = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if sign and path[:2] in ("~/", "~\\"):
+        path = os.path.expanduser(path)  # noqa: PTH111
+        argument = f"{name}={path}"
     folder = os.path.dirname(path)  # noqa: PTH120
     is_path = os.path.exists(path) or os.path.isabs(path) or os.path.isdir(folder)  # noqa: PTH110, PTH112, PTH117
     return argument if is_path else storable(argument)

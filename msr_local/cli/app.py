@@ -52,7 +52,7 @@ def main(
         raise typer.Exit
     from ..files import data_folder
 
-    place = home.expanduser() if home else data_folder()  # no shell has seen the value of a variable, or --home=~/x
+    place = home.expanduser() if home else data_folder()  # a variable, which no shell has read
     ctx.obj = Session(place, home is not None, Output(quiet=quiet))
 
 

@@ -51,8 +51,11 @@ def test_the_own_folder_where_no_shell_has_seen_its_sign(
     assert cli("ingest", *shop, "--no-captions").code == 0
     assert (tmp_path / "me" / "shop" / "msr.db").is_file() and not (tmp_path / "~").exists()
     assert len(cli("--home=~/shop", "items", "--json").json) == len(cli("items", "--json").json) > 0
+    assert str(tmp_path / "me" / "no") in cli("ingest", *shop, "--images=~/no").err
+    assert "no item '~/x'" in cli("recommend", "--history", "~/x").err
 
 
 def test_a_question_ends_with_one_sign(cli: Cli) -> None:
     found = cli("recomend", "ann")
     assert found.code == 2 and "Did you mean 'recommend'? Next: msr-local --help." in found.err
+    assert "'--recipe': 'x' is not one of 'full'," in cli("recommend", "ann", "--recipe", "x").err
