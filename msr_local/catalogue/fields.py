@@ -130,6 +130,11 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
         ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
         if fields is ITEM_FIELDS and {"user_id", "item_id"} <= lay_out(columns, INTERACTION_FIELDS, {}).fields.keys():
             ways += ", or, if these are the interactions, name the file of the items before this one"
+        if "user_id" in missing and {"title", "item_id"} <= lay_out(columns, ITEM_FIELDS, {}).fields.keys():
+            ways += (
+                ", or, if these are the items, name the file of the interactions after this one; if all rows are one "
+                "person's, add a column user_id with one name in it"
+            )
         raise InputError(f"found no column for {' and '.join(missing)}. {listed} {hint}{ways}.")
 
 

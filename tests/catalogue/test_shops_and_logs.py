@@ -102,6 +102,13 @@ def test_nothing_is_kept_of_a_pair_that_cannot_be_used(put, rows):
     assert rows("SELECT count(*) FROM items") == [(0,)]
 
 
+def test_files_in_the_wrong_order_and_of_one_person_are_told_what_to_do(put):
+    with pytest.raises(InputError, match="if these are the interactions, name the file of the items before"):
+        put(STEPS, GOODS)
+    with pytest.raises(InputError, match=r"if these are the items, name the file of the interactions after"):
+        put(GOODS, GOODS)
+
+
 def test_ids_in_other_letters_are_said(put, rows):
     goods = "sku,title\n" + "".join(f"AB-{n},Good {n}\n" for n in range(6))
     said = put(goods, "user,sku\n" + "".join(f"u,{'ab' if n % 2 else 'AB'}-{n}\n" for n in range(6)))
