@@ -238,10 +238,15 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
 
 
 def _row_in(value: Any, fields: Fields) -> Any:
-    """The row that an element holds beside other things ({"node": {…}}, {"_source": {…}}), else the element."""
+    """The row that an element holds beside other things ({"node": {…}}, {"_source": {…}}), else the element.
+
+    Also one that is a row with what is beside it ({"id": 1, "attributes": {…}}).
+    """
     if not isinstance(value, dict) or _is_row(value, fields):
         return value
-    return next((one for one in value.values() if isinstance(one, dict) and _is_row(one, fields)), value)
+    inner = {key: one for key, one in value.items() if isinstance(one, dict)}
+    together = ({**{name: one for name, one in value.items() if name != key}, **row} for key, row in inner.items())
+    return next((one for one in (*inner.values(), *together) if _is_row(one, fields)), value)
 
 
 def _key_of_rows(fields: Fields) -> str:

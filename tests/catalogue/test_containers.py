@@ -95,6 +95,13 @@ def test_interactions_inside_an_object_are_no_users(put, rows):
     assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [("c0", "0"), ("c1", "1"), ("c2", "2")]
 
 
+def test_rows_with_a_part_of_their_own(put, rows):
+    elements = [{"type": "x", "id": n, "attributes": {"name": f"Good {n}"}, "links": {"self": "x"}} for n in range(6)]
+    put(json.dumps({"data": elements, "meta": {"total": 6}}))
+    assert titles(rows) == [f"Good {n}" for n in range(6)] and put.done.rejected == 0
+    assert rows("SELECT attributes FROM items LIMIT 1") == [('{"type":"x","links":"{\\"self\\": \\"x\\"}"}',)]
+
+
 @pytest.mark.parametrize("around", ['{"node": %s, "cursor": "x"}', '{"_id": "x", "_source": %s}', "%s"])
 def test_rows_deep_inside_an_answer_of_a_server(put, rows, around):
     elements = ", ".join(around % json.dumps({"id": str(n), "title": f"Good {n}"}) for n in range(6))
