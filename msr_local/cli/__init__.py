@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -79,6 +80,8 @@ def _explain(error: Exception) -> str:
 
     if isinstance(error, Fault) and (words := said(error)):
         return words
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'the output'}: the disk is full. Next: free space, then the same command."
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Next: check that path and its rights."
     if isinstance(error, UnicodeEncodeError):
