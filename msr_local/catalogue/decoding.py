@@ -20,6 +20,7 @@ from .containers import open_unpacked
 _LINE_END = re.compile(r"\n|\r(?=[^\n])")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
+_BETWEEN = re.compile(rb'[\s\d,;|"]+')  # words
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # without \x01, which parts the columns of Hive
 _NO_TEXT = "not a text file. Next: save it as CSV, JSON or Parquet."
 _PLAIN_CONTROL = "\t\r\n\x01\u200b\u200c\u200d\u200e\u200f\ufeff"
@@ -135,7 +136,8 @@ def _guess(evidence: bytes, stray: int) -> Encoding:
         best = min(latin, key=lambda one: _badness(one) + _LIKELY.index(one.encoding) / 4 + _foreign(str(one)))
     alike = {best.encoding, *best.could_be_from_charset}  # what reads the same of the evidence
     name = next((one for one in _LIKELY if one in alike), best.encoding)
-    sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + stray / 200)):.0f}% sure"
+    telling = sum(len(_HIGH.findall(word)) for word in set(_BETWEEN.split(evidence)))  # a word tells once
+    sure = f"{min(99, (100 - best.percent_chaos) * min(1, 0.5 + telling / 200)):.0f}% sure"
     if name == "cp1252":  # with the bytes that it does not define
         return Encoding("utf-8-sig", _said(name, sure, evidence))
     return Encoding(name, _said(name, sure, evidence))

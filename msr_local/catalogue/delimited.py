@@ -89,6 +89,7 @@ def read_records(
 ) -> Iterator[Record | Rejected]:
     """The records in `lines`: short ones are padded, those wider than `columns` rejected, blank ones skipped.
 
+    One of nothing but delimiters, as spreadsheets write below a table, is blank too.
     A row that is the `header` again, as where files were joined, is rejected: else it would be an item of that name.
     Without `quotes`, a quote is a character like any other. In tab-separated text it is one too, wherever it
     does not open or close a whole cell.
@@ -104,9 +105,9 @@ def read_records(
             cells = text.rstrip("\r\n").split(delimiter)
             if cells == names:
                 yield rejected(number, HEADER_AGAIN, text)
-            elif len(cells) == width:
+            elif len(cells) == width and cells[0]:
                 yield number, columns, cells, text
-            else:
+            elif any(map(str.strip, cells)):
                 yield _fit(number, columns, cells, text)
 
 

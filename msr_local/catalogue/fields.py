@@ -6,6 +6,7 @@ import json
 import math
 import re
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -30,7 +31,7 @@ _RAW = 10_000  # characters that are kept of a rejected row
 _ITEM_ID = tuple(
     "itemid movieid imdbid productid asin parentasin sku isbn videoid item iid bookid articleid newsid businessid"
     " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid"
-    " venueid locationid ean gtin barcode".split()
+    " venueid locationid ean gtin barcode idproduct variantsku lineitemsku".split()
 )
 
 ITEM_FIELDS: Fields = {
@@ -44,13 +45,15 @@ ITEM_FIELDS: Fields = {
 INTERACTION_FIELDS: Fields = {
     "user_id": tuple(
         "userid user uid customerid reviewerid visitorid sessionid customer username memberid shopperid"
-        " clientid accountid profileid customeremail useremail email buyeremail".split()
+        " clientid accountid profileid customeremail useremail email buyeremail idcustomer userpseudoid emailaddress"
+        " emailbilling billingemail".split()
     ),
     "item_id": (*_ITEM_ID, "items", "itemids", "itemlist", "itemidlist", "history"),
     "timestamp": tuple(
         "timestamp time ts date datetime createdat unixreviewtime eventtime invoicedate orderdate purchasedate"
         " reviewtime dateadded timestampms timems utctimestamp eventdate playedat listenedat watchedat viewedat ratedat"
-        " purchasedat orderedat saledate reviewdate".split()
+        " purchasedat orderedat saledate reviewdate soldat tdat dateadd datecreated transactiondate"
+        " eventtimestamp".split()
     ),
     "rating": ("rating", "score", "stars", "overall", "rate", "bookrating"),
     "earlier": ("itemidlist",),
@@ -78,7 +81,8 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
     """Find the fields among `columns`: by `mapping` (column -> field or "ignore"), then by their names.
 
     Of two columns that could be one field the one spelt like it wins, then the likelier name, then the first.
-    A column without a name (pandas writes its index so) is left out.
+    A column without a name (pandas writes its index so) is left out. Of other columns with one name, the second is
+    "name (2)".
     """
     names = [column.strip() for column in columns]
     free = [index for index, name in enumerate(names) if name and name not in mapping]
@@ -94,7 +98,13 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
             found[field] = chosen[0]
         elif ranked:
             found[field] = min(ranked)[-1]
-    return Layout(found, tuple((index, names[index]) for index in free if index not in found.values()))
+    others = [(index, names[index]) for index in free if index not in found.values()]
+    again = Counter[str]()
+    for place, (index, name) in enumerate(others):
+        again[name] += 1
+        if again[name] > 1:
+            others[place] = index, f"{name} ({again[name]})"
+    return Layout(found, tuple(others))
 
 
 def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> None:
@@ -120,6 +130,11 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
         ways = f"Next: say which one it is with --map COLUMN={missing[0]}"
         if fields is ITEM_FIELDS and {"user_id", "item_id"} <= lay_out(columns, INTERACTION_FIELDS, {}).fields.keys():
             ways += ", or, if these are the interactions, name the file of the items before this one"
+        if "user_id" in missing and {"title", "item_id"} <= lay_out(columns, ITEM_FIELDS, {}).fields.keys():
+            ways += (
+                ", or, if these are the items, name the file of the interactions after this one; if all rows are one "
+                "person's, add a column user_id with one name in it"
+            )
         raise InputError(f"found no column for {' and '.join(missing)}. {listed} {hint}{ways}.")
 
 
@@ -186,7 +201,7 @@ def to_text(field: str, value: object, missing: Collection[str] = NO_ID) -> str:
 
 def bare(text: str) -> str:
     """`text` out of the formula ="0012", by which exports keep spreadsheets from taking it for a number."""
-    return text[2:-1] if text[:2] == '="' and text[-1] == '"' else text
+    return text[2:-1] if text[:2] == '="' and text[2:].endswith('"') else text
 
 
 def to_title(value: object, missing: Collection[str] = MISSING) -> str:

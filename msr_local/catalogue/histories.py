@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+_NAMES = ("itemid", "productid", "asin", "sku", "item", "product", "id")  # of an item in an object, likeliest first
 _LITERAL = 100_000  # characters of a list that is written as text
 
 
@@ -40,7 +41,8 @@ def _literal(text: str) -> list[Any] | None:
 
 def _named(value: Any) -> Any:
     if isinstance(value, dict):
-        return next((value[key] for key in ("item_id", "product_id", "item", "id") if key in value), value)
+        keys = {str(key).replace("_", "").casefold(): key for key in reversed(value)}
+        return next((value[keys[name]] for name in _NAMES if name in keys), value)
     return value
 
 

@@ -35,7 +35,6 @@ MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
 
 _FOREIGN = frozenset(".heic .heif .avif .svg .jxl .jp2 .psd .tga .ico .dng .eps".split())
-_WHOLE = "\0"  # before the number of a picture whose name has zeros before it: no name has that sign
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with a picture is said here, in our words
 
@@ -83,17 +82,19 @@ def resolve_image(value: str, root: Path) -> Path:
 class Images:
     """The pictures in a folder: by file name without suffix (item 42 -> 42.jpg), and by file name in small letters.
 
-    `twice` are names that stand in several folders; `foreign` counts pictures of kinds that are not read, by suffix.
+    `by_look` is by file name without suffix, capitals, and zeros before a number. `twice` are names that stand in
+    several folders; `foreign` counts pictures of kinds that are not read, by suffix.
     """
 
     by_id: Mapping[str, Path] = field(default_factory=dict)
     by_name: Mapping[str, Path] = field(default_factory=dict)
+    by_look: Mapping[str, Path] = field(default_factory=dict)
     twice: frozenset[str] = frozenset()
     foreign: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, item_id: str) -> Path | None:
-        """The picture that is called like the item; 0128.jpg is of item 128 if there is no 128.jpg."""
-        return self.by_id.get(item_id) or self.by_id.get(_WHOLE + whole(item_id))
+        """The picture that is called like the item; if there is none, 0128.jpg is of item 128, and ab.jpg of AB."""
+        return self.by_id.get(item_id) or self.by_look.get(_look_of(item_id))
 
     def called(self, name: str) -> Path | None:
         """The picture that a path or an address in a row means by its last part; in a path, also without suffix."""
@@ -109,6 +110,7 @@ def images_within(folder: Path) -> Images:
     """
     by_id: dict[str, Path] = {}
     by_name: dict[str, Path] = {}
+    by_look: dict[str, Path] = {}
     twice: set[str] = set()
     foreign: Counter[str] = Counter()
     home, folders = folder.resolve(), [folder]
@@ -132,10 +134,14 @@ def images_within(folder: Path) -> Images:
                     if by_name.setdefault(path.name.casefold(), path) is not path:
                         twice.add(path.name)
                     by_id.setdefault(path.stem, path)
-                    if (number := whole(path.stem)) != path.stem:
-                        by_id.setdefault(_WHOLE + number, path)
+                    by_look.setdefault(_look_of(path.stem), path)
         folders = below
-    return Images(by_id, by_name, frozenset(twice), foreign)
+    return Images(by_id, by_name, by_look, frozenset(twice), foreign)
+
+
+def _look_of(name: str) -> str:
+    """`name` without capitals, and without zeros before a number."""
+    return whole(name).casefold()
 
 
 def load_rgb(path: Path, longest_edge: int | None = None, sha256: str | None = None) -> types.Image:

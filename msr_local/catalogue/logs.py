@@ -23,7 +23,12 @@ _USABLE = 0.1  # of the rows: with less, another column is the one
 _LISTED = 12  # names of columns in a note
 _FLOAT = re.compile(r"\d+\.0+", re.ASCII)
 _AMOUNTS = frozenset("quantity qty amount units count purchasequantity orderquantity itemquantity".split())
+_FLAGS = frozenset(
+    "click clicked isclick isclicked like liked islike purchase purchased buy bought ordered converted conversion"
+    " watched isread label target feedback interaction".split()
+)
 _NOBODY = frozenset({"-", "-1", "anonymous", "anon", "guest", "unknown", "undefined", "(not set)", "not logged in"})
+_WORD = re.compile(r"[\w.:=-]+")  # nothing in it that a shell takes for its own
 _INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
 _PLAIN = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS = (" ", ",", "|", ";")
@@ -137,7 +142,7 @@ class Log:
         """Say where the order of the rows counts instead of times, or numbers are none of today. `items`: the ids."""
         if "timestamp" not in self._at:
             like = next((column for column in self._unused(items) if self._is_timed(column)), None)
-            advice = f" If {printable(like)!r} has them: --map {printable(like)}=timestamp." if like else ""
+            advice = f" If {printable(like)!r} has them: {_map(like, 'timestamp')}." if like else ""
             self._tell(
                 f"{self.given.path.name}: no column of times: the order of the rows is that of each history.{advice}"
             )
@@ -148,7 +153,7 @@ class Log:
             self._tell(
                 f"{self.given.path.name}: nothing in {printable(column)!r} can be read as a time, such as "
                 f"{printable(str(filled[0]))[:40]!r}. Next: write it as 2020-01-31 or 2020-01-31 18:30, or let the "
-                f"order of the rows count: --map {printable(column)}=ignore."
+                f"order of the rows count: {_map(column, 'ignore')}."
             )
         if cut := next((cell for cell in filled if isinstance(cell, str) and CUT.fullmatch(cell.strip())), None):
             self._tell(
@@ -165,7 +170,7 @@ class Log:
             )
 
     def tell_returns(self, items: str | None) -> None:
-        """Say of how many rows a quantity says that they are returns. `items` are the ids."""
+        """Say of how many rows a quantity says that they are returns, or a flag that nothing happened. `items`: ids."""
         for column in self._unused(items):
             below = sum((_number(cell) or 0) < 0 for cell in self._cells(column)) if key_of(column) in _AMOUNTS else 0
             if below:
@@ -173,6 +178,13 @@ class Log:
                     f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} below 0, as "
                     f"returns have: {below:,}. They are steps of a history like all others. Next, if they are returns: "
                     "leave these rows out."
+                )
+            flags = [_number(cell) for cell in self._cells(column)] if key_of(column) in _FLAGS else []
+            if set(flags) - {None} == {0, 1}:
+                self._tell(
+                    f"{self.given.path.name}: rows of the first {self.rows:,} with {printable(column)!r} 0: "
+                    f"{flags.count(0):,}. They are steps of a history like all others. Next, if 0 says that nothing "
+                    f"happened: {_map(column, 'rating')} --min-rating 1."
                 )
 
     def tell_unused(self, items: str | None) -> None:
@@ -238,11 +250,13 @@ class Log:
                 f"{min(scale):g} to {max(scale):g}."
             )
         source = replace(self.given.source, encoding=self._table.encoding)
+        apart = {*self.own, *self.named}
         return How(
             source=source,
             whole_users=floats,
             unrated=unrated,
-            going_on=going_on(self._head, self._at.get("user_id"), {*self.own, *self.named}),
+            going_on=going_on(self._head, self._at.get("user_id"), apart),
+            dated_by=going_on(self._head, self._at.get("timestamp"), apart),
             clock=self.clock,
         )
 
@@ -282,11 +296,17 @@ def cells_of(records: Iterable[Record], name: str | None) -> Iterator[Any]:
             yield cells[index]
 
 
+def _map(column: str, field: str) -> str:
+    """The option that reads `column` as `field`, as any shell takes it."""
+    said = f"{printable(column)}={field}"
+    return f"--map {said}" if _WORD.fullmatch(said) else f'--map "{said}"'
+
+
 def going_on(records: Sequence[Record], field: str | None, without: Collection[str]) -> str | None:
     """The column by which rows with nothing in the column `field` go on with the row before; None if there is none.
 
-    The number of an order whose first row alone has the buyer, or the handle of a product whose first row alone has the
-    title. Each such row has in it what the row before has, and no value in it has two of `field`.
+    The number of an order whose first row alone has the buyer or the time, or the handle of a product whose first row
+    alone has the title. Each such row has in it what the row before has, and no value in it has two of `field`.
     Columns in `without` are none of this kind.
     """
     values = [text_of(cell) for cell in cells_of(records, field)]

@@ -21,6 +21,7 @@ _JSON = json.JSONDecoder(strict=False)
 _CHUNK = 1_000_000
 _ELEMENT = 2**28  # characters of one element; a broken one is searched so far for where the next begins
 _GAP = " \t\r\n,"
+_MARKED = re.compile(r'\{\s*"\$')
 _OBJECT = re.compile(r"\{\s*[\"}]")
 _AFTER = re.compile(r"(?:\n[ \t\r]*|\}\s*,\s*)(?=\{)")  # where the next element may begin, before one is known
 _COMMA = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|,(?=\s*[}\]])', re.DOTALL)  # outside of strings, before a bracket
@@ -94,18 +95,20 @@ def _plain(value: Any) -> Any:
 def _record(line: int, value: Any, raw: str) -> Record | Rejected:
     if not isinstance(value, dict):
         return rejected(line, "row is not a JSON object", raw)
-    if '{"$' in raw:
+    if "$" in raw and _MARKED.search(raw):
         value = {key: _unmarked(one) for key, one in value.items()}
     if "\\u" in raw or "\\x" in raw:  # escapes can spell what cannot be stored
         value = clean(value)
     return line, tuple(value), list(value.values()), raw
 
 
-def _unmarked(value: Any) -> Any:
-    """What an object like {"$oid": "5f1"} holds: so MongoDB writes the kinds of its values."""
+def _unmarked(value: Any, depth: int = 4) -> Any:
+    """What an object like {"$oid": "5f1"} holds, also `depth` levels down: so MongoDB writes the kinds of values."""
     while isinstance(value, dict) and len(value) == 1 and next(iter(value)).startswith("$"):
         (value,) = value.values()
-    return value
+    if isinstance(value, dict) and depth:
+        return {key: _unmarked(one, depth - 1) for key, one in value.items()}
+    return [_unmarked(one, depth - 1) for one in value] if isinstance(value, list) and depth else value
 
 
 def _documents(text: TextIO, fields: Fields, notes: list[str]) -> Iterator[Record | Rejected]:
@@ -195,7 +198,7 @@ def _unwrapped(value: Any, line: int, fields: Fields, notes: list[str]) -> Itera
         return
     for number, row in enumerate(rows, 1):
         if isinstance(row, dict):
-            row = clean(row)
+            row = clean({key: _unmarked(one) for key, one in row.items()})
             yield number, tuple(row), list(row.values()), None
         else:
             yield rejected(number, "row is not a JSON object", json.dumps(row, ensure_ascii=False))
@@ -235,10 +238,15 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
 
 
 def _row_in(value: Any, fields: Fields) -> Any:
-    """The row that an element holds beside other things ({"node": {…}}, {"_source": {…}}), else the element."""
+    """The row that an element holds beside other things ({"node": {…}}, {"_source": {…}}), else the element.
+
+    Also one that is a row with what is beside it ({"id": 1, "attributes": {…}}).
+    """
     if not isinstance(value, dict) or _is_row(value, fields):
         return value
-    return next((one for one in value.values() if isinstance(one, dict) and _is_row(one, fields)), value)
+    inner = {key: one for key, one in value.items() if isinstance(one, dict)}
+    together = ({**{name: one for name, one in value.items() if name != key}, **row} for key, row in inner.items())
+    return next((one for one in (*inner.values(), *together) if _is_row(one, fields)), value)
 
 
 def _key_of_rows(fields: Fields) -> str:

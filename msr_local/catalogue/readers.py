@@ -20,7 +20,10 @@ from .fields import (
     ITEM_FIELDS,
     MISSING,
     NO_ID,
+    REQUIRED,
+    Fields,
     Layout,
+    lay_out,
     rejected,
     shown,
     to_attribute,
@@ -31,7 +34,7 @@ from .fields import (
     whole,
 )
 from .histories import Histories, together
-from .tables import Parser, Source, open_table
+from .tables import Parser, Source, open_table, read_columns
 from .timestamps import is_no_time, on_day, parse_timestamp, with_century
 
 FORMATS = (".csv", ".tsv", ".txt", ".dat", ".data", ".item", ".inter", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -60,8 +63,9 @@ class How:
     `missing`: spellings of an absent title. `whole_items`, `whole_users`: ids like "128.0" are whole numbers. `apart`:
     what parts the items of a cell that holds several. `day_first`: what 3/4/2019 is. `unrated`: -1 is no rating.
     `rated`: a row whose rating cannot be read is of no use. `going_on`: a row without a user, or without a title, that
-    has in this column what the row before has is of the same user, or a variant of the same item. `clock`: the
-    column that has the time of the day. `century`: dates like 19-03-31 begin with their year.
+    has in this column what the row before has is of the same user, or a variant of the same item; `dated_by` is that
+    column for rows without a time. `clock`: the column that has the time of the day. `century`: dates like 19-03-31
+    begin with their year.
     """
 
     source: Source = field(default_factory=Source)
@@ -73,6 +77,7 @@ class How:
     unrated: bool = False
     rated: bool = False
     going_on: str | None = None
+    dated_by: str | None = None
     clock: str | None = None
     century: bool = False
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -106,12 +111,29 @@ def find_sources(items: Path, interactions: Path | None) -> tuple[Path, Path]:
         if all(found):
             names = ", ".join(path.name for paths in found for path in paths)
             raise InputError(f"{items}: more than one pair of files is possible ({names}): name the two files")
+    kinds = [(path, _kind_of_table(path)) for path in there]
+    pair = [[path for path, kind in kinds if kind is fields] for fields in (ITEM_FIELDS, INTERACTION_FIELDS)]
+    if all(len(paths) == 1 for paths in pair):
+        return pair[0][0], pair[1][0]
     held = ", ".join(name_of(path.name) for path in there[:6]) + (", …" if len(there) > 6 else "")
     looked_for = ", ".join(" with ".join(patterns) for patterns in _FOLDERS)
     raise InputError(
-        f"{items}: no known pair of files in this folder. Looked for {looked_for}. It holds {held or 'no table'}. "
-        "Next: name the two files."
+        f"{items}: no known pair of files in this folder, neither by name nor by columns. Looked for {looked_for}. "
+        f"It holds {held or 'no table'}. Next: name the two files."
     )
+
+
+def _kind_of_table(path: Path) -> Fields | None:
+    """The fields of which a file has all that are required, by usual names; a table of steps may have titles too."""
+    try:
+        return next((fields for fields in (INTERACTION_FIELDS, ITEM_FIELDS) if _has_all(path, fields)), None)
+    except InputError:
+        return None
+
+
+def _has_all(path: Path, fields: Fields) -> bool:
+    names, _ = read_columns(path, fields, Source())
+    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(names, fields, {}).fields.keys()
 
 
 def _format(path: Path) -> str:
@@ -202,6 +224,8 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
     known, histories = None, Histories()
     user = item = time = rating = earlier = order = clock = None
     before: tuple[Any, Any] = (None, None)  # order and user of the last row
+    dated = None
+    dated_before: tuple[Any, Any] = (None, None)  # order and time of the last row
     whole_users, whole_items, apart = how.whole_users, how.whole_items, how.apart
     for record in records:
         if isinstance(record, Rejected):
@@ -210,13 +234,19 @@ def _interactions(records: Iterator[Record | Rejected], layout: Any, how: How) -
         line, columns, cells, _ = record
         if columns is not known:
             known, at = columns, layout(columns).fields
-            order = columns.index(how.going_on) if how.going_on in columns else None
+            order, dated = (columns.index(one) if one in columns else None for one in (how.going_on, how.dated_by))
             user, item, time, rating, earlier = map(at.get, ("user_id", "item_id", "timestamp", "rating", "earlier"))
             clock = columns.index(how.clock) if how.clock in columns else None
         try:
             if clock is not None and time is not None:
                 cells = [*cells]
                 cells[time] = on_day(cells[time], cells[clock])
+            if dated is not None and time is not None:
+                if _is_missing(cells[time]) and cells[dated] == dated_before[0]:
+                    cells = [*cells]
+                    cells[time] = dated_before[1]
+                    how.counts["rows without a time of their own", "they have that of the row before."] += 1
+                dated_before = (cells[dated], cells[time])
             owner = None if user is None else cells[user]
             if order is not None:
                 if _is_missing(owner) and cells[order] == before[0]:

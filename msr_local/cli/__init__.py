@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -45,9 +46,9 @@ def run() -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "msr-local"
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
         ids = f", or {where} -- ID for an id that begins with -" if message.startswith("No such option") else ""
-        output.error(f"{message}. Next: {where} --help{ids}.")
+        output.error(f"{message}{'' if message.endswith('?') else '.'} Next: {where} --help{ids}.")
         return USAGE
     except BrokenPipeError:  # the reader, head for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,8 +61,14 @@ def run() -> int:
 
 
 def _taken(argument: str) -> str:
-    """`argument` without bytes that are no text, unless it is a path: as lone surrogates they fit no SQLite."""
-    path = argument.partition("=")[2] if argument.startswith("--") else argument
+    """`argument` without bytes that are no text, unless it is a path: as lone surrogates they fit no SQLite.
+
+    In --option=~/file, ~ is the own folder: shells leave it so, and a folder of that name is a trap.
+    """
+    name, sign, path = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if sign and path[:2] in ("~/", "~\\"):
+        path = os.path.expanduser(path)  # noqa: PTH111
+        argument = f"{name}={path}"
     folder = os.path.dirname(path)  # noqa: PTH120
     is_path = os.path.exists(path) or os.path.isabs(path) or os.path.isdir(folder)  # noqa: PTH110, PTH112, PTH117
     return argument if is_path else storable(argument)
@@ -73,6 +80,8 @@ def _explain(error: Exception) -> str:
 
     if isinstance(error, Fault) and (words := said(error)):
         return words
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'the output'}: the disk is full. Next: free space, then the same command."
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Next: check that path and its rights."
     if isinstance(error, UnicodeEncodeError):

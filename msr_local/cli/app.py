@@ -52,7 +52,7 @@ def main(
         raise typer.Exit
     from ..files import data_folder
 
-    place = home or data_folder()
+    place = home.expanduser() if home else data_folder()  # a variable, which no shell has read
     ctx.obj = Session(place, home is not None, Output(quiet=quiet))
 
 

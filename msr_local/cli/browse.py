@@ -17,12 +17,13 @@ Limit = Annotated[int, opt.number("List N at most.", "--limit", "-n")]
 def users(ctx: typer.Context, limit: Limit = 20, as_json: opt.Json = False) -> None:
     """List users, the most active first."""
     from ..store import histories
-    from ..viewer.tables import rows_table
+    from ..viewer.workspace import users_view
 
     session: opt.Session = ctx.obj
     with session.workspace() as workspace:
+        _note_empty(session, workspace)
         found = histories.users(workspace, limit)
-    session.output.result(found, lambda: rows_table(found, right=("interactions",)), as_json=as_json)
+    session.output.result(found, lambda: users_view(found), as_json=as_json)
 
 
 def items(
@@ -44,9 +45,10 @@ def items(
 
     session: opt.Session = ctx.obj
     with session.workspace() as workspace:
+        empty = _note_empty(session, workspace)
         only = chosen(workspace, where, note=session.output.note)
         found = histories.search_items(workspace, " ".join(words) if words else None, limit, only)
-        if words and not found:
+        if words and not found and not empty:
             session.output.note(
                 "No item has all of these words. Each counts as a whole word. Next: fewer of them, or msr-local items."
             )
@@ -73,6 +75,7 @@ def status(
             rows = histories.rejects(workspace)
             session.output.result(rows, lambda: rows_table(rows, right=("line",)), as_json=as_json)
             return
+        _note_empty(session, workspace)
         session.note_misfit(workspace)
         counts = histories.counts(workspace)
         learned = results.learned_recall_facts(workspace)
@@ -88,6 +91,15 @@ def status(
             "todo": _todo(session, workspace, counts),
         }
     session.output.result(document, lambda: status_view(document), as_json=as_json)
+
+
+def _note_empty(session: opt.Session, workspace: Workspace) -> bool:
+    """Whether a workspace holds no items. Says so: its path may be a slip of the pen."""
+    from ..store import histories
+
+    if empty := histories.is_empty(workspace):
+        session.output.note(f"{workspace.home} is empty. Next: msr-local ingest ITEMS INTERACTIONS, or --home DIR.")
+    return empty
 
 
 def _todo(session: opt.Session, workspace: Workspace, counts: dict[str, int]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import Vector
 from ..engine.types import Engine, EngineConfig, ServerConfig, TokenEngine
-from ..errors import ContextOverflow, InputError, NotFoundError
+from ..errors import ContextOverflow, InputError
 from ..models import choice
 from ..models.spec import Cast, Fused, Role, open_engine
 from ..progress import Progress, silent
@@ -124,15 +124,7 @@ class Recommender:
 
     def history(self, user_id: str) -> list[Interaction]:
         """The user's interactions in time order. Raises `NotFoundError` for a user that no file named."""
-        history = histories.history(self.workspace, user_id)
-        if not history and not histories.user_exists(self.workspace, user_id):
-            near = histories.similar_users(self.workspace, user_id)
-            hint = f" Did you mean {', '.join(near)}?" if near else ""
-            raise NotFoundError(
-                f"there is no user {user_id!r}.{hint} Next: msr-local users; "
-                "for somebody who is in no file, msr-local recommend --history ITEM,ITEM."
-            )
-        return history
+        return histories.existing_history(self.workspace, user_id)
 
     def user(self, user_id: str) -> Person:
         """A user of the workspace. Raises `NotFoundError` for one that no file named."""

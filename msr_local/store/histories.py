@@ -35,7 +35,7 @@ def existing_item(workspace: Workspace, item_id: str) -> Item:
     """One item. Raises `NotFoundError`, naming near ones, where there is none."""
     found = item(workspace, item_id)
     if found is None:
-        if workspace.one("SELECT NOT EXISTS (SELECT 1 FROM items)"):
+        if is_empty(workspace):
             raise NotFoundError(f"there is no item {item_id!r}: the workspace is empty. Next: msr-local ingest.")
         near = similar_items(workspace, item_id)
         hint = f" Did you mean {', '.join(f'{one} ({title})' for one, title in near)}?" if near else ""
@@ -66,6 +66,26 @@ def history(workspace: Workspace, user_id: str) -> list[Interaction]:
         [user_id],
     )
     return [Interaction(_item(row[:7]), row[7], row[8]) for row in rows]
+
+
+def existing_history(workspace: Workspace, user_id: str) -> list[Interaction]:
+    """As `history`. Raises `NotFoundError`, naming near ones, for a user that no file named."""
+    found = history(workspace, user_id)
+    if not found and not user_exists(workspace, user_id):
+        if is_empty(workspace):
+            raise NotFoundError(f"there is no user {user_id!r}: the workspace is empty. Next: msr-local ingest.")
+        near = similar_users(workspace, user_id)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise NotFoundError(
+            f"there is no user {user_id!r}.{hint} Next: msr-local users; "
+            "for somebody who is in no file, msr-local recommend --history ITEM,ITEM."
+        )
+    return found
+
+
+def is_empty(workspace: Workspace) -> bool:
+    """Whether there are no items."""
+    return bool(workspace.one("SELECT NOT EXISTS (SELECT 1 FROM items)"))
 
 
 def user_exists(workspace: Workspace, user_id: str) -> bool:

@@ -9,6 +9,9 @@ from ..recipe.views import SimilarList
 from .canvas import Canvas, Drawing
 from .tables import rows_table
 
+_WIDE = 72  # cells: with less, titles would stand in pieces beside the details
+_DETAILS = ("by text", "by takers", "took both")
+
 
 def similar_view(similar: SimilarList) -> RenderableType:
     """The item, and below it those that are like it."""
@@ -30,7 +33,9 @@ def similar_view(similar: SimilarList) -> RenderableType:
             }
             for one in similar.items
         ]
-        numbers = ("#", "similarity", "by text", "by takers", "took both")
+        if canvas.width < _WIDE:
+            rows = [{name: cell for name, cell in row.items() if name not in _DETAILS} for row in rows]
+        numbers = ("#", "similarity", *_DETAILS)
         return Group(title, taken, "", rows_table(rows, right=numbers))
 
     return Drawing(draw)

@@ -16,6 +16,13 @@ _FORMS = {"adapter": "LoRA", "merged": "merged model"}
 _LONGEST = 80  # characters of a fact about a model: a chat template has thousands
 
 
+def users_view(users: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What `users` shows of each user: of times, the day."""
+    days = ("first", "last")
+    rows = [{name: one and one[:10] if name in days else one for name, one in user.items()} for user in users]
+    return rows_table(rows, right=("interactions",))
+
+
 def items_view(items: Sequence[Mapping[str, Any]]) -> RenderableType:
     """What `items` shows of each item."""
     columns = ("item_id", "title", "interactions", "caption")

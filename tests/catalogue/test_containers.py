@@ -95,6 +95,13 @@ def test_interactions_inside_an_object_are_no_users(put, rows):
     assert rows("SELECT user_id, item_id FROM interactions ORDER BY id") == [("c0", "0"), ("c1", "1"), ("c2", "2")]
 
 
+def test_rows_with_a_part_of_their_own(put, rows):
+    elements = [{"type": "x", "id": n, "attributes": {"name": f"Good {n}"}, "links": {"self": "x"}} for n in range(6)]
+    put(json.dumps({"data": elements, "meta": {"total": 6}}))
+    assert titles(rows) == [f"Good {n}" for n in range(6)] and put.done.rejected == 0
+    assert rows("SELECT attributes FROM items LIMIT 1") == [('{"type":"x","links":"{\\"self\\": \\"x\\"}"}',)]
+
+
 @pytest.mark.parametrize("around", ['{"node": %s, "cursor": "x"}', '{"_id": "x", "_source": %s}', "%s"])
 def test_rows_deep_inside_an_answer_of_a_server(put, rows, around):
     elements = ", ".join(around % json.dumps({"id": str(n), "title": f"Good {n}"}) for n in range(6))
@@ -109,6 +116,33 @@ def test_values_with_their_kinds_as_mongodb_writes_them(put, rows):
     )
     put(GOODS, "".join(steps % (n, n, n) for n in range(6)), names=("items.csv", "steps.json"))
     assert rows("SELECT user_id, timestamp FROM interactions LIMIT 1") == [("0", "2020-09-13T12:26:40+00:00")]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_kinds_of_values_however_the_export_is_set(put, rows, indent, wrapped):
+    def written(name, elements):
+        return json.dumps({name: elements} if wrapped else elements, indent=indent)
+
+    def oid(n):
+        return {"$oid": f"{n:024x}"}
+
+    goods = [{"_id": oid(n), "name": f"Good {n}", "price": {"$numberDecimal": "3.5"}} for n in range(6)]
+    steps = [
+        {
+            "_id": oid(90 + n),
+            "customer": {"_id": oid(50 + n), "name": "Ann"},
+            "items": [{"productId": oid(one), "quantity": 2} for one in (n, (n + 1) % 6)],
+            "createdAt": {"$date": "2020-01-02T00:00:00Z"},
+        }
+        for n in range(6)
+    ]
+    put(written("products", goods), written("orders", steps), names=("goods.json", "steps.json"))
+    assert put.done.rejected == 0
+    assert rows("SELECT item_id, title, attributes FROM items LIMIT 1") == [("0" * 24, "Good 0", '{"price":"3.5"}')]
+    assert rows("SELECT user_id, item_id FROM interactions WHERE rowid < 3") == [
+        (f"{50:024x}", f"{one:024x}") for one in (0, 1)
+    ]
 
 
 def test_histories_by_user(put, rows):

@@ -1,5 +1,7 @@
 """Encodings as people have them, through `ingest`: found, said, or named."""
 
+import re
+
 import pytest
 from kinds import titles
 
@@ -72,3 +74,17 @@ def test_latin_letters_are_those_of_one_language(tmp_path, encodings, words):
         (tmp_path / "a").write_bytes("".join(f"{word}\r\n" for word in words.split("|") * 4).encode(encoding))
         with open_text(tmp_path / "a") as text:
             assert "".join(text).split("\r\n")[:-1] == words.split("|") * 4
+
+
+def test_a_word_that_is_repeated_makes_a_guess_no_surer(put):
+    def sure(words):
+        goods = "item_id,title\n" + "".join(f"{n},{word} {n}\n" for n, word in enumerate(words))
+        said = put(goods.encode("cp1256"))
+        return int(re.search(r"\((\d+)% sure\)", said)[1])
+
+    many = [
+        f"{one}{other}"
+        for one in ("مصباح", "مكتبة", "سيارة", "مدرسة")
+        for other in ("حمراء", "قديمة", "كبيرة", "جديدة")
+    ]
+    assert sure(many) > 90 > 70 > sure(["مصباح"] * 100)

@@ -297,6 +297,16 @@ def test_pictures_of_numbers_with_zeros_before_them(put, rows, tmp_path):
     }  # fmt: skip
 
 
+def test_pictures_in_other_letters_than_the_ids(put, rows, tmp_path):
+    for name in ("ab-01.PNG", "AB-02.png", "small/ab-02.png", "Straße.png"):
+        picture(tmp_path / "pictures" / name)
+    put("item_id,title\nAB-01,a\nAB-02,b\nab-02,c\nSTRASSE,d\nAB-1,e\n", images=tmp_path / "pictures")
+    assert images(rows, tmp_path) == {
+        "AB-01": "pictures/ab-01.PNG", "AB-02": "pictures/AB-02.png", "ab-02": "pictures/small/ab-02.png",
+        "STRASSE": "pictures/Straße.png",
+    }  # fmt: skip
+
+
 def test_pictures_that_cannot_be_told_apart_or_read_are_said(put, rows, tmp_path):
     for name in ("hats/0.png", "shoes/0.png", "hats/1.png"):
         picture(tmp_path / "pictures" / name)

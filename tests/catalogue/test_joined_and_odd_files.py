@@ -1,5 +1,6 @@
 """Files that were joined, or that other programs wrote in their own way: nothing of them is lost, nothing invented."""
 
+import gzip
 from decimal import Decimal
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 from kinds import STEPS, titles
 from pyarrow import parquet
 
+from msr_local.catalogue.ingest import ingest
 from msr_local.catalogue.readers import find_sources
 from msr_local.errors import InputError
 
@@ -108,6 +110,25 @@ def test_quantities_below_zero_are_counted_and_stay(put, rows):
     assert "'Quantity' below 0, as returns have: 2." in put(both, both, names=("both.csv", "both.csv"))
 
 
+def test_nothing_is_lost_of_columns_with_one_name(put, rows):
+    put("item_id,title,price,tag, price,price\n0,Good,3,red,4,\n1,Bad,,,5,6\n")
+    assert [attributes for (attributes,) in rows("SELECT attributes FROM items")] == [
+        '{"price":"3","tag":"red","price (2)":"4"}', '{"price (2)":"5","price (3)":"6"}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("False", "True"), ("0.0", "1.0")])
+def test_rows_in_which_nothing_happened_are_counted_and_stay(put, rows, no, yes):
+    steps = f"user_id,item_id,Clicked\nu,0,{no}\nu,1,{yes}\nu,2,{no}\n"
+    said = put(LISTED, steps)
+    assert "rows of the first 3 with 'Clicked' 0: 2." in said and "--map Clicked=rating --min-rating 1" in said
+    assert rows("SELECT count(*) FROM interactions") == [(3,)]
+    other = steps.replace("u,", "v,")
+    put(LISTED, other, names=("items.csv", "more.csv"), mapping={"Clicked": "rating"}, min_rating=1)
+    assert rows("SELECT item_id FROM interactions WHERE user_id = 'v'") == [("1",)]
+    assert "nothing happened" not in put(LISTED, steps.replace(no, yes), names=("items.csv", "all.csv"))
+
+
 def test_times_that_a_spreadsheet_has_cut_are_told(put):
     said = put(LISTED, "user,item,time\nu,0,1.5463E+12\nu,1,1.5463E+12\n")
     assert "times like '1.5463E+12'" in said and "Next: export the column 'time' as text" in said
@@ -120,4 +141,30 @@ def test_a_folder_whose_names_are_in_capitals_and_one_that_holds_others(tmp_path
     assert [path.name for path in find_sources(tmp_path, None)] == ["Items.CSV", "INTERACTIONS.csv"]
     (tmp_path / "Items.CSV").rename(tmp_path / "products.csv")
     with pytest.raises(InputError, match=r"It holds INTERACTIONS\.csv, products\.csv\. Next: name the two files"):
+        find_sources(tmp_path, None)
+
+
+SHOP = {
+    "articles.csv": "article_id,prod_name\n1,Red shoe\n",
+    "customers.csv": "customer_id,age\nann,40\n",
+    "log.jsonl.gz": gzip.compress(b'{"user_id": "ann", "article_id": 1, "title": "Nice"}\n'),
+    "broken.json": "[",
+    "notes.pdf": "x",
+}
+
+
+def test_a_folder_whose_names_tell_nothing_is_read_by_its_columns(tmp_path, workspace):
+    for name, content in SHOP.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = []
+    done = ingest(workspace, tmp_path, tell=said.append)
+    assert (done.items.new, done.interactions.new) == (1, 1)
+    assert "Items are read from articles.csv, interactions from log.jsonl.gz." in said
+
+
+@pytest.mark.parametrize("more", ["articles.csv", "log.jsonl.gz"])
+def test_a_folder_of_several_pairs_is_refused(tmp_path, more):
+    for name, content in {**SHOP, f"more-{more}": SHOP[more]}.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match="neither by name nor by columns"):
         find_sources(tmp_path, None)

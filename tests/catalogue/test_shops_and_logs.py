@@ -35,9 +35,29 @@ def test_the_clock_alone_is_no_time_but_part_of_one(put, rows):
 
 
 def test_a_column_of_times_with_another_name_is_spoken_of(put):
-    said = put(GOODS, "user,item,t_dat\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
-    assert "no column of times" in said and "--map t_dat=timestamp" in said
+    said = put(GOODS, "user,item,moment\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
+    assert "no column of times" in said and "--map moment=timestamp" in said
+    said = put(GOODS, "user,item,Day (UTC)\n" + "".join(f"u{n},{n},2020-03-0{n + 1}\n" for n in range(6)))
+    assert '--map "Day (UTC)=timestamp"' in said
     assert "=timestamp" not in put(GOODS, "user,item,weight\n" + "".join(f"u{n},{n},159999999{n}\n" for n in range(6)))
+
+
+@pytest.mark.parametrize(
+    ("good", "user", "item", "time"),
+    [
+        ("article_id", "customer_id", "article_id", "t_dat"),  # H&M
+        ("Product ID", "id_customer", "product_id", "date_add"),  # PrestaShop
+        ("SKU", "Email (Billing)", "SKU", "Order Date"),  # WooCommerce
+        ("Variant SKU", "Email", "Lineitem sku", "Created at"),  # Shopify
+        ("item_id", "user_pseudo_id", "item_id", "event_timestamp"),  # Google Analytics
+        ("Item ID", "Email Address", "Item ID", "Timestamp"),  # Google Forms
+    ],
+)
+def test_the_columns_of_well_known_exports_need_no_map(put, rows, good, user, item, time):
+    goods = f"{good},Name\n" + "".join(f"{n},Good {n}\n" for n in range(6))
+    said = put(goods, f"row,{user},{item},{time}\n" + "".join(f"{n},u{n},{n},2020-01-0{n + 1}\n" for n in range(6)))
+    assert rows("SELECT user_id, item_id, timestamp IS NOT NULL FROM interactions")[0] == ("u0", "0", 1)
+    assert "Next" not in said and put.done.rejected == 0
 
 
 def test_unused_columns_are_said_with_their_kinds_of_events(put):
@@ -82,6 +102,13 @@ def test_nothing_is_kept_of_a_pair_that_cannot_be_used(put, rows):
     assert rows("SELECT count(*) FROM items") == [(0,)]
 
 
+def test_files_in_the_wrong_order_and_of_one_person_are_told_what_to_do(put):
+    with pytest.raises(InputError, match="if these are the interactions, name the file of the items before"):
+        put(STEPS, GOODS)
+    with pytest.raises(InputError, match=r"if these are the items, name the file of the interactions after"):
+        put(GOODS, GOODS)
+
+
 def test_ids_in_other_letters_are_said(put, rows):
     goods = "sku,title\n" + "".join(f"AB-{n},Good {n}\n" for n in range(6))
     said = put(goods, "user,sku\n" + "".join(f"u,{'ab' if n % 2 else 'AB'}-{n}\n" for n in range(6)))
@@ -121,6 +148,22 @@ def test_an_order_over_several_rows_has_one_buyer(put, rows):
     said = put(GOODS, steps + "#2,,2024-01-02,4\n#2,,2024-01-02,5\n")
     assert rows("SELECT user_id, count(*) FROM interactions GROUP BY 1") == [("ann@x.org", 2), ("bob@x.org", 3)]
     assert "rows without a user of their own: 3;" in said and put.done.rejected == 0
+
+
+@pytest.mark.parametrize("buyer", ["", "ann@x.org"])
+def test_an_order_over_several_rows_has_one_time(put, rows, buyer):
+    steps = f"Name,Email,Created at,sku\n#1,ann@x.org,2024-01-02,1\n#1,{buyer},,2\n#2,ann@x.org,2024-01-01,3\n"
+    said = put(GOODS, steps + f"#2,{buyer},,4\n#2,{buyer},,5\n#3,bob@x.org,2024-01-03,1\n")
+    assert rows("SELECT item_id FROM interactions WHERE user_id LIKE 'ann%' ORDER BY timestamp, id") == [
+        (item,) for item in "34512"
+    ]
+    assert "rows without a time of their own: 3;" in said and put.done.rejected == 0
+
+
+@pytest.mark.parametrize("steps", ["#1,u,1,2024-01-02\n#1,u,2,2024-01-03\n#1,u,3,\n", "#1,u,1,2024-01-02\n#2,u,2,\n"])
+def test_rows_without_a_time_have_none_where_nothing_joins_them(put, rows, steps):
+    said = put(GOODS, f"order,user,item,date\n{steps}")
+    assert "rows without a time: 1;" in said and "of their own" not in said
 
 
 @pytest.mark.parametrize("first", ["d1", "d0"])

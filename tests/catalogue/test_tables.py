@@ -19,6 +19,17 @@ def test_no_header_is_said_and_columns_may_be_named(put, rows):
         put(GOODS, STEPS, of_interactions=Words(columns=("user", "item", "time")))
 
 
+def test_the_columns_of_one_file_with_both_are_named_once_wherever(put, rows):
+    both = "".join(f"u{n % 3}\t{n}\tGüter {n}\n" for n in range(6)).encode("utf-16-le")
+    words, names = Words(columns=("user", "item", "title"), encoding="utf-16-le"), ("both.tsv", "both.tsv")
+    for given in ({"of_items": words}, {"of_interactions": words}, {"of_items": words, "of_interactions": words}):
+        put(both, both, names=names, **given)
+        assert titles(rows) == [f"Güter {n}" for n in range(6)]
+        assert rows("SELECT count(*) FROM interactions") == [(6,)]
+    with pytest.raises(InputError, match="one file, of which two things are said"):
+        put(both, both, names=names, of_items=Words(columns=("", "item", "title")), of_interactions=words)
+
+
 def test_files_that_are_known_without_a_header(put, rows):
     film = "|".join(["1", "Café (1995)", "01-Jan-1995", "", "http://x", "0", "1", "1", *["0"] * 16])
     other = "|".join(["2", "Heat, a|film"[:4], "01-Jan-1995", "", "http://x", *["0"] * 18, "1"])

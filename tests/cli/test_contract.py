@@ -221,6 +221,18 @@ def test_closed_streams_are_no_bug(cli: Cli, shop: tuple[Path, Path], closed: st
     assert subprocess.run(["bash", "-c", script], capture_output=True, env=os.environ).returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full here")
+def test_a_full_disk_is_named_where_the_output_goes(cli: Cli, shop: tuple[Path, Path]) -> None:
+    cli("ingest", *shop, "--no-captions")
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m msr_local users > /dev/full"], capture_output=True, text=True,
+        env=os.environ,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr.strip()) == (
+        1, "Error: the output: the disk is full. Next: free space, then the same command.",
+    )  # fmt: skip
+
+
 def test_arguments_that_are_no_text(cli: Cli, shop: tuple[Path, Path], models: Path) -> None:
     cli("ingest", *shop, "--no-captions")
     for command in (("recommend", "\udcff"), ("explain", "u1", "\udcff", "--model", models / "text.gguf")):

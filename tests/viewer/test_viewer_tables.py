@@ -19,6 +19,7 @@ from msr_local.viewer.workspace import (
     items_view,
     model_view,
     status_view,
+    users_view,
 )
 
 
@@ -48,6 +49,12 @@ def test_items_are_shown_by_four_of_their_columns() -> None:
     item = {"item_id": "i1", "title": "A film", "attributes": {"x": 1}, "interactions": 4, "caption": None}
     assert lines(items_view([item])) == ["item id title interactions caption", "i1 A film 4"]
     assert lines(items_view([])) == ["nothing here yet"]
+
+
+def test_users_are_shown_with_their_days() -> None:
+    user = {"user": "f" * 40, "interactions": 4, "first": "2020-09-14T09:54:11+00:00", "last": None}
+    assert lines(users_view([user])) == ["user interactions first last", f"{'f' * 40} 4 2020-09-14"]
+    assert lines(users_view([])) == ["nothing here yet"]
 
 
 def test_status_names_the_models_and_what_is_to_do() -> None:
@@ -93,6 +100,12 @@ def test_items_like_an_item_are_shown_with_what_makes_them_alike() -> None:
     assert lines(similar_view(SimilarList("i1", HOSTILE, 0, [])))[1:] == [
         "Nobody has taken it yet.", "", "Nothing is like it.",
     ]  # fmt: skip
+
+
+def test_a_title_is_whole_words_in_a_narrow_terminal() -> None:
+    one = SimilarItem(1, "1027", "Bright candle of wax", 0.5, {"text": 0.25, "item_knn": 0.75}, 12)
+    shown = lines(similar_view(SimilarList("i1", "Film", 12, [one])), width=40)
+    assert "candle" in " ".join(shown).split() and "took both" not in " ".join(shown)
 
 
 def test_long_facts_of_a_model_are_cut_and_checks_keep_their_order() -> None:
