@@ -20,12 +20,15 @@ from typing import Any
 
 from msr_local.demo import shop
 
+from . import worlds
+
 RESULTS = Path(__file__).with_suffix("")
 PAGE = Path(__file__).with_suffix(".md")
 MICROLENS = ["microlens-50k/MicroLens-50k_titles.csv", "microlens-50k/MicroLens-50k_pairs.tsv"]
 TWEETINGS = ["movietweetings/movies.csv", "movietweetings/ratings.csv", "--no-captions"]
 MOVIELENS = ["movielens-small", "--no-captions"]
 SHOP, PICTURES = "shop", "shop-with-pictures"  # drawn by the project itself
+SECOND = "second"  # so is this: another shop, that no training saw
 CORE = ["--core", "7,5"]
 POPULAR = ["--negatives", "popularity"]
 # What each name ingests and evaluates; paths are those of the data folder.
@@ -63,6 +66,10 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "movielens-last-shipped": (  # the recommender that comes with msr-local has seen MovieLens' training interactions
         "movielens", MOVIELENS,
         ["--protocol", "last", "--split", "order", "--full", "--recipe", "history", "--candidates", "20", "--fast"],
+    ),
+    "second-cold-items": (
+        SECOND, ["items.csv", "interactions.csv"],
+        ["--protocol", "cold-items", "--candidates", "50", "--users", "50", "--fast"],
     ),
     "microlens-cold-items": (
         "microlens", MICROLENS,
@@ -102,6 +109,9 @@ def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any
     if kind in (SHOP, PICTURES):
         data = work / "drawn"
         shop.write(data)
+    if kind == SECOND:
+        data = work / "drawn-second"
+        worlds.write(SECOND, data, data)
     if not (home / "msr.db").exists():
         ingest = [str(data / one) if not one.startswith("--") else one for one in files]
         made = subprocess.run([*base, "ingest", *ingest], stdout=sys.stderr, check=False)

@@ -3,6 +3,7 @@
     python -m benchmarks.tastes --data ../shared/data --work work/tastes shop second fashion
     python -m benchmarks.tastes --learn --variant no-captions --variant shuffled-captions shop
     python -m benchmarks.tastes --crowd 40 --variant no-captions second  # a shop that opened: few have bought anything
+    python -m benchmarks.tastes --crowd 40 --shops 3 second  # three such shops, each with other shoppers
 
 Each name is a world of `benchmarks.worlds`. Its pictures are captioned in a workspace of the work folder, which keeps
 all answers as well: a run that was stopped goes on where it was. Each shopper's last purchase, which was held back, is
@@ -49,21 +50,24 @@ TOP = 10
 METRICS = {"hr@10": "HR@10", "ndcg@10": "NDCG@10", "taste": "to their taste"}
 _LATEST = 8  # purchases whose attributes are counted
 Lists = dict[str, dict[str, list[str]]]  # by way of ranking: {user: the ten best items}
+Rows = dict[str, list[tuple[float, bool, str]]]  # by kind of part: what it speaks for an item, whether it should, user
 
 
 class Bench:
     """A world in the work folder, and its workspaces: one with the captions, and a copy of it for each variant."""
 
-    def __init__(self, name: str, work: Path, data: Path, options: argparse.Namespace) -> None:
+    def __init__(self, name: str, work: Path, data: Path, options: argparse.Namespace, shop: int = 0) -> None:
         self.name, self.options, self.files = name, options, work / name / "world"
         self.world = worlds.write(name, self.files, data)
         self.asking = Asking(adapter=options.adapter)
         self.log = self.files / "interactions.csv"
+        crowd = list(self.world.people)
         if options.crowd:
-            self.log = _of_few(self.log, list(self.world.people)[: options.crowd])
+            crowd = crowd[shop * options.crowd :][: options.crowd]
+            self.log = _of_few(self.log, crowd)
         parts = (self.files / "items.csv", self.log, self.files / worlds.TRUTH)
         self._home = work / name / sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
-        self.users = list(self.world.people)[: options.crowd][: options.users]
+        self.users = crowd[: options.users]
 
     def captioned(self) -> None:
         """Read the files and caption the pictures."""
@@ -100,7 +104,7 @@ class Bench:
 def _of_few(log: Path, users: Sequence[str]) -> Path:
     """A file beside `log` with the purchases of these shoppers alone."""
     head, *lines = log.read_text(encoding="utf-8").splitlines()
-    few, kept = log.with_name(f"interactions-{len(users)}.csv"), {*users}
+    few, kept = log.with_name(f"interactions-{users[0]}-{len(users)}.csv"), {*users}
     few.write_text("\n".join([head, *(line for line in lines if line.split(",")[0] in kept)]) + "\n", encoding="utf-8")
     return few
 
@@ -133,21 +137,27 @@ def _around(order: Sequence[str]) -> list[tuple[str, str]]:
 
 def run(name: str, work: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Everything about a world, as a document."""
-    bench = Bench(name, work, data, options)
-    bench.captioned()
-    world, users = bench.world, bench.users
-    workspace, recommender = bench.opened("")
-    with workspace, recommender:
-        lists = {**asked(bench, recommender), **known(world, workspace, users)}
-        explained = evidence(bench, recommender) if options.evidence else {}
-        learned = results.learned_recall_facts(workspace)
-        model = recommender.cast.to_json()
+    benches = [Bench(name, work, data, options, shop) for shop in range(options.shops)]
+    world, users = benches[0].world, [user for bench in benches for user in bench.users]
+    lists: Lists = defaultdict(dict)
+    rows: Rows = defaultdict(list)
+    for bench in benches:
+        bench.captioned()
+        workspace, recommender = bench.opened("")
+        with workspace, recommender:
+            _add(lists, asked(bench, recommender))
+            _add(lists, known(world, workspace, bench.users))
+            evidence(bench, recommender, rows)
+            learned = results.learned_recall_facts(workspace)
+            model = recommender.cast.to_json()
+    explained = {kind: _auc(found) | {"shoppers": len({row[2] for row in found})} for kind, found in rows.items()}
     whole = {way: per_user(world, ranked, users) for way, ranked in lists.items()}
     document: dict[str, Any] = {
         "world": name,
         "items": len(world.items),
         "users": len(users),
         "crowd": options.crowd or len(world.people),
+        "shops": options.shops,
         "candidates": options.candidates,
         "learned": learned if options.learn else None,
         "model": {part: model[part] for part in ("sha256", "adapter", "adapter_sha256")},
@@ -160,12 +170,20 @@ def run(name: str, work: Path, data: Path, options: argparse.Namespace) -> dict[
         "evidence": explained,
     }
     for variant in options.variant:
-        workspace, recommender = bench.opened(variant)
-        with workspace, recommender:
-            found = {way: per_user(world, ranked, users) for way, ranked in asked(bench, recommender).items()}
+        without: Lists = defaultdict(dict)
+        for bench in benches:
+            workspace, recommender = bench.opened(variant)
+            with workspace, recommender:
+                _add(without, asked(bench, recommender))
+        found = {way: per_user(world, ranked, users) for way, ranked in without.items()}
         lost = {way: _tests(whole[way], found[way]) for way in found}
         document["variants"][variant] = {"rows": _estimates(found), "lost": lost}
     return document
+
+
+def _add(lists: Lists, more: Lists) -> None:
+    for way, ranked in more.items():
+        lists[way].update(ranked)
 
 
 def _estimates(found: Mapping[str, Mapping[str, Vector]]) -> dict[str, Any]:
@@ -234,13 +252,13 @@ def per_user(world: World, ranked: Mapping[str, Sequence[str]], users: Sequence[
 # ---- evidence
 
 
-def evidence(bench: Bench, recommender: Recommender) -> dict[str, Any]:
-    """AUC of the evidence's numbers: is a part that names the present taste what speaks for an item that is to it?
+def evidence(bench: Bench, recommender: Recommender, rows: Rows) -> None:
+    """Add the evidence's numbers: is a part that names the present taste what speaks for an item that is to it?
 
     Of each shopper's candidates the best that is to the present taste and the best that is not are explained. A line of
     the history names the taste if its item is to it, and the summary if its words do.
     """
-    world, options, rows = bench.world, bench.options, defaultdict(list)
+    world, options = bench.world, bench.options
     users = bench.users[: options.evidence]
     for done, user in enumerate(users):
         recommender.progress("explained", done, len(users))
@@ -262,7 +280,6 @@ def evidence(bench: Bench, recommender: Recommender) -> dict[str, Any]:
             for part in told.evidence:
                 if part.kind == "summary":
                     rows["summary"].append((part.delta_log_odds, fits and world.names(summary, wish), user))
-    return {kind: _auc(found) | {"shoppers": len({row[2] for row in found})} for kind, found in rows.items()}
 
 
 def _auc(rows: Sequence[tuple[float, bool, str]]) -> dict[str, Any]:
@@ -304,8 +321,7 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         f"## {name}",
         "",
         f"Model {model['sha256'][:12]}, adapter {adapter}. {document['items']} items, {document['users']} shoppers "
-        f"of {document['crowd']} whose purchases are known; "
-        f"{document['candidates']} candidates at most are asked about.{recall}",
+        f"{_whose(document)}; {document['candidates']} candidates at most are asked about.{recall}",
         "",
         "| | " + " | ".join(METRICS.values()) + " |",
         "| --- |" + " --- |" * len(METRICS),
@@ -329,6 +345,14 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         auc = _told(one["auc"]) if one["auc"] else "-"
         lines.append(f"| {kind} | {auc} | {one['parts']} | {one['true']} | {one['shoppers']} |")
     return lines
+
+
+def _whose(document: Mapping[str, Any]) -> str:
+    """Of whom the purchases are known."""
+    crowd, shops = document["crowd"], document.get("shops", 1)
+    if shops == 1:
+        return f"of {crowd} whose purchases are known"
+    return f"of {shops} shops, in each of which the purchases of {crowd} are known"
 
 
 def _told(metric: Mapping[str, Any]) -> str:
@@ -372,6 +396,7 @@ def main() -> None:
     parser.add_argument("--variant", action="append", default=[], choices=VARIANTS, help="measure what is lost so, too")
     parser.add_argument("--users", type=int, help="recommend to so many shoppers only")
     parser.add_argument("--crowd", type=int, metavar="USERS", help="only the purchases of so many shoppers are known")
+    parser.add_argument("--shops", type=int, default=1, help="with --crowd: so many shops, each with other shoppers")
     parser.add_argument("--evidence", type=int, default=100, metavar="USERS", help="shoppers to explain for")
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--adapter", help="another recommender than the shipped one, or none")
