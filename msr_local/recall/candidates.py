@@ -7,7 +7,8 @@ out, and the others share its weight.
 Sources: item-kNN with cosine and shrinkage (Sarwar et al. 2001), a Markov transition score over a window of
 three (first-order chains as in Rendle et al. 2010, smoothed by a 1/distance window), popularity, TF-IDF similarity of
 texts (titles, attributes, captions), and the words that the latest items share (recall/words.py). Of a user's items the
-latest count most (exponential decay).
+latest count most (exponential decay). An item that nobody has taken yet, of which the first three know nothing, is
+given a share of what they give to items that read alike.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ _PEOPLE = 4096  # users of an item that are counted; of more, a fixed random sam
 _WITNESSES = 2  # users who must have taken both of two items before one is called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
 WEIGHED = 1000  # learned recall ranks so many items that the hand-set weights rank best, and as many of the towers
+# An item that nobody has taken yet is given a share of what others are given who read alike: of as many as these.
+# The share was chosen on 300 other shoppers of the drawn shop, where a hidden item is among the best 50 for 39%, before
+# for 13%, and an item that is not hidden among the best ten for 56.0%, before for 57.2%; and on MovieTweetings'
+# validation users, whose best ten lose nothing.
+_READ, _READ_ALIKE, _NEW = ("text", "words"), 10, 0.7
 _NO_ITEMS = np.zeros(0, np.int32)
 
 
@@ -224,12 +230,29 @@ class Recall:
         pairs = self._co_occurrence(recent)
         scaled = {name: _scaled(values) for name, values in self._sources(recent, pairs).items()}
         total = sum(WEIGHTS[name] for name, values in scaled.items() if values.any()) or 1.0
-        parts = {name: WEIGHTS[name] / total * values for name, values in scaled.items()}
+        parts = self._with_new({name: WEIGHTS[name] / total * values for name, values in scaled.items()})
         recall = sum(parts.values(), np.zeros(len(self.item_ids)))
         ranked: Indices = np.arange(len(self.item_ids), dtype=np.int32)
         if self.learned is not None and known:  # nothing was learned about users without history
             recall, parts, ranked = self.learned(np.array(known, np.int32), recall, self.features, also, among)
         return _Scores(recent, pairs, parts, recall, np.setdiff1d(ranked, known))
+
+    def _with_new(self, parts: dict[str, Vector]) -> dict[str, Vector]:
+        """`parts` in which an item that nobody took is not held to be one that nobody wants.
+
+        What text and words say of it is raised by what the sources that count takers say, on average, of the taken
+        items of which text and words say as much.
+        """
+        read = parts["text"] + parts["words"]
+        some = read > 0
+        new, taken = np.flatnonzero(some & (self.count == 0)), np.flatnonzero(some & (self.count > 0))
+        if not len(new) or not len(taken):
+            return parts
+        order = taken[np.argsort(read[taken], kind="stable")]
+        told: Vector = sum((values for name, values in parts.items() if name not in _READ), np.zeros(len(read)))
+        alike, expected = _running_mean(read[order]), _running_mean(told[order])
+        raised = 1.0 + _NEW * np.interp(read[new], np.maximum.accumulate(alike), expected) / read[new]
+        return parts | {name: _times(parts[name], new, raised) for name in _READ}
 
     def _describe(self, scores: _Scores, chosen: Indices) -> list[Candidate]:
         """The candidates with these item indices."""
@@ -335,6 +358,20 @@ def _tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     scaled: sparse.csr_matrix = (sparse.diags(1.0 / np.maximum(length, 1e-12)) @ matrix).tocsr()
     return scaled
+
+
+def _running_mean(values: Vector) -> Vector:
+    """Means of `_READ_ALIKE` values side by side, or of all if there are fewer."""
+    width = min(_READ_ALIKE, len(values))
+    sums = np.r_[0.0, np.cumsum(values)]
+    return np.asarray((sums[width:] - sums[:-width]) / width)
+
+
+def _times(values: Vector, places: Indices, factors: Vector) -> Vector:
+    """`values` with those at `places` multiplied."""
+    found = values.copy()
+    found[places] *= factors
+    return found
 
 
 def _scaled(values: Vector) -> Vector:
