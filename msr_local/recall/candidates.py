@@ -364,12 +364,13 @@ def _running_mean(values: Vector) -> Vector:
     """Means of `_READ_ALIKE` values side by side, or of all if there are fewer."""
     width = min(_READ_ALIKE, len(values))
     sums = np.r_[0.0, np.cumsum(values)]
-    return np.asarray((sums[width:] - sums[:-width]) / width)
+    means: Vector = (sums[width:] - sums[:-width]) / width
+    return means
 
 
 def _times(values: Vector, places: Indices, factors: Vector) -> Vector:
     """`values` with those at `places` multiplied."""
-    found = values.copy()
+    found: Vector = values.copy()
     found[places] *= factors
     return found
 

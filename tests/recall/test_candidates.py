@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -72,10 +73,19 @@ def reference(logs: Logs, texts: Sequence[str], history: Sequence[int], item: in
     }
     alive = {name: max(values) for name, values in sources.items() if max(values) > 0}
     total = sum(WEIGHTS[name] for name in alive)
-    return {
-        name: WEIGHTS[name] / total * values[item] / alive[name] if name in alive else 0.0
-        for name, values in sources.items()
-    }
+    parts = [
+        {
+            name: WEIGHTS[name] / total * values[i] / alive[name] if name in alive else 0.0
+            for name, values in sources.items()
+        }
+        for i in size
+    ]
+    read = [one["text"] + one["words"] for one in parts]
+    alike = [sum(parts[i].values()) - read[i] for i in size if takers[i] and read[i] > 0]  # all of them: they are few
+    if not takers[item] and read[item] > 0 and alike:
+        raised = 1 + 0.7 * sum(alike) / len(alike) / read[item]
+        parts[item] |= {name: parts[item][name] * raised for name in ("text", "words")}
+    return parts[item]
 
 
 def cosine(takers: Sequence[set[int]], a: int, b: int) -> float:
@@ -257,6 +267,34 @@ def test_pairs_across_two_users_are_no_sequence() -> None:
 
 
 # ---- edges
+
+
+def test_what_nobody_has_taken_yet_stands_among_what_reads_alike() -> None:
+    """It is neither held for something that nobody wants, nor put before all that people take."""
+    lot = random.Random(1)
+    kinds = ["red shoe", "blue cup", "green lamp", "grey sofa"]
+    texts = [f"{kinds[n // 10]} {n}" for n in range(40)]
+    new = {9, 19, 29, 39}  # one of each kind
+    logs = [lot.sample([n for n in range(kind, kind + 10) if n not in new], 6) for kind in (0, 10, 20, 30) * 12]
+    recall = recall_of(logs, texts)
+    for log in logs[:8]:
+        kind = log[0] // 10
+        found = names(recall.candidates([f"i{n}" for n in log[:4]], 40))
+        own = [name for name in found if int(name[1:]) // 10 == kind]
+        fresh = f"i{kind * 10 + 9}"
+        assert found.index(fresh) < 10 and fresh != own[0]
+        made = recall.candidate([f"i{n}" for n in log[:4]], fresh)
+        assert made.popular is None and made.companion is None
+        assert {name for name, share in made.shares.items() if share} <= {"text", "words"}  # no taker stands for it
+
+
+def test_what_nobody_takes_changes_nothing_for_what_is_taken() -> None:
+    logs, texts = [[0, 1, 2], [0, 2, 1], [1, 2]], ["red shoe", "red cup", "blue cup", "red hat"]
+    whole, less = recall_of(logs, texts), recall_of(logs, [*texts[:3], "other words"])
+    for item in ("i1", "i2"):
+        for name in ("markov", "item_knn", "popularity"):
+            one, other = (made.candidate(["i0"], item) for made in (whole, less))
+            assert one.recall * one.shares[name] == pytest.approx(other.recall * other.shares[name])
 
 
 def test_an_empty_history_is_answered_by_popularity_alone() -> None:
