@@ -21,9 +21,14 @@ BRIEF = Recipe(summary=False)
 
 
 def wide(empty: World, *, liked: bool = True) -> list[Step]:
-    """A catalogue far larger than what recall offers, and users who take half, in their own order or at random."""
+    """A catalogue far larger than what recall offers, and users who take half, in their own order or at random.
+
+    Of the other half nothing is told, so recall has no reason to offer it.
+    """
     films, lot = [f"f{n:03}" for n in range(400)], random.Random(3)
-    empty.stock(titled(films))
+    empty.stock(
+        row if row.item_id < "f200" else replace(row, title=row.item_id, attributes={}) for row in titled(films)
+    )
     steps: list[Step] = []
     for user in range(40):
         taken = [films[(17 * user + n) % 200] for n in range(12)] if liked else lot.sample(films, 12)
