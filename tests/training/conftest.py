@@ -33,6 +33,17 @@ from msr_local.training.convert import convert_model, converter
 PIECES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/__init__.py", "gguf-py/gguf/__init__.py")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread: sums are added up in one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _at_once() -> Iterator[Callable[[], Warm]]:
     """Conversions are run by the process that has imported everything (but for those of test_convert.py)."""

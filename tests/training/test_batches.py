@@ -7,7 +7,7 @@ import inspect
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from msr_local.training.rows import NO, YES, Row
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 from msr_local.training.backends import Backend, config_of, load_trainable  # noqa: E402
 from msr_local.training.batches import (  # noqa: E402
@@ -39,14 +40,6 @@ from msr_local.training.settings import Settings  # noqa: E402
 
 ANSWERS = Answers(100, 200, (100, 101, 102), (200, 201))
 CELLS = 4  # of a picture
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainable(folder: Path) -> Any:

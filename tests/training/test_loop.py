@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from msr_local.training.settings import Settings
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 from msr_local.training import loop  # noqa: E402
 from msr_local.training.backends import Backend, load_trainable  # noqa: E402
@@ -53,14 +54,6 @@ def test_little_of_a_batch_is_padding() -> None:
 
 # 15 steps of 2 moments each; an evaluation and a checkpoint every other step.
 SETTINGS = Settings(rank=4, dropout=0.0, batch=4, accumulation=1, epochs=1.5, eval_every=2, learning_rate=0.01)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def asked(moments: int, seed: int) -> list[Row]:
