@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import adapters, browse, demo, doctor, evaluate, explain, finetune, ingest, models, recommend, serve, similar
+from .calibrate import calibrate
 from .clean import clean
 from .options import Session
 from .output import Output
@@ -57,8 +58,8 @@ def main(
 
 
 for command in (
-    demo.demo, ingest.ingest, finetune.finetune, evaluate.evaluate, recommend.recommend, explain.explain,
-    similar.similar, browse.users, browse.items, browse.status, clean, serve.serve, doctor.doctor,
+    demo.demo, ingest.ingest, finetune.finetune, calibrate, evaluate.evaluate, recommend.recommend,
+    explain.explain, similar.similar, browse.users, browse.items, browse.status, clean, serve.serve, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(models.app, name="models")

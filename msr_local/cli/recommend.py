@@ -146,7 +146,7 @@ def _to_many(
             session.output.note(recommender.recall.unread)
         if made.coverages and (coverage := sorted(made.coverages)[len(made.coverages) // 2]) < WEAK:
             session.output.note(weak_answer(coverage))
-        if made.rows and recommender.fused(recommender.recall.now()).calibration is None:
+        if made.rows and recommender.fused(recommender.recall.now().learned is not None).calibration is None:
             session.output.note(UNCALIBRATED)
     _tell_failed(session, made)
     document = {

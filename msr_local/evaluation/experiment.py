@@ -17,6 +17,7 @@ import numpy as np
 
 from ..arrays import Floats, Items, Mask, Vector
 from ..errors import InputError
+from ..models.spec import Fused
 from ..recall import fusion, protocols, towers
 from ..recall.candidates import Recall
 from ..recall.halves import Half
@@ -24,6 +25,7 @@ from ..recall.learned import READING, RECALLED
 from ..recall.logistic import sigmoid
 from ..recall.protocols import COLD, CORE, Plan
 from ..recall.splits import TEST, Split
+from ..recipe import calibrated
 from ..recipe.recommender import Recommender
 from ..store import histories, runs
 from ..store.rows import Log
@@ -31,8 +33,9 @@ from ..store.workspace import fingerprint
 from . import baselines, ranking
 from .answers import Answers
 from .baselines import TOWERS
+from .calibration import LEAST, ask, offered
 from .metrics import calibration_error
-from .recommended import MODEL, RECOMMENDED, Recommended, recall_then
+from .recommended import ALONE, MODEL, RECOMMENDED, Recommended, offered_among, offered_of_all, recall_then
 from .standing import Standing
 
 BLEND = "blend of baselines"
@@ -43,7 +46,7 @@ TEXTS = "towers without ids"  # the towers that read, of texts alone: every item
 _MAIN = (RECOMMENDED, READ, READING, MORE, BLEND, "item-kNN")  # the first one present is what the document is about
 _PAIRS = (
     (READ, BLEND), (READ, MORE), (READING, TOWERS), (LEARNED, BLEND), (RECOMMENDED, READ), (RECOMMENDED, LEARNED),
-    (RECOMMENDED, MODEL),
+    (RECOMMENDED, ALONE), (RECOMMENDED, MODEL), (ALONE, "text"),
 )  # fmt: skip
 _COMPARED = ("auc_per_user", "hr@5", "mrr@5", "ndcg@5", "ndcg@10")
 _COLD_COMPARED = ("hr@10", "ndcg@10")
@@ -148,6 +151,8 @@ class Experiment:
         if options.model and options.questions:
             more, asked = self.recommended(self.recommender)
             standings |= more
+        if options.model:
+            standings[ALONE] = self._recall_alone()
         return self._document(standings, fused, asked, time.perf_counter() - began)
 
     def recommended(self, recommender: Recommender, shuffled: str = "") -> tuple[dict[str, Standing], dict[str, Any]]:
@@ -155,22 +160,43 @@ class Experiment:
         options, test, log = self.options, self.test, self.log
         recall = self._recall_then(recommender)
         answers = Answers(recommender, log, shuffled=shuffled, seed=options.seed)
-        made = Recommended(recommender, answers, recall)
-        facts: dict[str, Any] = {"recall": "hand-set" if recall.learned is None else "learned"}
+        fused = self._fused_then(recommender, recall.learned is not None)
+        made = Recommended(recommender, answers, recall, fused)
+        facts: dict[str, Any] = {"recall": calibrated.kind_of(recall.learned is not None), "fused": fused.to_json()}
         if not options.full:
             return made.among(test.cases, test.candidates), facts
         standings, recalled = made.everything(test.cases, options.candidates)
         return standings, facts | {"candidates": options.candidates, "recalled": recalled}
 
-    def _recall_then(self, recommender: Recommender) -> Recall:
-        """What recall would have been; made once for the same texts."""
+    def _recall_alone(self) -> Standing:
+        recall, test = self._recall_then(self.recommender), self.test
+        if self.options.full:
+            return offered_of_all(recall, test.cases)
+        return offered_among(recall, test.cases, test.candidates)
+
+    def _recall_then(self, recommender: Recommender, *, validation: bool = False) -> Recall:
+        """What recall would have been at the test, or at the validation; made once for the same texts."""
+        plan, half = self.plan, self.validation if validation else self.test
+        known = plan.known if validation else plan.known_at_test
         texts = recommender.recall.texts()
-        key = fingerprint(texts)
+        key = fingerprint(texts, id(known))
         if key not in self._recalls:
-            known = self.plan.known_at_test
-            tables = self.test.recall if texts == self.texts else Recall.of_log(self.log, texts, known)
-            self._recalls[key] = recall_then(recommender, self.log, texts, known, tables)
+            tables = half.recall if texts == self.texts else Recall.of_log(self.log, texts, known)
+            self._recalls[key] = recall_then(recommender, self.log, texts, known, tables, plan.cold)
         return self._recalls[key]
+
+    def _fused_then(self, recommender: Recommender, learned: bool) -> Fused:
+        """How answer and recall would have been fused: where the workspace is calibrated, as validation users have it.
+
+        What was fitted in the workspace itself has seen the test's answers.
+        """
+        facts = calibrated.facts(self._workspace, recommender.judge.settings, learned)
+        if facts is not None:
+            recall = self._recall_then(recommender, validation=True)
+            lists = offered(recall, self.plan.validation, facts["users"], self.options.seed)
+            if len(lists) >= LEAST and (recall.learned is not None) == learned:
+                return ask(recommender, self.log, lists, recommender.progress).fused()
+        return recommender.cast.fused(learned)
 
     # ---- candidates
 
@@ -312,6 +338,7 @@ class Experiment:
             "negatives": None if options.full else options.negatives,
             "recalled": asked.get("recalled"),
             "recall": asked.get("recall"),
+            "fused": asked.get("fused"),
             "seed": options.seed,
             "system": main,
             "metrics": systems.pop(main),

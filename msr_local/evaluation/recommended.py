@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..arrays import Items, Mask, Vector, padded
 from ..errors import MsrError
+from ..models.spec import Fused
 from ..recall.candidates import Candidate, Recall
 from ..recall.learning import LEAST, held_back, learned_from
 from ..recall.protocols import Case
@@ -20,15 +22,18 @@ from .answers import Answers
 from .ranking import CUTS
 from .standing import Standing
 
+ALONE = "recall alone"  # the order in which recall offers
 MODEL = "language model"  # its answers to the yes/no question alone
 RECOMMENDED = "recommended"  # the list that a user would have got
 
 
-def recall_then(recommender: Recommender, log: Log, texts: Sequence[str], known: Mask, recall: Recall) -> Recall:
+def recall_then(
+    recommender: Recommender, log: Log, texts: Sequence[str], known: Mask, recall: Recall, cold: Mask | None = None
+) -> Recall:
     """Recall as `recommend` would have had it with the `known` interactions of a log (mask [N]) and no others.
 
     `recall` has the tables of those. Where the workspace uses learned recall, it is learned again from them, and used
-    if it is better than the hand-set weights there too.
+    if it is better than the hand-set weights there too. Items that are `cold` (mask [I]) have come since.
     """
     then = Recall.of(recall.item_ids, recall.tables)
     facts = results.learned_recall_facts(recommender.workspace)
@@ -38,15 +43,35 @@ def recall_then(recommender: Recommender, log: Log, texts: Sequence[str], known:
     if len(held_back(part)[0]) >= LEAST // 2:  # as in training: where users are held back, fewer are left
         learned, facts = learned_from(part, texts, recommender.vectors.of(texts), recommender.progress)
         if facts["used"]:
-            then.learned = learned
+            then.learned = learned if cold is None else replace(learned, new=np.flatnonzero(cold))
     return then
 
 
-class Recommended:
-    """The lists of a recommender for cases of a log; `recall` is what it would have had then."""
+def offered_among(recall: Recall, cases: Sequence[Case], candidates: Sequence[Items]) -> Standing:
+    """Recall alone, among candidates that were drawn, targets first."""
+    rows = []
+    for case, items in zip(cases, candidates, strict=True):
+        found = recall.described([recall.item_ids[item] for item in case.history.tolist()], items)
+        rows.append(np.array([one.recall for one in found]))
+    return Standing.of(padded(rows), candidates, drawn=True)
 
-    def __init__(self, recommender: Recommender, answers: Answers, recall: Recall) -> None:
-        self._recommender, self._answers, self._recall = recommender, answers, recall
+
+def offered_of_all(recall: Recall, cases: Sequence[Case]) -> Standing:
+    """Recall alone, over the whole catalogue, as far as any metric looks."""
+    found = Standing()
+    for case in cases:
+        ids = [recall.item_ids[item] for item in case.history.tolist()]
+        items = np.array([recall.index[one.item_id] for one in recall.candidates(ids, max(CUTS))], np.int32)
+        there = np.flatnonzero(items == case.target)
+        found.add(-float(there[0]) if len(there) else np.nan, -np.arange(len(items), dtype=np.float64), items)
+    return found
+
+
+class Recommended:
+    """The lists of a recommender for cases of a log; `recall` and how it is `fused` are what it would have had then."""
+
+    def __init__(self, recommender: Recommender, answers: Answers, recall: Recall, fused: Fused) -> None:
+        self._recommender, self._answers, self._recall, self._fused = recommender, answers, recall, fused
 
     def among(self, cases: Sequence[Case], candidates: Sequence[Items]) -> dict[str, Standing]:
         """Both systems among candidates that were drawn, targets first."""
@@ -105,7 +130,7 @@ class Recommended:
 
     def _plan(self, asked: Sequence[Asked]) -> Plan[tuple[dict[str, float], dict[str, float]]]:
         answers = yield from self._ask(asked, "")
-        ranked = yield from self._recommender.ranked(asked, self._recall, self._ask)
+        ranked = yield from self._recommender.ranked(asked, self._fused, self._ask)
         scores = {one.item.item_id: score for score, one in ranked.items}
         floor = min(scores.values(), default=0.0)
         left = {item_id: floor - place for place, item_id in enumerate(_left(asked, scores), start=1)}

@@ -12,6 +12,7 @@ from ..engine.llama.prefixes import forget
 from ..engine.llama.process import EngineProcess
 from ..engine.remote import RemoteEngine
 from ..engine.types import CAPTION, SUMMARY, Engine, EngineConfig, ServerConfig
+from ..recall.candidates import RECALL_WEIGHT
 from ..recipes import RECIPES, Recipe
 from ..store.workspace import fingerprint
 from .prepared import as_f16
@@ -42,6 +43,16 @@ class Fused:
             return None
         slope, shift = self.calibration
         return sigmoid(slope * score + shift)
+
+    def to_json(self) -> dict[str, Any]:
+        calibration = self.calibration and dict(zip("ab", self.calibration, strict=True))
+        return {"recall": self.weight, "calibration": calibration}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Fused:
+        """What `to_json` wrote."""
+        fitted = document["calibration"]
+        return cls(document["recall"], fitted and (fitted["a"], fitted["b"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +184,12 @@ class Cast:
             return False
         return self.scorer.sees if self.scorer else self.origin != "embedded"
 
-    def fused(self, learned: bool) -> Fused | None:
-        """What was fitted for this scorer and this kind of recall, if anything; the calibration for its recipe only."""
+    def fused(self, learned: bool) -> Fused:
+        """What was fitted for this scorer and this kind of recall; the calibration for its recipe only."""
         scorer = self.scorer
         found = scorer and (scorer.learned if learned else scorer.by_hand)
         if not scorer or not found:
-            return None
+            return Fused(RECALL_WEIGHT)
         return found if scorer.recipe == self.recipe else replace(found, calibration=None)
 
     @property

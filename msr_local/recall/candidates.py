@@ -8,7 +8,7 @@ Sources: item-kNN with cosine and shrinkage (Sarwar et al. 2001), a Markov trans
 three (first-order chains as in Rendle et al. 2010, smoothed by a 1/distance window), popularity, TF-IDF similarity of
 texts (titles, attributes, captions), and the words that the latest items share (recall/words.py). Of a user's items the
 latest count most (exponential decay). An item that nobody has taken yet, of which the first three know nothing, is
-given a share of what they give to items that read alike.
+given what they give to items that read alike (recall/untaken.py).
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from __future__ import annotations
 import copy
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sparse
 
 from ..arrays import Indices, Items, Mask, Vector
 from ..store.rows import Log
+from .untaken import Untaken
 from .words import lift, words_of
 
 # Measured on MovieLens latest-small (benchmarks/fusion.py): the untuned model's log-odds rank no better than
@@ -42,11 +43,8 @@ _PEOPLE = 4096  # users of an item that are counted; of more, a fixed random sam
 _WITNESSES = 2  # users who must have taken both of two items before one is called the other's companion
 _SHRINK = 5.0  # co-occurrences that count half
 WEIGHED = 1000  # learned recall ranks so many items that the hand-set weights rank best, and as many of the towers
-# An item that nobody has taken yet is given a share of what others are given who read alike: of as many as these.
-# The share was chosen on 300 other shoppers of the drawn shop, where a hidden item is among the best 50 for 39%, before
-# for 13%, and an item that is not hidden among the best ten for 56.0%, before for 57.2%; and on MovieTweetings'
-# validation users, whose best ten lose nothing.
-_READ, _READ_ALIKE, _NEW = ("text", "words"), 10, 0.7
+_READ = ("text", "words")  # sources that say something of items that nobody took
+_NEW = 200  # of these, as many may have more than their texts give them
 _NO_ITEMS = np.zeros(0, np.int32)
 
 
@@ -90,8 +88,7 @@ class Ranker(Protocol):
     """A ranking learned from histories, used instead of the hand-set weights: see `recall.learned`."""
 
     def __call__(
-        self, history: Items, by_hand: Vector, features: Callable[[Items, Any], dict[str, Vector]], also: Indices,
-        among: Indices,
+        self, history: Items, by_hand: Vector, recall: Recall, also: Indices, among: Indices
     ) -> tuple[Vector, dict[str, Vector], Indices]: ...  # fmt: skip
 
 
@@ -136,6 +133,7 @@ class Recall:
         self._follows, self._text, self._words = tables.follows, tables.text, tables.words
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
         self._counts = np.sort(self.count)
+        self.untaken = Untaken(tables.words, self.count > 0)
 
     def after(self, history: Sequence[str]) -> Recall:
         """The recall that ranks after a history (item ids): nothing was learned about users without one."""
@@ -234,25 +232,22 @@ class Recall:
         recall = sum(parts.values(), np.zeros(len(self.item_ids)))
         ranked: Indices = np.arange(len(self.item_ids), dtype=np.int32)
         if self.learned is not None and known:  # nothing was learned about users without history
-            recall, parts, ranked = self.learned(np.array(known, np.int32), recall, self.features, also, among)
+            recall, parts, ranked = self.learned(np.array(known, np.int32), recall, self, also, among)
         return _Scores(recent, pairs, parts, recall, np.setdiff1d(ranked, known))
 
     def _with_new(self, parts: dict[str, Vector]) -> dict[str, Vector]:
         """`parts` in which an item that nobody took is not held to be one that nobody wants.
 
-        What text and words say of it is raised by what the sources that count takers say, on average, of the taken
-        items of which text and words say as much.
+        Its text is given what the sources that count takers say of taken items that read alike, on average.
         """
-        read = parts["text"] + parts["words"]
-        some = read > 0
-        new, taken = np.flatnonzero(some & (self.count == 0)), np.flatnonzero(some & (self.count > 0))
-        if not len(new) or not len(taken):
+        if not any(parts[name].any() for name in _READ):  # nobody's history to go by
             return parts
-        order = taken[np.argsort(read[taken], kind="stable")]
-        told: Vector = sum((values for name, values in parts.items() if name not in _READ), np.zeros(len(read)))
-        alike, expected = _running_mean(read[order]), _running_mean(told[order])
-        raised = 1.0 + _NEW * np.interp(read[new], np.maximum.accumulate(alike), expected) / read[new]
-        return parts | {name: _times(parts[name], new, raised) for name in _READ}
+        takers = [values for name, values in parts.items() if name not in _READ]
+        told: Vector = sum(takers, np.zeros(len(self.item_ids)))
+        new = self.untaken.likeliest(told, _NEW)
+        text = parts["text"].copy()
+        text[new] += self.untaken.nearest(new) @ told
+        return parts | {"text": text}
 
     def _describe(self, scores: _Scores, chosen: Indices) -> list[Candidate]:
         """The candidates with these item indices."""
@@ -358,21 +353,6 @@ def _tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     scaled: sparse.csr_matrix = (sparse.diags(1.0 / np.maximum(length, 1e-12)) @ matrix).tocsr()
     return scaled
-
-
-def _running_mean(values: Vector) -> Vector:
-    """Means of `_READ_ALIKE` values side by side, or of all if there are fewer."""
-    width = min(_READ_ALIKE, len(values))
-    sums = np.r_[0.0, np.cumsum(values)]
-    means: Vector = (sums[width:] - sums[:-width]) / width
-    return means
-
-
-def _times(values: Vector, places: Indices, factors: Vector) -> Vector:
-    """`values` with those at `places` multiplied."""
-    found: Vector = values.copy()
-    found[places] *= factors
-    return found
 
 
 def _scaled(values: Vector) -> Vector:

@@ -1,13 +1,14 @@
 """Recall that was learned from histories: two towers that read, and weights for all scores of recall.
 
-The weights are those of a softmax over the whole catalogue (recall/fusion.py). So that a catalogue may be large, only
-a shortlist is ranked: the best items by the hand-set weights, and the best items by the towers.
+The weights are those of a softmax over the whole catalogue (recall/fusion.py); items that nobody took have weights of
+their own. So that a catalogue may be large, only a shortlist is ranked: the best items by the hand-set weights, and the
+best items by the towers.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -17,11 +18,9 @@ from ..arrays import Floats, Indices, Items, Vector
 from ..store import results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace
-from .candidates import LATE, RECALL_WEIGHT, WEIGHED, best
+from .candidates import LATE, RECALL_WEIGHT, WEIGHED, Recall, best
 from .fusion import Fusion
 from .towers import Reading, Towers
-
-Features = Callable[[Items, Any], dict[str, Vector]]  # of items [C] after a history, by name
 
 READING = "two towers that read"
 SOURCES = {  # of a candidate's recall, and the scores that each is made of
@@ -33,31 +32,44 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
     "towers": (READING,),
 }
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
+_ITS_OWN = (*SOURCES["text"], *SOURCES["words"])  # scores that an item has though nobody took it
+_COUNTING = np.isin(list(SOURCES), ("markov", "item_knn", "popularity"))  # takers, that is
 _READER, _READS = "reader", "reads_"  # in the file
-# Nats for an item whose text is new: it had no time to be taken together with others. Chosen on MovieTweetings, a
-# tenth of the films taken out and brought back after learning. The next of these that somebody takes is in the best
-# hundred of all for 10% of 300 users (6% without; where only the order is known, 6% and 2%); for the next of the
-# other films, of 150 users, nothing changed. A second nat would double that, and lose 2 to 7 in 100 of the others.
-_NEW = 1.0
 _NOTHING = np.zeros(0, np.int32)
 _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untuned model's fused score is z + log-odds
+
+
+@dataclass(frozen=True, slots=True)
+class OfUntaken:
+    """The log-odds of an item that nobody took.
+
+    A share of those that it would have if takers said of it what they say of items that read alike; a share of what the
+    towers make of its text; and some nats, for an item that has come since recall was learned, with its `start` on top.
+    """
+
+    expected: float = 1.0
+    read: float = 0.0
+    nats: float = 0.0
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
     """Towers over the I items of a recall, and the weights of its scores and theirs.
 
-    `reader` is a hash of what makes the vectors that the towers read; '' where they are not kept. `new` are items whose
-    text was not there when it was learned.
+    `untaken` is for items that nobody took; None: they are weighed like the others. `reader` is a hash of what makes
+    the vectors that the towers read; '' where they are not kept. `new` are items whose text was not there when it was
+    learned.
     """
 
     towers: Towers
     fusion: Fusion
+    untaken: OfUntaken | None = None
     reader: str = ""
     new: Indices = field(default_factory=lambda: _NOTHING)
 
     def __call__(
-        self, history: Items, by_hand: Vector, features: Features, also: Indices, among: Indices = _NOTHING
+        self, history: Items, by_hand: Vector, recall: Recall, also: Indices, among: Indices = _NOTHING
     ) -> tuple[Vector, dict[str, Vector], Indices]:
         """Recall of the shortlist and of the items `also`, else -inf; each source's part of it, [I]; and the shortlist.
 
@@ -71,20 +83,55 @@ class Learned:
         short = np.union1d(best(by_hand, free, WEIGHED), best(read, free, WEIGHED))
         asked_for = [also, best(by_hand, among, WEIGHED), best(read, among, WEIGHED)]
         places = np.unique(np.concatenate([short, *asked_for])).astype(np.int32)
-        scores = features(history, places) | {READING: read[places]}
-        nothing = np.zeros(len(places))  # of a log that had timestamps and has none now
-        given = self.fusion.parts(np.stack([scores.get(name, nothing) for name in self.fusion.names], axis=-1))
-        given[np.isin(places, self.new), self.fusion.names.index(READING)] += _NEW
+        given = self._given(recall, history, places)
         listed = np.isin(places, short)
         total = given.sum(axis=-1)
         top = total[listed].max(initial=-np.inf) if listed.any() else total.max(initial=0.0)
-        recall = np.minimum(1.0 - (top - total) / _SCALE, 1.0)
+        value = np.minimum(1.0 - (top - total) / _SCALE, 1.0)
         middle = given[listed].mean(axis=0) if listed.any() else 0.0
         lifts = np.stack([self._of(given - middle, names) for names in SOURCES.values()])
+        lifts[np.outer(_COUNTING, recall.count[places] == 0)] = 0.0  # no taker stands for it
         lifts = np.where(lifts.sum(axis=0) > 0, lifts, 1.0)
         order, parts = np.full(len(by_hand), -np.inf), np.zeros((len(SOURCES), len(by_hand)))
-        order[places], parts[:, places] = recall, np.maximum(recall, 0.0) * lifts / lifts.sum(axis=0)
+        order[places], parts[:, places] = value, np.maximum(value, 0.0) * lifts / lifts.sum(axis=0)
         return order, dict(zip(SOURCES, parts, strict=True)), short
+
+    def weighed(self, recall: Recall, history: Items, items: Items) -> tuple[Vector, Vector]:
+        """What each score gives of the log-odds of items, [C, F], and what the towers alone say of each, [C].
+
+        Of an item that nobody took, the scores that count takers are those of taken items that read alike, on average.
+        """
+
+        def told(some: Items) -> dict[str, Vector]:
+            return recall.features(history, some) | {READING: self.towers(history, some)}
+
+        found, untaken = told(items), recall.count[items] == 0
+        alone = found[READING].copy()
+        if untaken.any():
+            near = recall.untaken.nearest(items[untaken])
+            columns = np.unique(near.indices).astype(np.int32)
+            of_near, weights = told(columns), near[:, columns]
+            for name in found.keys() - {*_ITS_OWN}:
+                found[name][untaken] = weights @ of_near[name]
+        return self._parts(found), alone
+
+    def _parts(self, scores: dict[str, Vector]) -> Vector:
+        nothing = np.zeros(len(scores[READING]))  # of a log that had timestamps and has none now
+        return self.fusion.parts(np.stack([scores.get(name, nothing) for name in self.fusion.names], axis=-1))
+
+    def _given(self, recall: Recall, history: Items, items: Items) -> Vector:
+        """What each score gives of the log-odds of items, and at last what is given to those that nobody took."""
+        lone = self.untaken
+        if lone is None:
+            scores = recall.features(history, items) | {READING: self.towers(history, items)}
+            return np.column_stack([self._parts(scores), np.zeros(len(items))])
+        given, alone = self.weighed(recall, history, items)
+        untaken, names = recall.count[items] == 0, self.fusion.names
+        whole, text = given[untaken].sum(axis=-1) * lone.expected, [names.index(name) for name in _ITS_OWN]
+        given[untaken] *= np.isin(np.arange(len(names)), text) * lone.expected
+        given[untaken, names.index("text")] += whole - given[untaken].sum(axis=-1)
+        given[untaken, names.index(READING)] += lone.read * alone[untaken]
+        return np.column_stack([given, untaken * (lone.nats + lone.start * np.isin(items, self.new))])
 
     def _of(self, given: Vector, names: Sequence[str]) -> Vector:
         mine = [place for place, name in enumerate(self.fusion.names) if name in names]
@@ -124,7 +171,8 @@ def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[st
         reads = {_READS + name: value for name, value in asdict(towers.reading).items()}
         reads[_READER] = np.array(learned.reader)
     np.savez(file, items=towers.items.astype(np.float16), bias=towers.bias, layer=towers.layer, **reads)
-    row = LearnedRow(key, learned.fusion.to_json(), facts, list(item_ids), file.getvalue())
+    weights = learned.fusion.to_json() | {"untaken": learned.untaken and asdict(learned.untaken)}
+    row = LearnedRow(key, weights, facts, list(item_ids), file.getvalue())
     results.save_learned_recall(workspace, row)
 
 
@@ -139,4 +187,5 @@ def load(workspace: Workspace) -> tuple[Learned, list[str]] | None:
         reading = Reading(*(arrays[_READS + one.name] for one in fields(Reading)))
         reader = str(arrays[_READER])
     towers = Towers(arrays["items"].astype(np.float32), arrays["bias"], arrays["layer"], reading)
-    return Learned(towers, Fusion.from_json(row.fusion), reader), row.item_ids
+    untaken = row.fusion["untaken"]
+    return Learned(towers, Fusion.from_json(row.fusion), untaken and OfUntaken(**untaken), reader), row.item_ids

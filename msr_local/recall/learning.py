@@ -3,19 +3,22 @@
 One interaction of each user is held back. Where there are timestamps, and enough users are active in the last tenth of
 the interactions, it is a user's first new item in that tenth, as when a recommendation is asked for. Else it is each
 user's last item, and recent popularity is left out, since it would come from the future. The weights are fitted to rank
-these items first, and used if they do so better than the hand-set weights, for users on whom they were not fitted. The
-towers are then trained again, on all interactions.
+these items first, and used if they do so better than the hand-set weights, for users on whom they were not fitted.
+
+Then a tenth of the items is hidden as if nobody had taken them, which tells what reading says of a new item (the idea
+of DropoutNet, Volkovs et al. 2017). At last the towers are trained again, on all interactions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Floats, Mask, Vector
+from ..arrays import Floats, Mask, Vector, padded
 from ..errors import InputError
 from ..progress import Progress, silent
 from ..store import histories, results
@@ -24,7 +27,8 @@ from ..store.workspace import Workspace
 from . import fusion, protocols, towers
 from .candidates import LATE, Recall
 from .halves import Half
-from .learned import READING, Learned
+from .learned import READING, Learned, OfUntaken
+from .logistic import softmax
 from .protocols import Case
 from .unfinished import Unfinished
 
@@ -64,16 +68,39 @@ def learned_from(
 
     What is kept in `unfinished` of an earlier try is not computed again.
     """
-    made, facts = fitted(log, texts, vectors, progress, unfinished)
-    if facts["used"]:
-        made = Learned(_towers(log, vectors, np.ones(len(log.items), bool), progress, unfinished), made.fusion)
-    return made, facts
+    made = fitted(log, texts, vectors, progress, unfinished)
+    if not made.facts["used"]:
+        return made.whole, made.facts
+    everything = np.ones(len(log.items), bool)
+    untaken = _of_untaken(made, log, texts, vectors, progress, unfinished)
+    whole = _towers(log, vectors, everything, progress, unfinished)
+    return replace(made.whole, towers=whole, untaken=untaken), made.facts
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was learned without the interactions that were held back, and what of them.
+
+    `recall` has the tables of what was not held back. The weights of the `whole` are fitted to all cases; `for_even`
+    and `for_odd` are for the cases of even and odd place, and fitted to the others. `facts` have NDCG@10 of both ways.
+    """
+
+    whole: Learned
+    for_even: Learned
+    for_odd: Learned
+    cases: list[Case]
+    recall: Recall
+    facts: dict[str, Any]
+
+    def before(self, place: int) -> Learned:
+        """What was fitted to others than the case at this place."""
+        return self.for_odd if place % 2 else self.for_even
 
 
 def fitted(
     log: Log, texts: Sequence[str], vectors: Floats, progress: Progress = silent, unfinished: Unfinished | None = None
-) -> tuple[Learned, dict[str, Any]]:
-    """What was learned from the interactions that were not held back, and facts about it: NDCG@10 of both ways.
+) -> Fitted:
+    """Learn from the interactions that are not held back, and fit the weights to those that are.
 
     `vectors` [I, D] are those of the `texts`. At least two users must be held back from (`held_back`).
     """
@@ -88,9 +115,11 @@ def fitted(
         names = tuple(half.scores)
         return Learned(trained, fusion.listwise(names, half.stacked(names)[some], np.asarray(half.offsets)[some]))
 
-    by_hand, by_learned, odd = [], [], np.arange(len(cases)) % 2 == 1
-    for those in (odd, ~odd):
-        other, some = weighed(~those), list(compress(cases, those))[: _MEASURED // 2]
+    odd = np.arange(len(cases)) % 2 == 1
+    for_even, for_odd = weighed(odd), weighed(~odd)
+    by_hand, by_learned = [], []
+    for those, other in ((odd, for_odd), (~odd, for_even)):
+        some = list(compress(cases, those))[: _MEASURED // 2]
         by_hand += _ndcg(recall, None, some)
         by_learned += _ndcg(recall, other, some)
         progress("recall gain", len(by_learned), min(len(cases), _MEASURED))
@@ -103,7 +132,39 @@ def fitted(
         "ndcg@10": ndcg,
         "used": ndcg["learned"] > ndcg["hand_set"],
     }
-    return weighed(np.ones(len(cases), bool)), facts
+    return Fitted(weighed(np.ones(len(cases), bool)), for_even, for_odd, cases, recall, facts)
+
+
+def _of_untaken(
+    made: Fitted, log: Log, texts: Sequence[str], vectors: Floats, progress: Progress, unfinished: Unfinished | None
+) -> OfUntaken | None:
+    """What can be said of items that nobody took, learned from some that somebody took, hidden as if they were new.
+
+    The weights of all scores stay as they are; None where nobody is asked for a hidden item.
+    """
+    hidden = protocols.as_new(log, "learning")
+    _, known, _ = held_back(log)
+    known = known & ~hidden[log.items]
+    cases = [replace(case, history=case.history[~hidden[case.history]]) for case in made.cases]
+    cases = [case for case in cases if len(case.history)]
+    if not any(hidden[case.target] for case in cases):
+        return None
+    recall = Recall.of_log(log, texts, known)
+    trained = _towers(log, vectors, known, progress, unfinished)
+    lists, offsets = protocols.listed(log, cases, recall, _LISTED, _SEED)
+    then, features, shifts = replace(made.whole, towers=trained), [], []
+    for done, (case, items, offset) in enumerate(zip(cases, lists, offsets, strict=True), start=1):
+        given, alone = then.weighed(recall, case.history, items)
+        untaken, total = recall.count[items] == 0, given.sum(axis=-1)
+        features.append(np.where(untaken[:, None], np.c_[total, alone, np.ones(len(items))], 0.0))
+        shifts.append(offset - np.where(untaken, 0.0, total))
+        progress("new items", done, len(cases))
+    stacked = np.stack([padded([one[:, part] for one in features]) for part in range(3)], axis=-1)
+    weights = softmax(stacked, padded(shifts))
+    # Of the items that are as new somebody took each; of those that nobody took for a long time, nobody ever did.
+    start = np.log((hidden.sum() + len(log.item_ids) - len(np.unique(log.items))) / hidden.sum())
+    expected, read, nats = map(float, weights)
+    return OfUntaken(expected, read, nats, float(start))
 
 
 def held_back(log: Log) -> tuple[list[Case], Mask, str]:

@@ -138,9 +138,7 @@ def _cold_plan(log: Log, users: int | None, seed: int) -> Plan:
     The user's later interactions are known to nobody: they would say what followed this very history. Validation asks
     for the last warm item that is left.
     """
-    lots = (hashlib.sha256(f"cold {seed} {item_id}".encode("utf-8", "surrogatepass")) for item_id in log.item_ids)
-    cold = np.array([int.from_bytes(lot.digest()[:6], "big") / 2.0**48 < _COLD for lot in lots], bool)
-    cold &= np.bincount(log.items, minlength=len(log.item_ids)) > 0
+    cold = as_new(log, f"cold {seed}")
     known_at_test = ~cold[log.items]
     known, validation, test = known_at_test.copy(), [], []
     for rows in _by_user(log):
@@ -164,6 +162,13 @@ def _cold_plan(log: Log, users: int | None, seed: int) -> Plan:
         raise _nobody(log, COLD)
     halves = [case for case, _ in test[:users]], [case for _, case in test[:users]]
     return Plan(COLD, Split("order"), log, known, known_at_test, validation, [*halves[0], *halves[1]], cold)
+
+
+def as_new(log: Log, seed: str) -> Mask:
+    """A tenth of the items that somebody took, [I]; whether an item is one of them depends on nothing but its id."""
+    lots = (hashlib.sha256(f"{seed} {item_id}".encode("utf-8", "surrogatepass")) for item_id in log.item_ids)
+    chosen = np.array([int.from_bytes(lot.digest()[:6], "big") / 2.0**48 < _COLD for lot in lots], bool)
+    return np.asarray(chosen & (np.bincount(log.items, minlength=len(log.item_ids)) > 0))
 
 
 def _cold_and_warm(items: Items, rows: Indices, cold: Mask) -> tuple[int, int] | None:

@@ -69,10 +69,10 @@ class _Run:
     def __init__(self, recommender: Recommender, how: tuple[int, int, int, float], only: Set[str] | None) -> None:
         self._recommender, self._workspace, self._how, self._only = recommender, recommender.workspace, how, only
         cast, recipe = recommender.cast, recommender.recipe
-        fitted = [cast.fused(learned) for learned in (False, True)]
+        fitted = [recommender.fused(learned) for learned in (False, True)]
         self.settings = fingerprint(
             "list", _FORMAT, recommender.judge.settings, how, None if only is None else sorted(only),
-            recommender.preferences.settings if recipe.summary else None, [one and asdict(one) for one in fitted],
+            recommender.preferences.settings if recipe.summary else None, [asdict(one) for one in fitted],
         )  # fmt: skip
         self._pictures = pictures_of(self._workspace, cast)
 

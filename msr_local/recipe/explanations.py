@@ -22,7 +22,7 @@ WEAK = 0.5  # coverage under which an answer is called weak
 _PICTURE, _THUMBNAIL = 320, 96  # pixels on the longer side: of the item, and of those in the list
 UNCALIBRATED = (
     "The score of this model and recipe was not calibrated, so the list shows no probability: it is in the order of "
-    "the score, and p(yes) is the model's own answer, before recall is added."
+    "the score, and p(yes) is the model's own answer, before recall is added. Next: msr-local calibrate."
 )
 
 
@@ -55,7 +55,7 @@ def explain(
     candidate = recall.candidate(seen, item_id)
     asked = recommender.judge.ask(candidate, ranking.summary, history)
     score = recommender.judge.scores(user_id, [asked])[item_id]
-    fused = recommender.fused(recall)
+    fused = recommender.fused(recall.learned is not None)
     probability = fused.probability(fused.score(score.log_odds, candidate.recall))
     others = compared([one for _, one in ranking.ranked.items], item_id, k)
     chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []

@@ -16,13 +16,12 @@ from ..errors import ContextOverflow, InputError
 from ..models import choice
 from ..models.spec import Cast, Fused, Role, open_engine
 from ..progress import Progress, silent
-from ..recall.candidates import RECALL_WEIGHT, Recall
 from ..recall.current import CurrentRecall
 from ..recipes import Recipe
 from ..store import histories, results
 from ..store.rows import Interaction, Score
 from ..store.workspace import Workspace
-from . import views
+from . import calibrated, views
 from .asking import Asker, Group, Made, Name, Plan, driven, side_by_side
 from .captions import Captions
 from .descriptions import Descriptions
@@ -186,7 +185,7 @@ class Recommender:
 
             return self.judge.asking(person.user_id, some, without, tell)
 
-        ranked = yield from self.ranked(asked, recall, ask, k, look, miss)
+        ranked = yield from self.ranked(asked, self.fused(recall.learned is not None), ask, k, look, miss)
         clock.append(time.perf_counter())
         if person.user_id is not None and only is None:  # a part of the list would pass for all of it
             kept = [(one.item.item_id, one.candidate.recall, score) for score, one in ranked.items]
@@ -211,15 +210,14 @@ class Recommender:
         )
 
     def ranked(
-        self, asked: Sequence[Asked], recall: Recall, ask: Ask, k: int = 10, look: int = LOOK, miss: float = MISS
+        self, asked: Sequence[Asked], fused: Fused, ask: Ask, k: int = 10, look: int = LOOK, miss: float = MISS
     ) -> Plan[Ranked]:
-        """The plan that puts questions in the order of a recommendation, now or in the past; `recall` found them.
+        """The plan that puts questions in the order of a recommendation, now or in the past, by the `fused` score.
 
         It is asked until no other is likelier than `miss` to belong to the best `k`; with `miss` 0, about all. If more
         than `look` (at least k) of them have pictures, first without pictures; then about the best with theirs, at
         most `look`, in the same way. Who was not asked about is left out.
         """
-        fused = self.fused(recall)
         look, pictured = max(k, look), sum(bool(one.evidence.image_sha256) for one in asked)
         recalled = [fused.score(0.0, one.candidate.recall) for one in asked]
         if pictured <= look:
@@ -242,9 +240,12 @@ class Recommender:
         pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
         return Ranked(_ranked(seen, scores, fused), scores, len(blind), fused, pictures)
 
-    def fused(self, recall: Recall) -> Fused:
-        """How answer and recall make the score: what was fitted for the model and this recall, if anything."""
-        return self.cast.fused(learned=recall.learned is not None) or Fused(RECALL_WEIGHT)
+    def fused(self, learned: bool) -> Fused:
+        """How answer and recall make the score, where recall is `learned` or not.
+
+        As was fitted in this workspace, else as it came with the model.
+        """
+        return calibrated.fused(self.workspace, self.judge.settings, learned) or self.cast.fused(learned)
 
     def _model(self, scores: Mapping[str, Score]) -> dict[str, object]:
         coverage = sorted(score.coverage for score in scores.values())

@@ -12,14 +12,11 @@ from scipy.stats import spearmanr
 from ..arrays import Indices, Mask, Vector
 from ..engine.llama.process import EngineProcess
 from ..engine.types import SCORE, EngineConfig
+from ..evaluation.fused import fitted, recall_weight
 from ..evaluation.metrics import Platt, auc_estimate, calibration_error, platt
-from ..recall.candidates import RECALL_WEIGHT
-from ..recall.logistic import logistic, softmax
 from .rows import YES, Row
 
 GATE_ROWS = 32  # validation questions on which the engine is compared with transformers
-_MOST_RECALL = 64.0
-_LISTS = 20  # from which on weights are fitted within them
 
 
 def spread(rows: list[Row]) -> list[Row]:
@@ -99,36 +96,6 @@ def measures(rows: Sequence[Row], before: Vector, after: Vector, merged: Vector)
     }
 
 
-def recall_weight(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> float:
-    """The weight of recall beside z that tells best what was taken from what was asked beside it, all of shape [N].
-
-    Rows of one of the `moments` are a list (conditional logit, McFadden 1974): what makes all answers about somebody
-    likelier changes no list. With fewer than `_LISTS` lists, that of a logistic regression over all rows instead.
-    `RECALL_WEIGHT` where z tells nothing, and where the answers are all the same.
-    """
-    if not answers.any() or answers.all():
-        return RECALL_WEIGHT
-    lists = _lists(np.c_[z, recall], answers, moments)
-    if len(lists) < _LISTS:
-        on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
-    else:
-        on_z, on_recall = softmax(lists, np.zeros(lists.shape[:2]))
-    return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL)) if on_z > 1e-6 else RECALL_WEIGHT
-
-
-def _lists(scores: Vector, answers: Vector, moments: Indices) -> Vector:
-    """Each positive and the negatives of its moment, [L, C, F], padded with NaN."""
-    found = []
-    for moment in np.unique(moments):
-        there = moments == moment
-        negatives = scores[there & (answers == 0.0)]
-        found += [np.vstack([one, negatives]) for one in scores[there & (answers == 1.0)] if len(negatives)]
-    lists = np.full((len(found), max(map(len, found), default=0), scores.shape[1]), np.nan)
-    for place, one in enumerate(found):
-        lists[place, : len(one)] = one
-    return lists
-
-
 def moments_of(rows: Sequence[Row]) -> Indices:
     """The number of the moment of each row, shape [N]: of the user and how much was known."""
     numbers: dict[tuple[str, int], int] = {}
@@ -149,18 +116,12 @@ def fusion(rows: Sequence[Row], z: Vector) -> dict[str, Any]:
     answers = np.array([float(row.answer == YES) for row in rows])
     there = np.array([row.learned is not None for row in rows], bool)
     moments = moments_of(rows)
-    weight, scaling = _fused(z, np.array([row.recall for row in rows]), answers, moments)
-    learned, learned_scaling = None, None
+    by_hand = fitted(z, np.array([row.recall for row in rows]), answers, moments).to_json()
+    learned: dict[str, Any] = {"recall": None, "calibration": None}
     if there.any():
-        learned, learned_scaling = _fused(z[there], recalled(rows)[there], answers[there], moments[there])
-    return {"recall": weight, "learned": learned, "calibration": {"recall": scaling, "learned": learned_scaling}}
-
-
-def _fused(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> tuple[float, dict[str, float] | None]:
-    """The weight of recall, and the scaling of the score; all of shape [N]."""
-    weight = recall_weight(z, recall, answers, moments)
-    scaling = platt(z + weight * recall, answers)
-    return weight, scaling.to_json() if scaling else None
+        learned = fitted(z[there], recalled(rows)[there], answers[there], moments[there]).to_json()
+    calibrations = {"recall": by_hand["calibration"], "learned": learned["calibration"]}
+    return {"recall": by_hand["recall"], "learned": learned["recall"], "calibration": calibrations}
 
 
 def _halves(groups: Sequence[str]) -> Mask:

@@ -101,6 +101,27 @@ def _recommended(variants: Mapping[str, Any], part: str, canvas: Canvas, *, draw
     return table
 
 
+def calibration_view(document: Mapping[str, Any]) -> RenderableType:
+    """What `calibrate` shows: what recall and answers are worth, alone and together, and how they are weighed now."""
+    return Drawing(lambda canvas: _calibration(document, canvas))
+
+
+def _calibration(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
+    weight = f"score = answer + {document['fused']['recall']:.1f} x recall ({document['recall']})"
+    if "mrr" not in document:
+        return Text(f"Nothing is fitted to this workspace now: {weight}.")
+    head = (
+        f"{document['users']:,} users, {document['questions']:,} questions. MRR: the mean of 1 / the rank of what was "
+        "taken among the candidates; ± half of the 95% interval."
+    )
+    table = headed(("", "MRR"), right=True)
+    names = {"recall": "recall alone", "answers": "the model's answers alone", "both": "both, as fitted to other users"}
+    for way, name in names.items():
+        table.add_row(name, _interval(document["mrr"][way], canvas))
+    before = f"Now {weight}; before, it was {document['before']['recall']:.1f}."
+    return Group(canvas.text(head), Text(), table, Text(), Text(before))
+
+
 def _loss(one: Mapping[str, Any], metric: str, number: int) -> str:
     lost = one["lost"][metric]
     return f"{100 * lost['value']:.1f} ({_p(lost['p'])})" if number else ""

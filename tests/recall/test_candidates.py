@@ -80,12 +80,18 @@ def reference(logs: Logs, texts: Sequence[str], history: Sequence[int], item: in
         }
         for i in size
     ]
-    read = [one["text"] + one["words"] for one in parts]
-    alike = [sum(parts[i].values()) - read[i] for i in size if takers[i] and read[i] > 0]  # all of them: they are few
-    if not takers[item] and read[item] > 0 and alike:
-        raised = 1 + 0.7 * sum(alike) / len(alike) / read[item]
-        parts[item] |= {name: parts[item][name] * raised for name in ("text", "words")}
+    if not takers[item] and alive.keys() & {"text", "words"}:
+        bags = shared_words(texts)
+        alike = {i: len(bags[item] & bags[i]) ** 2 / max(1, len(bags[item]) * len(bags[i])) for i in size if takers[i]}
+        told = sum(alike[i] * (sum(parts[i].values()) - parts[i]["text"] - parts[i]["words"]) for i in alike)
+        parts[item]["text"] += told / (sum(alike.values()) or 1.0)
     return parts[item]
+
+
+def shared_words(texts: Sequence[str]) -> list[set[str]]:
+    """The words of each text that another text has, too."""
+    said = [{*re.findall(r"\w+", text.lower())} for text in texts]
+    return [{word for word in one if sum(word in other for other in said) > 1} for one in said]
 
 
 def cosine(takers: Sequence[set[int]], a: int, b: int) -> float:

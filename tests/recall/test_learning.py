@@ -187,8 +187,8 @@ def test_an_answer_that_leaks_is_caught() -> None:
 
 def test_fitting_twice_gives_the_same() -> None:
     log = log_of(fashion(people=40), times=False)
-    (first, facts), (second, again) = (learning.fitted(log, TEXTS, VECTORS) for _ in "12")
-    assert facts == again and first.fusion == second.fusion
+    (first, facts), (second, again) = (learning.learned_from(log, TEXTS, VECTORS) for _ in "12")
+    assert facts == again and first.fusion == second.fusion and first.untaken == second.untaken
     assert (first.towers.items == second.towers.items).all()
 
 
@@ -243,8 +243,8 @@ def test_fewer_users_than_before_unlearn(taught: Workspace, models: Path) -> Non
 
 def test_popularity_of_late_is_no_part_of_what_is_learned_from_last_interactions() -> None:
     """For most of them it is popularity to come."""
-    made, facts = learning.fitted(log_of(fashion(people=40)), TEXTS, VECTORS)
-    assert facts["held_back"] == "order" and not {*LATE} & {*made.fusion.names}
+    made = learning.fitted(log_of(fashion(people=40)), TEXTS, VECTORS)
+    assert made.facts["held_back"] == "order" and not {*LATE} & {*made.whole.fusion.names}
 
 
 def test_ingest_says_where_there_is_too_little(cli: Callable[..., Ran], tmp_path: Path, models: Path) -> None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from msr_local.evaluation.fused import recall_weight
 from msr_local.recall.candidates import RECALL_WEIGHT
-from msr_local.training.gate import agreement, fusion, measures, recall_weight, recalled, refusals
+from msr_local.training.gate import agreement, fusion, measures, recalled, refusals
 from msr_local.training.rows import NO, YES, Row
 
 
