@@ -33,6 +33,7 @@ SOURCES = {  # of a candidate's recall, and the scores that each is made of
 }
 RECALLED = tuple(name for names in SOURCES.values() for name in names)
 _ITS_OWN = (*SOURCES["text"], *SOURCES["words"])  # scores that an item has though nobody took it
+READ = (READING, *_ITS_OWN)  # and what the towers make of its text
 _COUNTING = np.isin(list(SOURCES), ("markov", "item_knn", "popularity"))  # takers, that is
 _READER, _READS = "reader", "reads_"  # in the file
 _NOTHING = np.zeros(0, np.int32)
@@ -43,14 +44,15 @@ _SCALE = RECALL_WEIGHT  # nats under the best item at which recall is 0: an untu
 class OfUntaken:
     """The log-odds of an item that nobody took.
 
-    A share of those that it would have if takers said of it what they say of items that read alike; a share of what the
-    towers make of its text; and some nats, for an item that has come since recall was learned, with its `start` on top.
+    A share of those that it would have if takers said of it what they say of items that read alike; more for what is
+    `read` of itself, a weight for each of `READ`; and some nats, with a `start` on top for an item that has come since
+    recall was learned.
     """
 
-    expected: float = 1.0
-    read: float = 0.0
-    nats: float = 0.0
-    start: float = 0.0
+    expected: float
+    read: Sequence[float]
+    nats: float
+    start: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Learned:
         return order, dict(zip(SOURCES, parts, strict=True)), short
 
     def weighed(self, recall: Recall, history: Items, items: Items) -> tuple[Vector, Vector]:
-        """What each score gives of the log-odds of items, [C, F], and what the towers alone say of each, [C].
+        """What each score gives of the log-odds of items, [C, F], and the scores `READ` of themselves, [C, R].
 
         Of an item that nobody took, the scores that count takers are those of taken items that read alike, on average.
         """
@@ -106,14 +108,14 @@ class Learned:
             return recall.features(history, some) | {READING: self.towers(history, some)}
 
         found, untaken = told(items), recall.count[items] == 0
-        alone = found[READING].copy()
+        own = np.stack([found[name] for name in READ], axis=-1)
         if untaken.any():
             near = recall.untaken.nearest(items[untaken])
             columns = np.unique(near.indices).astype(np.int32)
             of_near, weights = told(columns), near[:, columns]
             for name in found.keys() - {*_ITS_OWN}:
                 found[name][untaken] = weights @ of_near[name]
-        return self._parts(found), alone
+        return self._parts(found), own
 
     def _parts(self, scores: dict[str, Vector]) -> Vector:
         nothing = np.zeros(len(scores[READING]))  # of a log that had timestamps and has none now
@@ -125,12 +127,13 @@ class Learned:
         if lone is None:
             scores = recall.features(history, items) | {READING: self.towers(history, items)}
             return np.column_stack([self._parts(scores), np.zeros(len(items))])
-        given, alone = self.weighed(recall, history, items)
+        given, own = self.weighed(recall, history, items)
         untaken, names = recall.count[items] == 0, self.fusion.names
-        whole, text = given[untaken].sum(axis=-1) * lone.expected, [names.index(name) for name in _ITS_OWN]
-        given[untaken] *= np.isin(np.arange(len(names)), text) * lone.expected
-        given[untaken, names.index("text")] += whole - given[untaken].sum(axis=-1)
-        given[untaken, names.index(READING)] += lone.read * alone[untaken]
+        whole = given[untaken].sum(axis=-1) * lone.expected
+        given[untaken] *= np.isin(names, _ITS_OWN) * lone.expected
+        given[untaken, names.index("text")] += whole - given[untaken].sum(axis=-1)  # as what reads alike has it
+        for name, weight, score in zip(READ, lone.read, own[untaken].T, strict=True):
+            given[untaken, names.index(name)] += weight * score
         return np.column_stack([given, untaken * (lone.nats + lone.start * np.isin(items, self.new))])
 
     def _of(self, given: Vector, names: Sequence[str]) -> Vector:

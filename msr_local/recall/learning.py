@@ -27,7 +27,7 @@ from ..store.workspace import Workspace
 from . import fusion, protocols, towers
 from .candidates import LATE, Recall
 from .halves import Half
-from .learned import READING, Learned, OfUntaken
+from .learned import READ, READING, Learned, OfUntaken
 from .logistic import softmax
 from .protocols import Case
 from .unfinished import Unfinished
@@ -154,16 +154,15 @@ def _of_untaken(
     lists, offsets = protocols.listed(log, cases, recall, _LISTED, _SEED)
     then, features, shifts = replace(made.whole, towers=trained), [], []
     for done, (case, items, offset) in enumerate(zip(cases, lists, offsets, strict=True), start=1):
-        given, alone = then.weighed(recall, case.history, items)
+        given, own = then.weighed(recall, case.history, items)
         untaken, total = recall.count[items] == 0, given.sum(axis=-1)
-        features.append(np.where(untaken[:, None], np.c_[total, alone, np.ones(len(items))], 0.0))
+        features.append(np.where(untaken[:, None], np.column_stack([total, np.ones(len(items)), own]), 0.0))
         shifts.append(offset - np.where(untaken, 0.0, total))
         progress("new items", done, len(cases))
-    stacked = np.stack([padded([one[:, part] for one in features]) for part in range(3)], axis=-1)
-    weights = softmax(stacked, padded(shifts))
+    stacked = np.stack([padded([one[:, part] for one in features]) for part in range(2 + len(READ))], axis=-1)
+    expected, nats, *read = softmax(stacked, padded(shifts)).tolist()
     # Of the items that are as new somebody took each; of those that nobody took for a long time, nobody ever did.
     start = np.log((hidden.sum() + len(log.item_ids) - len(np.unique(log.items))) / hidden.sum())
-    expected, read, nats = map(float, weights)
     return OfUntaken(expected, read, nats, float(start))
 
 

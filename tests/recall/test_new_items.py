@@ -66,7 +66,7 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ingest(workspace, folder / "items.csv", folder / "log.csv")
         CurrentRecall(workspace, Words(), Captions(workspace)).learn()
         # There is too little to learn here; what would be learned of new items from more:
-        untaken = json.dumps({"expected": 1.2, "read": 0.5, "nats": -1.0, "start": 1.5})
+        untaken = json.dumps({"expected": 1.2, "read": [0.5, 0.1, 0.1, 0.1], "nats": -1.0, "start": 1.5})
         workspace.execute(
             "UPDATE learned_recall SET facts = json_set(facts, '$.used', json('true')),"
             " fusion = json_set(fusion, '$.untaken', json(?))",

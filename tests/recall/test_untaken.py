@@ -1,0 +1,123 @@
+"""Items that nobody took: the taken items that read like them, against a slow reference; and what is learned of them."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msr_local.recall import learning, protocols, untaken
+from msr_local.recall.candidates import Recall
+from msr_local.recall.untaken import Untaken
+from msr_local.store.rows import Log
+
+Bags = list[set[int]]  # the words of each item
+WORDS = 9
+
+
+def made(bags: Bags, taken: list[bool]) -> Untaken:
+    dense = np.array([[word in bag for word in range(WORDS)] for bag in bags], np.int8).reshape(len(bags), WORDS)
+    return Untaken(sparse.csc_matrix(dense), np.array(taken, bool))
+
+
+def reference(bags: Bags, taken: list[bool], item: int, nearest: int) -> dict[int, float]:
+    shared = [{word for word in bag if sum(word in other for other in bags) > 1} for bag in bags]
+    alike = {
+        other: len(shared[item] & shared[other]) / math.sqrt(len(shared[item]) * len(shared[other]))
+        for other in range(len(bags))
+        if taken[other] and shared[item] & shared[other]
+    }
+    best = sorted(alike, key=lambda other: -alike[other])[:nearest]
+    total = sum(alike[other] ** 2 for other in best)
+    return {other: alike[other] ** 2 / total for other in best}
+
+
+catalogues = st.lists(st.tuples(st.sets(st.integers(0, WORDS - 1)), st.booleans()), min_size=1, max_size=12)
+
+
+@settings(max_examples=80)
+@given(catalogues)
+def test_the_nearest_are_those_of_the_slow_reference(catalogue: list[tuple[set[int], bool]]) -> None:
+    bags, taken = [bag for bag, _ in catalogue], [one for _, one in catalogue]
+    found = made(bags, taken)
+    assert found.items.tolist() == [item for item, one in enumerate(taken) if not one]
+    near = found.nearest(found.items).toarray()
+    for item, row in zip(found.items.tolist(), near, strict=True):
+        wanted = reference(bags, taken, item, len(bags))
+        assert {place: row[place] for place in np.flatnonzero(row)} == pytest.approx(wanted)
+
+
+@settings(max_examples=40)
+@given(catalogues, st.integers(1, 3))
+def test_of_many_that_read_alike_the_most_alike_count(catalogue: list[tuple[set[int], bool]], nearest: int) -> None:
+    bags, taken = [bag for bag, _ in catalogue], [one for _, one in catalogue]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(untaken, "_NEAREST", nearest)
+        patch.setattr(untaken, "_CELLS", 1)  # a row at a time
+        found = made(bags, taken)
+        near = found.nearest(found.items).toarray()
+    for item, row in zip(found.items.tolist(), near, strict=True):
+        wanted = reference(bags, taken, item, nearest)  # of equals any may be chosen
+        assert sorted(row[row > 0]) == pytest.approx(sorted(wanted.values()))
+
+
+def test_of_a_great_many_those_are_looked_at_that_may_be_wanted() -> None:
+    bags = [{0, 1}, {2, 3}, *({n % 2 * 2, n % 2 * 2 + 1} for n in range(10))]
+    found = made(bags, [True, True, *[False] * 10])
+    told = np.array([0.0, 1.0, *[0.0] * 10])
+    assert found.likeliest(told, 5).tolist() == [3, 5, 7, 9, 11]
+    assert found.likeliest(told, 10).tolist() == [*range(2, 12)]
+    assert not made(bags, [True] * 12).likeliest(told, 5).size
+
+
+THEMES, EACH = ("ships", "cats", "wars", "songs", "banks", "gods"), 12
+
+
+def shop(people: int, seed: int, never: int) -> tuple[Log, list[str]]:
+    """People who keep to a theme, which only the texts tell; of each theme, nobody takes the first few."""
+    lot, users, items = random.Random(seed), [], []
+    texts = [f"{theme} {lot.randrange(10**6)}" for theme in THEMES for _ in range(EACH)]
+    for user in range(people):
+        theme = user % len(THEMES) * EACH
+        taken = lot.sample(range(theme + never, theme + EACH), 6)
+        users += [user] * 6
+        items += taken
+    ids = [f"i{n}" for n in range(len(texts))]
+    names = [f"u{n:04}" for n in range(people)]
+    times = np.full(len(items), np.nan)
+    return Log(ids, names, np.array(users, np.int32), np.array(items, np.int32), times), texts
+
+
+def test_what_is_learned_of_hidden_items_holds_for_new_ones() -> None:
+    log, texts = shop(600, seed=1, never=2)
+    vectors = np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
+    made, _ = learning.learned_from(log, texts, vectors)
+    untold = learning._of_untaken(learning.fitted(log, texts, vectors), log, texts, vectors, lambda *_: None, None)
+    assert untold is not None and untold.start == pytest.approx(math.log1p(2 * len(THEMES) / hidden(log)))
+    new = np.array([theme * EACH for theme in range(len(THEMES))])
+    recall = Recall.of_log(log, texts)
+    recall.learned = replace(made, untaken=untold, new=new)
+    for theme in range(len(THEMES)):
+        history = [f"i{theme * EACH + 2 + n}" for n in range(5)]
+        order = [one.item_id for one in recall.candidates(history, len(texts))]
+        mine, others = order.index(f"i{new[theme]}"), [order.index(f"i{one}") for one in np.delete(new, theme)]
+        assert mine < EACH < min(others)  # among those of its theme, before all that are of another
+        assert order.index(f"i{new[theme] + 1}") > mine  # which nobody took for a long time
+
+
+def hidden(log: Log) -> int:
+    return int(protocols.as_new(log, "learning").sum())
+
+
+def test_nothing_is_said_of_new_items_where_nobody_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, texts = shop(60, seed=1, never=2)
+    vectors = np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
+    fitted = learning.fitted(log, texts, vectors)
+    monkeypatch.setattr(protocols, "as_new", lambda log, _: np.zeros(len(log.item_ids), bool))
+    assert learning._of_untaken(fitted, log, texts, vectors, lambda *_: None, None) is None
