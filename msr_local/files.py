@@ -31,6 +31,11 @@ def data_folder(name: str = "msr-local") -> Path:
     return _of_user(platformdirs.user_data_dir, name, "HOME or XDG_DATA_HOME, or give --home DIR")
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ~ as the user's home, where there is such a user. (`Path.expanduser` raises for `~nobody`.)"""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def _of_user(find: Callable[[str], str], name: str, then: str) -> Path:
     try:
         place = Path(find(name))

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from ..errors import MsrError
+from ..files import expanded
 from ..text import storable
 from .output import DONE, FAILED, INTERRUPTED, USAGE, Output
 
@@ -67,7 +68,7 @@ def _taken(argument: str) -> str:
     """
     name, sign, path = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     if sign and path[:2] in ("~/", "~\\"):
-        path = os.path.expanduser(path)  # noqa: PTH111
+        path = str(expanded(path))
         argument = f"{name}={path}"
     folder = os.path.dirname(path)  # noqa: PTH120
     is_path = os.path.exists(path) or os.path.isabs(path) or os.path.isdir(folder)  # noqa: PTH110, PTH112, PTH117

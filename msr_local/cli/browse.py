@@ -62,7 +62,8 @@ def status(
 ) -> None:
     """Show what the workspace holds.
 
-    Also: which model and adapter answer, how recall works, and how many captions and summaries are still to do.
+    Also: which model and adapter answer, how recall works, whether the score was fitted to this workspace, and how many
+    captions and summaries are still to do.
     """
     from ..models.choice import answering, chosen_model
     from ..store import histories, results
@@ -81,14 +82,16 @@ def status(
         learned = results.learned_recall_facts(workspace)
         by = f"learned from {learned['interactions']:,} interactions" if learned and learned["used"] else "hand-set"
         adapter, form = answering(workspace) or (None, None)
+        todo, calibrated = _of_recommender(session, workspace, counts, learned=bool(learned and learned["used"]))
         document: dict[str, Any] = {
             "home": str(workspace.home),
             "model": chosen_model(workspace) or "embedded",
             "adapter": adapter,
             "adapter_form": form,
             "recall": by,
+            "calibrated": calibrated and f"to what {calibrated['users']:,} users took",
             **counts,
-            "todo": _todo(session, workspace, counts),
+            "todo": todo,
         }
     session.output.result(document, lambda: status_view(document), as_json=as_json)
 
@@ -102,14 +105,21 @@ def _note_empty(session: opt.Session, workspace: Workspace) -> bool:
     return empty
 
 
-def _todo(session: opt.Session, workspace: Workspace, counts: dict[str, int]) -> dict[str, int]:
-    """Captions and summaries that the present model, prompts and recipe have not made yet; no model is made for it."""
+def _of_recommender(
+    session: opt.Session, workspace: Workspace, counts: dict[str, int], *, learned: bool
+) -> tuple[dict[str, int], dict[str, Any] | None]:
+    """Captions and summaries that the present model, prompts and recipe have not made yet, and what was fitted to them.
+
+    No model is made for it.
+    """
     from ..errors import MsrError
     from ..models import embedded
     from ..models.choice import chosen_model
     from ..progress import silent
+    from ..recipe.calibrated import facts
     from ..store import results
 
+    fitted = None
     captions = counts["images"] - min(counts["captions"], counts["images"])
     summaries = counts["users"] - min(counts["users_with_summary"], counts["users"])
     if chosen_model(workspace) or embedded.prepared_path().exists():
@@ -117,9 +127,10 @@ def _todo(session: opt.Session, workspace: Workspace, counts: dict[str, int]) ->
             with session.recommender(workspace, silent) as recommender:
                 if recommender.cast.captioner is not None:
                     captions = recommender.captions.missing()
+                fitted = facts(workspace, recommender.judge.settings, learned)
                 summaries = 0
                 if recommender.recipe.summary:
                     summaries = counts["users"] - results.users_summarised(workspace, recommender.preferences.settings)
         except MsrError as error:  # it makes nothing: then what any model has made counts
             session.output.note(str(error))
-    return {"captions": captions, "summaries": summaries}
+    return {"captions": captions, "summaries": summaries}, fitted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..engine.llama.chat import require_template
 from ..engine.llama.gguf import Head
 from ..engine.llama.kinds import fit, parts, require_model, require_projector
 from ..errors import ModelError
-from ..files import sha256
+from ..files import expanded, sha256
 from . import hub_cache, names, picking
 from .names import NONE, Repository, Server
 
@@ -46,7 +45,7 @@ def find(spec: str | Path, mmproj: str | Path | None = None, note: Callable[[str
         return None
     model, candidates = (named, _beside(named)) if isinstance(named, Path) else _in_cache(named)
     if mmproj is not None:
-        return Files(model, None if mmproj == NONE else Path(os.path.expanduser(mmproj)))  # noqa: PTH111 - as in `names`
+        return Files(model, None if mmproj == NONE else expanded(mmproj))
     if not candidates or not model.is_file():
         return Files(model, None)
     fitting = _fitting(model, candidates)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import FileError
-from ..files import remove
+from ..files import expanded, remove
 
 # Environment variables in llama.cpp's order, each with where the cache is below its folder.
 _PLACES = (
@@ -27,7 +27,7 @@ def folder() -> Path:
     """Where the cache is, in full: paths in it are compared with those that a workspace keeps. It may not be there."""
     for name, below in _PLACES:
         if value := os.environ.get(name):
-            return Path(os.path.abspath(os.path.join(os.path.expanduser(value), below)))  # noqa: PTH100, PTH111, PTH118
+            return Path(os.path.abspath(expanded(value) / below))  # noqa: PTH100
     return Path.home() / ".cache" / "huggingface" / "hub"
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ..engine.types import API_KEY
 from ..errors import ModelError
+from ..files import expanded
 from . import own_aliases
 from .aliases import ALIASES
 
@@ -65,7 +66,7 @@ def parse(spec: str | Path) -> str | Path | Repository | Server:
     hub = _HUB.match(spec)
     if not hub and re.match(r"https?://", spec):
         return _server(*spec.split("#", 1))
-    path = Path(os.path.expanduser(spec))  # noqa: PTH111 - which raises for "~nobody"
+    path = expanded(spec)
     there = os.path.exists(path)  # noqa: PTH110 - nor does this, for a name that is too long
     if not hub and (there or spec.startswith(_PATHS) or "\\" in spec or spec.lower().endswith(".gguf")):
         return _file(path)
@@ -103,7 +104,7 @@ def _server(url: str, name: str = "") -> Server:
 
 
 def _file(path: Path) -> Path:
-    path = Path(os.path.expanduser(path))  # noqa: PTH111
+    path = expanded(path)
     if os.path.isdir(path):  # noqa: PTH112 - this never raises
         raise ModelError(f"{path}: a folder, not a model. Next: give the GGUF file in it.")
     return path

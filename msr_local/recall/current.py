@@ -141,7 +141,7 @@ class CurrentRecall:
         """
         workspace = self._workspace
         with workspace.snapshot():
-            key = fingerprint("learned", results.LEARNED, self.revision(), self._reader.settings)
+            key = fingerprint("learned", learning.VERSION, self.revision(), self._reader.settings)
             kept_facts = results.learned_recall_facts(workspace)
             if kept_facts and results.learned_recall_key(workspace) == key:
                 return kept_facts

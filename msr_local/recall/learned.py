@@ -190,5 +190,5 @@ def load(workspace: Workspace) -> tuple[Learned, list[str]] | None:
         reading = Reading(*(arrays[_READS + one.name] for one in fields(Reading)))
         reader = str(arrays[_READER])
     towers = Towers(arrays["items"].astype(np.float32), arrays["bias"], arrays["layer"], reading)
-    untaken = row.fusion["untaken"]
+    untaken = row.fusion.get("untaken")  # earlier releases weighed all items alike
     return Learned(towers, Fusion.from_json(row.fusion), untaken and OfUntaken(**untaken), reader), row.item_ids

@@ -32,6 +32,7 @@ from .logistic import softmax
 from .protocols import Case
 from .unfinished import Unfinished
 
+VERSION = 2  # another number where something else is learned of the same histories: then it is learned anew
 LEAST = 200  # users to learn from: fewer say little about two dozen weights
 _GREW = 1.25  # times the interactions that recall was learned from, from which on it is worth learning again
 _MOST = 2000  # users to learn from

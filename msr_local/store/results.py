@@ -14,7 +14,7 @@ from ..arrays import Floats
 from .rows import Item, LearnedRow, ListedItem, Preference, Score
 from .workspace import Workspace, now
 
-LEARNED = 2  # the format of what is learned about ranking: another number where that, or how, changes
+LEARNED = 1  # the format of what is learned about ranking: another number where older ones cannot be used
 _ASKED = 500  # keys in one statement
 P = ParamSpec("P")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 
 from ..engine.llama.gguf import metadata
 from ..errors import ModelError
-from ..files import cache_folder, sha256, written_whole
+from ..files import cache_folder, expanded, sha256, written_whole
 from ..models import embedded
 from ..models.hub import told
 from .convert import convert_model, silent
@@ -61,7 +60,7 @@ def resolve(name: str | None, tools: Callable[[], Path], *, note: Callable[[str]
     A folder wins over a hub id of the same spelling. `tools` gives the converter's folder and is asked only when
     something has to be converted. Raises `ModelError` for what is no model, cannot be had or cannot be converted.
     """
-    folder = Path(os.path.expanduser(name or EMBEDDED))  # noqa: PTH111 - which raises for "~nobody"
+    folder = expanded(name or EMBEDDED)
     if name in (None, EMBEDDED):
         return _embedded(note)
     if folder.is_file():

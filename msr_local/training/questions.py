@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from ..errors import InputError
 from ..recall.candidates import RECALL_WEIGHT, Candidate, Recall
 from ..recall.kept import FORMAT as TABLES
-from ..recall.learning import LEAST, held_back, learned_from
+from ..recall.learning import LEAST, VERSION, held_back, learned_from
 from ..recall.splits import TEST, TRAIN, VALIDATION, Split, split
 from ..recipe.recommender import Recommender
 from ..store import histories, results
@@ -103,7 +103,7 @@ def questions(recommender: Recommender, settings: Settings, learn: Callable[[], 
     facts = results.learned_recall_facts(workspace)
     learns = facts is not None and facts["used"] and len(held_back(_part(log, known))[0]) >= LEAST // 2
     asked = [recommender.judge.settings, recommender.preferences.settings]
-    asked += [f"learned recall {results.LEARNED}"] * learns
+    asked += [f"learned recall {VERSION}"] * learns
     shape = ["rows", "ratio", "negatives", "validation_rows", "max_length", "seed", "split"]
     key = fingerprint(FORMAT, state, asked, {name: getattr(settings, name) for name in shape})
     folder = workspace.home / "training" / "sets" / key

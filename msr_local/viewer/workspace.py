@@ -36,6 +36,7 @@ def status_view(document: Mapping[str, Any]) -> RenderableType:
     if isinstance(model, Mapping):
         facts["model"] = model["model"] + (f", projector {model['mmproj']}" if model["mmproj"] else "")
     facts["adapter"] = f"{adapter} ({_FORMS[form]})" if adapter else "none: the plain model answers"
+    facts["calibrated"] = document["calibrated"] or "no"
     return facts_table(facts | {f"{name} to do": count for name, count in document["todo"].items()})
 
 

@@ -201,3 +201,11 @@ def kept(workspace: Workspace, arrays: dict[str, np.ndarray]) -> None:
     file = io.BytesIO()
     np.savez(file, **arrays)
     workspace.execute("UPDATE learned_recall SET towers = ?", [file.getvalue()])
+
+
+def test_what_an_earlier_release_learned_weighs_all_items_alike_until_it_is_learned_again(taught: Workspace) -> None:
+    taught.execute("UPDATE learned_recall SET fusion = json_remove(fusion, '$.untaken'), key = 'of before'")
+    made = CurrentRecall(taught, Words(), Captions(taught))
+    assert made.now().learned.untaken is None  # type: ignore[union-attr]
+    made.learn()
+    assert taught.one("SELECT key FROM learned_recall") != "of before"

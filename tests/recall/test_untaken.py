@@ -1,4 +1,4 @@
-"""Items that nobody took: the taken items that read like them, against a slow reference; and what is learned of them."""
+"""Items that nobody took: the taken items that read like them, by a slow reference, and what is learned of them."""
 
 from __future__ import annotations
 
