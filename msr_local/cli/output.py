@@ -44,6 +44,7 @@ _STAGES = {
     "recalled positives": "Finding positives that recall offers",
     "recall scores": "Scoring lists to fit recall",
     "recall gain": "Measuring recall",
+    "new items": "Scoring lists with items as new",
     "whole catalogue": "Ranking the whole catalogue",
     "evaluation": "Asking the model",
 }

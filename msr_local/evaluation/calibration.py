@@ -17,7 +17,6 @@ import numpy as np
 from ..arrays import Indices, Mask, Vector
 from ..errors import InputError, MsrError
 from ..models.spec import Fused
-from ..progress import Progress
 from ..recall.candidates import Candidate, Recall
 from ..recall.learned import Learned
 from ..recall.learning import fitted as fitted_recall
@@ -82,7 +81,7 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
             f"recall offers what was taken of {len(lists):,} users only: too few to fit anything (needed: {LEAST}). "
             "Next: ingest more interactions."
         )
-    asked = ask(recommender, log, lists, recommender.progress)
+    asked = ask(recommender, log, lists)
     facts = {
         "recall": calibrated.kind_of(uses),
         "users": len(lists),
@@ -144,15 +143,10 @@ def offered(
     return found
 
 
-def ask(
-    recommender: Recommender, log: Log, lists: Sequence[tuple[Case, list[Candidate]]], progress: Progress
-) -> Asking:
+def ask(recommender: Recommender, log: Log, lists: Sequence[tuple[Case, list[Candidate]]]) -> Asking:
     """The answers to the questions about all candidates of the lists."""
     questions = Answers(recommender, log).questions([case for case, _ in lists], [some for _, some in lists])
-    found: dict[int, list[tuple[float, float, float]]] = {}
-    for done, (place, one) in enumerate(_answered(recommender, questions), start=1):
-        found[place] = one
-        progress("calibration", done, len(lists))
+    found = dict(_answered(recommender, questions))
     rows = [(*row, place) for place in sorted(found) for row in found[place]]
     z, recall, answers, moments = np.array(rows, float).T
     return Asking(z, recall, answers, moments.astype(np.int32))

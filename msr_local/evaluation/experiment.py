@@ -195,7 +195,7 @@ class Experiment:
             recall = self._recall_then(recommender, validation=True)
             lists = offered(recall, self.plan.validation, facts["users"], self.options.seed)
             if len(lists) >= LEAST and (recall.learned is not None) == learned:
-                return ask(recommender, self.log, lists, recommender.progress).fused()
+                return ask(recommender, self.log, lists).fused()
         return recommender.cast.fused(learned)
 
     # ---- candidates

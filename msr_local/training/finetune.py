@@ -52,7 +52,7 @@ from .settings import Settings
 
 _NEEDED = ("torch", "transformers", "peft", "accelerate", "gguf")
 _RECORDED = ("msr-local", "llama-cpp-python", *_NEEDED, "unsloth")
-_SHOWN = ("item vectors", READING, "recall scores", "recall gain", "recalled positives")
+_SHOWN = ("item vectors", READING, "recall scores", "recall gain", "new items", "recalled positives")
 # Settings that --resume may change: training does not depend on them.
 CHANGEABLE = ("quantisation", "max_delta", "min_correlation", "threads")
 
