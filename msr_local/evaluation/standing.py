@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..arrays import Items, Matrix, Vector
-from ..recall.candidates import best
+from ..arrays import Items, Matrix, Vector, best
 from . import ranking
 
 _TOP = 10  # items that count as recommended, for coverage

@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sparse
 
-from ..arrays import Indices, Items, Mask, Vector
+from ..arrays import Indices, Items, Mask, Vector, best
 from ..store.rows import Log
 from .untaken import Untaken
 from .words import lift, words_of
@@ -133,7 +133,7 @@ class Recall:
         self._follows, self._text, self._words = tables.follows, tables.text, tables.words
         self.count: Vector = np.diff(tables.by_item.indptr).astype(np.float64)
         self._counts = np.sort(self.count)
-        self.untaken = Untaken(tables.words, self.count > 0)
+        self.untaken = Untaken(tables.text, tables.words, self.count > 0)
 
     def after(self, history: Sequence[str]) -> Recall:
         """The recall that ranks after a history (item ids): nothing was learned about users without one."""
@@ -304,15 +304,6 @@ class Recall:
             return everybody
         some: Items = np.random.default_rng(item).choice(everybody, _PEOPLE, False, shuffle=False)
         return some
-
-
-def best(values: Vector, free: Indices, count: int) -> Indices:
-    """The `count` indices among `free` with the highest values, equal ones in their order; no sort of all."""
-    if 0 < count < len(free):
-        least = np.partition(values[free], len(free) - count)[len(free) - count]
-        above, equal = free[values[free] > least], free[values[free] == least]
-        free = np.concatenate([above, equal[: count - len(above)]])
-    return free[np.lexsort((free, -values[free]))][: max(0, count)]
 
 
 def _transitions(users: Items, items: Items, size: int) -> sparse.csr_matrix:

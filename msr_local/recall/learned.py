@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Floats, Indices, Items, Vector
+from ..arrays import Floats, Indices, Items, Vector, best
 from ..store import results
 from ..store.rows import LearnedRow
 from ..store.workspace import Workspace
-from .candidates import LATE, RECALL_WEIGHT, WEIGHED, Recall, best
+from .candidates import LATE, RECALL_WEIGHT, WEIGHED, Recall
 from .fusion import Fusion
 from .towers import Reading, Towers
 

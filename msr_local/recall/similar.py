@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays import Mask, Vector
-from .candidates import Recall, best
+from .candidates import Recall
 
 _HALF = 5.0  # takers
 
