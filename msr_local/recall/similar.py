@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..arrays import Mask, Vector
+from ..arrays import Mask, Vector, best
 from .candidates import Recall
 
 _HALF = 5.0  # takers
