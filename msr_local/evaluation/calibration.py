@@ -69,8 +69,10 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
         learned = results.learned_recall_facts(workspace)
     uses = bool(learned and learned["used"])
     before: Callable[[int], Learned] | None
+    unfinished = recommender.recall.unfinished()
     if uses:
-        made = fitted_recall(log, texts, recommender.vectors.of(texts), recommender.progress)
+        vectors = recommender.vectors.of(texts)
+        made = fitted_recall(log, texts, vectors, recommender.progress, unfinished)
         cases, recall, before = made.cases, made.recall, made.before
     else:
         cases, known, _ = held_back(log)
@@ -91,6 +93,7 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
         "mrr": _worth(asked),
     }
     calibrated.keep(workspace, recommender.judge.settings, uses, facts)
+    unfinished.over()
     return facts
 
 

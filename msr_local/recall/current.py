@@ -132,6 +132,10 @@ class CurrentRecall:
             raise ModelError(f"it was learned {by}. Next: msr-local ingest with --learn.")
         return self._reader.of(self.texts(item_ids))
 
+    def unfinished(self) -> Unfinished:
+        """Where training of towers that was interrupted goes on."""
+        return Unfinished(self._workspace.home / "recall" / "unfinished")
+
     def learn(self, progress: Progress = silent) -> dict[str, Any]:
         """Learn recall from the workspace and keep it; returns facts about it.
 
@@ -146,7 +150,7 @@ class CurrentRecall:
             if kept_facts and results.learned_recall_key(workspace) == key:
                 return kept_facts
             log, texts = histories.log(workspace), self.texts()
-        unfinished = Unfinished(workspace.home / "recall" / "unfinished")
+        unfinished = self.unfinished()
         users = len(learning.held_back(log)[0])
         if users < learning.LEAST:
             facts = {"interactions": len(log.items), "users": users, "used": False}
