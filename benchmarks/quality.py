@@ -50,7 +50,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-popular6-learned": (  # the same with recall that has learned from the training users
         "microlens-learned", [*MICROLENS, "--learn"],
-        ["--protocol", "popular6", "--recipe", "history", "--users", "300", "--fast"],
+        ["--protocol", "popular6", "--recipe", "history", "--users", "200", "--fast"],
     ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
@@ -88,7 +88,7 @@ TUNED = {
     ],
 }  # fmt: skip
 # What `calibrate` is given for a name before it is evaluated; the evaluation fits its own to validation users.
-CALIBRATED = {"microlens-popular6-learned": ["--users", "60", "--recipe", "history"]}
+CALIBRATED = {"microlens-popular6-learned": ["--users", "150", "--recipe", "history"]}
 # What one must know to read a table: what the adapter had seen, and what so few users can show.
 NOTES = {
     "movielens-last": "With 610 users a gain of NDCG@10 must be about .8, a tenth of all, to be significant. On the "

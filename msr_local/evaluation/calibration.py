@@ -34,7 +34,7 @@ from .metrics import mean_estimate
 
 USERS = 100
 LEAST = 20  # users from whom anything is fitted
-_OFFERED, _OTHERS = 100, 20  # candidates among which the item must be, and others that are asked about
+_OFFERED, _OTHERS = 100, 7  # candidates among which the item must be, and others that are asked about
 WAYS = ("recall", "answers", "both")
 
 
