@@ -21,6 +21,7 @@ from typing import Any
 from msr_local.demo import shop
 
 from . import worlds
+from .reliability.record import commit
 
 RESULTS = Path(__file__).with_suffix("")
 PAGE = Path(__file__).with_suffix(".md")
@@ -133,6 +134,7 @@ def run(name: str, data: Path, work: Path, more: Sequence[str]) -> dict[str, Any
         *(" ".join(["msr-local", *one]) for one in (tuning, calibrating) if one),
         " ".join(["msr-local evaluate", *options, *more]),
     ]
+    document["commit"] = commit()
     document["minutes"] = round((time.monotonic() - began) / 60, 1)
     return document
 
@@ -163,6 +165,7 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         "",
         f"{_model(document)}{document['users']:,} test users, fitted on {document['validation_users']:,} validation "
         f"users; {among}. Seed {document['seed']}, {document['minutes']} minutes. "
+        f"{_made(document)}"
         + NOTES.get(name, ""),
         "",
         "```",
@@ -214,7 +217,7 @@ def _ablation(name: str, document: Mapping[str, Any]) -> list[str]:
         f"## {name}",
         "",
         f"{_model(document)}The yes/no answers alone. {document['users']:,} users, {document['minutes']} minutes. "
-        "Summarised: interactions, on average. " + NOTES.get(name, ""),
+        f"{_made(document)}Summarised: interactions, on average. " + NOTES.get(name, ""),
         "",
         "```",
         *document["commands"],
@@ -250,6 +253,10 @@ def _model(document: Mapping[str, Any]) -> str:
     asked = "variants" in document or "language model" in document["baselines"]
     adapter = f", adapter {model['adapter'] or 'none'} {(model['adapter_sha256'] or '')[:12]}".rstrip() if asked else ""
     return f"Model {model['sha256'][:12]}{adapter}. "
+
+
+def _made(document: Mapping[str, Any]) -> str:
+    return f"Made at {document['commit'] or 'a release'}. "
 
 
 def _told(metric: Mapping[str, Any]) -> str:

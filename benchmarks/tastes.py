@@ -41,6 +41,7 @@ from msr_local.store import histories, results
 from msr_local.store.workspace import Workspace
 
 from . import worlds
+from .reliability.record import commit
 from .worlds import World
 
 RESULTS = Path(__file__).with_suffix("")
@@ -154,6 +155,7 @@ def run(name: str, work: Path, data: Path, options: argparse.Namespace) -> dict[
     whole = {way: per_user(world, ranked, users) for way, ranked in lists.items()}
     document: dict[str, Any] = {
         "world": name,
+        "commit": commit(),
         "items": len(world.items),
         "users": len(users),
         "crowd": options.crowd or len(world.people),
@@ -321,7 +323,8 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         f"## {name}",
         "",
         f"Model {model['sha256'][:12]}, adapter {adapter}. {document['items']} items, {document['users']} shoppers "
-        f"{_whose(document)}; {document['candidates']} candidates at most are asked about.{recall}",
+        f"{_whose(document)}; {document['candidates']} candidates at most are asked about.{recall} "
+        f"Made at {document['commit'] or 'a release'}.",
         "",
         "| | " + " | ".join(METRICS.values()) + " |",
         "| --- |" + " --- |" * len(METRICS),

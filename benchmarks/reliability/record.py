@@ -17,9 +17,13 @@ RESULTS = Path(__file__).with_name("results")
 
 
 def made_with(seed: int) -> dict[str, Any]:
-    """Date, machine, commit ("+" for what is not committed) and seed."""
-    commit = _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "msr_local") else "")
-    return {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "commit": commit, "seed": seed}
+    """Date, machine, commit and seed."""
+    return {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "commit": commit(), "seed": seed}
+
+
+def commit() -> str:
+    """The commit that is measured, with a "+" for what is not committed."""
+    return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "msr_local") else "")
 
 
 def _git(*arguments: str) -> str:

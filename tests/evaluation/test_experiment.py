@@ -15,7 +15,7 @@ from recipe.recipe_shop import Shop, Watched
 from msr_local.errors import InputError
 from msr_local.evaluation.baselines import TOWERS
 from msr_local.evaluation.experiment import BLEND, LEARNED, MORE, READ, READING, Experiment, Options
-from msr_local.evaluation.recommended import MODEL, RECOMMENDED
+from msr_local.evaluation.recommended import ALONE, MODEL, RECOMMENDED
 from msr_local.models.spec import Fused, Scorer
 from msr_local.recall import protocols
 from msr_local.recipe.recommender import Recommender
@@ -42,14 +42,14 @@ def test_the_document_holds_what_others_rely_on(shop: Shop) -> None:
         assert 0 <= low <= found["metrics"][metric]["value"] <= high <= 1
     names = {"random", "popularity", "recent popularity", "latest popularity", "item-kNN", "best item-kNN", "Markov",
              "text", "best text", "words", "EASE"}  # fmt: skip
-    assert set(found["baselines"]) == {*names, TOWERS, BLEND, MORE, READING, READ, LEARNED, MODEL}
+    assert set(found["baselines"]) == {*names, TOWERS, BLEND, MORE, READING, READ, LEARNED, MODEL, ALONE}
     assert all(
         set(one) >= {"auc", "hr@5", "mrr@5", "coverage", "mean_popularity"} for one in found["baselines"].values()
     )
     assert 0 <= found["baselines"][READ]["calibration_error"]["value"] <= 1
     pairs = (
         (RECOMMENDED, BLEND), (READING, TOWERS), (READ, BLEND), (READ, MORE), (LEARNED, BLEND), (RECOMMENDED, READ),
-        (RECOMMENDED, LEARNED), (RECOMMENDED, MODEL),
+        (RECOMMENDED, LEARNED), (RECOMMENDED, ALONE), (RECOMMENDED, MODEL), (ALONE, "text"),
     )  # fmt: skip
     assert set(found["tests"]) == {f"{one} - {other}" for one, other in pairs}
     assert 0 < found["tests"][f"{RECOMMENDED} - {BLEND}"]["ndcg@10"]["p"] <= 1
