@@ -80,7 +80,7 @@ def test_the_page_has_a_row_for_each_way() -> None:
     metrics = dict.fromkeys(tastes.METRICS, one)
     test = {metric: {**one, "p": 0.01} for metric in tastes.METRICS}
     document: dict[str, Any] = {
-        "items": 300, "users": 20, "crowd": 300, "candidates": 100, "learned": {"used": False},
+        "items": 300, "commit": "abc1234", "users": 20, "crowd": 300, "candidates": 100, "learned": {"used": False},
         "model": {"sha256": "a" * 64, "adapter": None, "adapter_sha256": None},
         "rows": {"recommended": metrics, "recall alone": metrics},
         "tests": {"recommended - recall alone": test},
@@ -90,4 +90,4 @@ def test_the_page_has_a_row_for_each_way() -> None:
     text = tastes.markdown({"shop-learned": document})
     assert "| recommended, no captions | 50.0 [40.0, 60.0] |" in text
     assert "Lost with no captions, recommended: HR@10 +50.0 (p 0.0100)" in text
-    assert "| summary | - | 4 | 0 | 2 |" in text and "adapter none." in text
+    assert "| summary | - | 4 | 0 | 2 |" in text and "adapter none." in text and "Made at abc1234." in text

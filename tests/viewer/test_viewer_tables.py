@@ -60,10 +60,10 @@ def test_users_are_shown_with_their_days() -> None:
 def test_status_names_the_models_and_what_is_to_do() -> None:
     model = {"model": "/m.gguf", "mmproj": "/eyes.gguf"}
     document = {"home": "/w", "model": model, "adapter": "mine", "adapter_form": "merged", "items": 1200,
-                "todo": {"captions": 3}}  # fmt: skip
+                "calibrated": None, "todo": {"captions": 3}}  # fmt: skip
     assert lines(status_view(document)) == [
         "home /w", "model /m.gguf, projector /eyes.gguf", "adapter mine (merged model)", "items 1,200",
-        "captions to do 3",
+        "calibrated no", "captions to do 3",
     ]  # fmt: skip
     plain = {**document, "model": "embedded", "adapter": None, "adapter_form": None}
     assert lines(status_view(plain))[1:3] == ["model embedded", "adapter none: the plain model answers"]
