@@ -33,6 +33,7 @@ import numpy as np
 from msr_local.arrays import Floats
 from msr_local.engine.llama.process import EngineProcess
 from msr_local.engine.types import SCORE, EngineConfig
+from msr_local.evaluation.fused import recall_weight
 from msr_local.evaluation.metrics import auc_estimate, mean_estimate, platt
 from msr_local.files import sha256, written_whole
 from msr_local.models import embedded
@@ -58,7 +59,6 @@ from msr_local.training.gate import (
     fusion,
     measures,
     moments_of,
-    recall_weight,
     refusals,
 )
 from msr_local.training.rows import NO, YES, Row, parts_of
