@@ -18,6 +18,9 @@ from msr_local.evaluation import recommended
 from msr_local.evaluation.experiment import Experiment, Options
 from msr_local.evaluation.recommended import MODEL, RECOMMENDED
 from msr_local.models.spec import Cast
+from msr_local.recall.fusion import SHAPES, Fusion
+from msr_local.recall.learned import RECALLED, Learned
+from msr_local.recall.towers import Towers
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES, Recipe
 from msr_local.store import catalogue, results
@@ -146,3 +149,19 @@ def test_of_too_few_users_nothing_is_learned(shop: Shop, monkeypatch: pytest.Mon
     monkeypatch.setattr(results, "learned_recall_facts", lambda _: {"used": True})
     with shop.recommender(HISTORY) as recommender:
         assert Experiment(recommender, QUICK).recommended(recommender)[1]["recall"] == "hand-set"
+
+
+def test_to_recall_that_is_learned_again_cold_items_have_come_since(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers = Towers(*(np.zeros(shape, np.float32) for shape in ((30, 4), (30,), (3, 4, 4))))
+    made = Learned(towers, Fusion(RECALLED, {name: (0.0,) * len(RECALLED) for name in SHAPES}, 0.0))
+    monkeypatch.setattr(recommended, "learned_from", lambda *_: (made, {"used": True}))
+    monkeypatch.setattr(recommended, "LEAST", 20)
+    monkeypatch.setattr(results, "learned_recall_facts", lambda _: {"used": True})
+    with shop.recommender(HISTORY) as recommender:
+        experiment = Experiment(recommender, replace(QUICK, protocol="cold-items"))
+        learned = experiment._recall_then(recommender).learned
+        plain = Experiment(recommender, QUICK)._recall_then(recommender).learned
+    assert isinstance(learned, Learned) and isinstance(plain, Learned)
+    assert learned.new.tolist() == np.flatnonzero(experiment.plan.cold).tolist() != [] == plain.new.tolist()
