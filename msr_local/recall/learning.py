@@ -82,7 +82,7 @@ def learned_from(
 class Fitted:
     """What was learned without the interactions that were held back, and what of them.
 
-    `recall` has the tables of what was not held back. The weights of the `whole` are fitted to all cases; `for_even`
+    `recall` has the tables of what was not held back, the `known` interactions (mask [N]). The weights of the `whole` are fitted to all cases; `for_even`
     and `for_odd` are for the cases of even and odd place, and fitted to the others. `facts` have NDCG@10 of both ways.
     """
 
@@ -90,6 +90,7 @@ class Fitted:
     for_even: Learned
     for_odd: Learned
     cases: list[Case]
+    known: Mask
     recall: Recall
     facts: dict[str, Any]
 
@@ -133,7 +134,7 @@ def fitted(
         "ndcg@10": ndcg,
         "used": ndcg["learned"] > ndcg["hand_set"],
     }
-    return Fitted(weighed(np.ones(len(cases), bool)), for_even, for_odd, cases, recall, facts)
+    return Fitted(weighed(np.ones(len(cases), bool)), for_even, for_odd, cases, known, recall, facts)
 
 
 def _of_untaken(
@@ -144,8 +145,7 @@ def _of_untaken(
     The weights of all scores stay as they are; None where nobody is asked for a hidden item.
     """
     hidden = protocols.as_new(log, "learning")
-    _, known, _ = held_back(log)
-    known = known & ~hidden[log.items]
+    known = made.known & ~hidden[log.items]
     cases = [replace(case, history=case.history[~hidden[case.history]]) for case in made.cases]
     cases = [case for case in cases if len(case.history)]
     if not any(hidden[case.target] for case in cases):
