@@ -82,8 +82,9 @@ def learned_from(
 class Fitted:
     """What was learned without the interactions that were held back, and what of them.
 
-    `recall` has the tables of what was not held back, the `known` interactions (mask [N]). The weights of the `whole` are fitted to all cases; `for_even`
-    and `for_odd` are for the cases of even and odd place, and fitted to the others. `facts` have NDCG@10 of both ways.
+    `recall` has the tables of what was not held back: the `known` interactions (mask [N]). The weights of the `whole`
+    are fitted to all cases; `for_even` and `for_odd` are for the cases of even and odd place, and fitted to the others.
+    `facts` have NDCG@10 of both ways.
     """
 
     whole: Learned
