@@ -77,7 +77,8 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
         ["--protocol", "cold-items", "--recipe", "history", "--no-questions", "--fast"],
     ),
     "movietweetings-cold-items": (
-        "movietweetings-learned", [*TWEETINGS, "--learn"], ["--protocol", "cold-items", "--users", "300", "--no-questions", "--fast"],
+        "movietweetings-learned", [*TWEETINGS, "--learn"],
+        ["--protocol", "cold-items", "--users", "300", "--no-questions", "--fast"],
     ),
     "movielens-popular-negatives": ("movielens", MOVIELENS, [*POPULAR, "--protocol", "last", "--split", "order"]),
 }  # fmt: skip
