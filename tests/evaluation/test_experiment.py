@@ -124,6 +124,7 @@ def test_the_model_is_asked_about_the_best_of_recall(shop: Shop) -> None:
     assert found["system"] == RECOMMENDED and found["recall"] == "hand-set" and found["candidates"] == 5
     assert systems[MODEL]["hr@20"]["value"] == pytest.approx(found["recalled"])
     assert systems[RECOMMENDED]["hr@5"]["value"] == pytest.approx(found["recalled"])
+    assert systems[ALONE]["hr@5"]["value"] == pytest.approx(found["recalled"])
     assert systems[RECOMMENDED]["hr@20"]["value"] > found["recalled"]
 
 
