@@ -33,6 +33,7 @@ from msr_local.training.pictures import pixels_of  # noqa: E402
 from msr_local.training.settings import Settings  # noqa: E402
 
 SIZES = [(160, 160), (64, 200), (300, 290), (160, 160)]
+CLOSE = 0.02  # how far the engine's log-odds may be from those of transformers
 
 
 def rows_for(engine: LlamaEngine, folder: Path, *, seeing: bool) -> list[Row]:
@@ -70,13 +71,13 @@ def test_a_family_trains_and_answers_as_it_was_trained(
 
     # Before any training: the same ids and pictures give the same answers.
     before = engine_log_odds(plain, rows)[0]
-    assert before == pytest.approx(log_odds(model, rows, collator), abs=0.02)
-    assert np.std(before) > 0.02
+    assert before == pytest.approx(log_odds(model, rows, collator), abs=CLOSE)
+    assert np.std(before) > CLOSE
 
     optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.02)
     losses = []
     model.train()
-    for _ in range(3):
+    for _ in range(6):
         batch = collator(grouped(rows))
         loss = torch.nn.functional.cross_entropy(answer_logits(model, batch), batch["answers"])
         optimiser.zero_grad()
@@ -97,8 +98,8 @@ def test_a_family_trains_and_answers_as_it_was_trained(
     convert_adapter(converter(), tmp_path / LORA, base.folder, tmp_path / "adapter.gguf")
     wanted = log_odds(model, rows, collator)
     tuned = engine_log_odds(replace(plain, adapters={"score": tmp_path / "adapter.gguf"}), rows)[0]
-    assert tuned == pytest.approx(wanted, abs=0.02)
-    assert np.abs(tuned - before).max() > 0.1
+    assert tuned == pytest.approx(wanted, abs=CLOSE)
+    assert np.abs(tuned - before).max() > 3 * CLOSE
 
 
 def count(decoder: Any) -> int:

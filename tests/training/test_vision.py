@@ -36,6 +36,7 @@ from msr_local.training.pictures import pixels_of  # noqa: E402
 
 LAYERS, MODULES = 2, 7
 CELLS = 4  # of a picture
+CLOSE = 0.02  # how far the engine's log-odds may be from those of transformers
 
 
 def repainted(row: Row, folder: Path, seed: int) -> Row:
@@ -107,16 +108,16 @@ def test_from_pictures_to_an_active_recommender(
     whole = agreement(engine_log_odds(forms["merged"], validation)[0], np.array(z))
     assert whole["median_dz"] <= 0.01 and whole["rank_correlation"] >= 0.99
     before = engine_log_odds(plain, validation)[0]
-    assert np.abs(before - z).max() > 0.1  # training did something
+    assert np.abs(before - z).max() > 3 * CLOSE  # training did something
 
     # The picture matters, and as much here as there.
-    rows = [repainted(row, tmp_path, seed) for seed, row in enumerate(validation[:8])]
+    rows = [repainted(row, tmp_path, seed) for seed, row in enumerate(validation)]
     answers = Answers(0, 0, *(tuple(ids_of(loud, word)) for word in ("yes", "no")))
     theirs = log_odds_of(run / "merged", rows, answers)
     for config in forms.values():
         ours = engine_log_odds(config, rows)[0]
-        assert np.abs(ours - theirs).max() < 0.02
-        assert np.abs(ours - z[:8]).max() > 0.1
+        assert np.abs(ours - theirs).max() < CLOSE
+        assert np.abs(ours - z).max() > 3 * CLOSE
 
     # All that was trained is in the adapter's file, and the merged folder still says what is in it.
     trained = load_file(run / "lora" / "adapter_model.safetensors")
