@@ -1,14 +1,15 @@
 """Calibration: how much recall counts beside the model's answers in a workspace, and the score as a probability.
 
-Some users' latest interactions are held back, as when recall is learned. Of each, recall ranks the catalogue without
-them, and where the item that was taken is among the best, the model is asked about it and about some others of these.
-The weight of recall and the probability are fitted to that; what they are worth is measured by halves of the users.
+Some users' latest interactions are held back, as when recall is learned, and a tenth of the items is hidden as if
+nobody had taken them. For each user, recall ranks the catalogue without all that, and where the item that was taken is
+among the best, the model is asked about it and about some others of these. The weight of recall, what an item that
+nobody took gets, and the probability are fitted to that; what they are worth is measured by halves of the users.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,9 @@ import numpy as np
 from ..arrays import Indices, Mask, Vector
 from ..errors import InputError, MsrError
 from ..models.spec import Fused
-from ..recall.candidates import Candidate, Recall
-from ..recall.learned import Learned
+from ..recall.candidates import Candidate
+from ..recall.learning import Hidden, held_back, hidden_by_hand, hidden_from
 from ..recall.learning import fitted as fitted_recall
-from ..recall.learning import held_back
 from ..recall.protocols import Case
 from ..recall.splits import TRAIN, Split
 from ..recipe import calibrated
@@ -29,32 +29,44 @@ from ..recipe.recommender import Recommender
 from ..store import histories, results, runs
 from ..store.rows import Log, Score
 from .answers import Answers
-from .fused import fitted
+from .fused import fitted_with_hidden
 from .metrics import mean_estimate
 
 USERS = 100
 LEAST = 20  # users from whom anything is fitted
 _OFFERED, _OTHERS = 100, 7  # candidates among which the item must be, and others that are asked about
 WAYS = ("recall", "answers", "both")
+Offered = tuple[Case, list[Candidate]]  # a case, and its target first among some that recall offers
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What was asked about some users, of shape [N]: log-odds, recall, 1 for what was taken, and whose question."""
+    """What was asked about some users, of shape [N]: log-odds, recall, 1 for what was taken, and whose question.
+
+    `untaken` are items that nobody took, hidden ones among them; these were asked for `often` times as often, beside
+    the others, as they were taken.
+    """
 
     z: Vector
     recall: Vector
     answers: Vector
     moments: Indices
+    untaken: Mask
+    often: float = 1.0
 
     def fused(self) -> Fused:
-        """The weight of recall and the probability that fit best."""
-        return fitted(self.z, self.recall, self.answers, self.moments)
+        """What fits best."""
+        return fitted_with_hidden(self.z, self.recall, self.untaken, self.answers, self.moments, self.often)
+
+    def scores(self, fused: Fused) -> Vector:
+        """What the rows have in the fused score."""
+        return self.z + fused.weight * self.recall + fused.untaken * self.untaken
 
     def of(self, some: Indices) -> Asking:
         """What was asked about some of the users, by the number of their moment."""
         there = np.isin(self.moments, some)
-        return Asking(self.z[there], self.recall[there], self.answers[there], self.moments[there])
+        rows = (self.z[there], self.recall[there], self.answers[there], self.moments[there], self.untaken[there])
+        return Asking(*rows, self.often)
 
 
 def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> dict[str, Any]:
@@ -68,25 +80,25 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
         log, texts = histories.log(workspace), recommender.recall.texts()
         learned = results.learned_recall_facts(workspace)
     uses = bool(learned and learned["used"])
-    before: Callable[[int], Learned] | None
     unfinished = recommender.recall.unfinished()
     if uses:
         vectors = recommender.vectors.of(texts)
         made = fitted_recall(log, texts, vectors, recommender.progress, unfinished)
-        cases, recall, before = made.cases, made.recall, made.before
+        there = hidden_from(made, log, texts, vectors, recommender.progress, unfinished)
     else:
         cases, known, _ = held_back(log)
-        recall, before = Recall.of_log(log, texts, known), None
-    lists = offered(recall, cases, users, seed, before, _unseen(recommender, log))
+        there = hidden_by_hand(log, texts, cases, known)
+    lists, often = offered(there, users, seed, _unseen(recommender, log))
     if len(lists) < LEAST:
         raise InputError(
             f"recall offers what was taken of {len(lists):,} users only: too few to fit anything (needed: {LEAST}). "
             "Next: ingest more interactions."
         )
-    asked = ask(recommender, log, lists)
+    asked = ask(recommender, log, lists, often)
     facts = {
         "recall": calibrated.kind_of(uses),
         "users": len(lists),
+        "hidden": int(asked.untaken[asked.answers == 1.0].sum()),
         "questions": len(asked.z),
         "fused": asked.fused().to_json(),
         "before": recommender.fused(uses).to_json(),
@@ -114,56 +126,63 @@ def _unseen(recommender: Recommender, log: Log) -> Mask | None:
     return np.asarray(Split.from_json(scorer.split).parts(log) != TRAIN)
 
 
-def offered(
-    recall: Recall, cases: Sequence[Case], users: int, seed: int, before: Callable[[int], Learned] | None = None,
-    allowed: Mask | None = None,
-) -> list[tuple[Case, list[Candidate]]]:  # fmt: skip
+def offered(there: Hidden, users: int, seed: int, allowed: Mask | None = None) -> tuple[list[Offered], float]:
     """Cases whose target recall offers, at most `users`, each with its target first and others that are offered too.
 
-    `before` gives the learned recall for the case at a place; None: as `recall` has it. Only interactions that are
-    `allowed` (mask [N]) are asked for; None: all are.
+    As far as possible, a third of them ask for a hidden item; the number is how often that is, beside the other cases,
+    for once that it would be of itself. Only interactions that are `allowed` (mask [N]) are asked for; None: all are.
     """
-    order = list(range(len(cases)))
+    order = [place for place, case in enumerate(there.cases) if allowed is None or allowed[case.row]]
     random.Random(f"calibration {seed}").shuffle(order)
-    found: list[tuple[Case, list[Candidate]]] = []
-    for place in order:
-        if len(found) == users:
+    hidden = [place for place in order if there.asked_for[place]]
+    others = [place for place in order if not there.asked_for[place]]
+    for_hidden, tried = _offered(there, hidden, users // 3, seed)
+    found, tried_others = _offered(there, others, users - len(for_hidden), seed)
+    if not for_hidden or not found:
+        return [*found, *for_hidden], 1.0
+    return [*found, *for_hidden], (tried / tried_others) / (len(hidden) / len(others))
+
+
+def _offered(there: Hidden, places: Sequence[int], most: int, seed: int) -> tuple[list[Offered], int]:
+    """At most so many of the cases at these places, and how many were tried for them."""
+    recall, tried = there.recall, 0
+    found: list[Offered] = []
+    for place in places:
+        if len(found) == most:
             break
-        case = cases[place]
-        if allowed is not None and not allowed[case.row]:
-            continue
-        if before is not None:
-            recall.learned = before(place)
+        tried, case = tried + 1, there.cases[place]
+        if there.ways:
+            recall.learned = there.ways[place]
         ids = [recall.item_ids[item] for item in case.history.tolist()]
         target = recall.item_ids[case.target]
         later = {recall.item_ids[item] for item in case.taken} - {target, *ids}
         among = recall.candidates(ids, _OFFERED, exclude=later)
         taken = [one for one in among if one.item_id == target]
-        others = [one for one in among if one.item_id != target]
-        if taken and others:
-            drawn = random.Random(f"calibration {seed} {case.user}").sample(others, min(_OTHERS, len(others)))
+        rest = [one for one in among if one.item_id != target]
+        if taken and rest:
+            drawn = random.Random(f"calibration {seed} {case.user}").sample(rest, min(_OTHERS, len(rest)))
             found.append((case, [*taken, *drawn]))
-    return found
+    return found, tried
 
 
-def ask(recommender: Recommender, log: Log, lists: Sequence[tuple[Case, list[Candidate]]]) -> Asking:
+def ask(recommender: Recommender, log: Log, lists: Sequence[Offered], often: float) -> Asking:
     """The answers to the questions about all candidates of the lists."""
     questions = Answers(recommender, log).questions([case for case, _ in lists], [some for _, some in lists])
     found = dict(_answered(recommender, questions))
     rows = [(*row, place) for place in sorted(found) for row in found[place]]
-    z, recall, answers, moments = np.array(rows, float).T
-    return Asking(z, recall, answers, moments.astype(np.int32))
+    z, recall, untaken, answers, moments = np.array(rows, float).T
+    return Asking(z, recall, answers, moments.astype(np.int32), untaken.astype(bool), often)
 
 
 def _answered(
     recommender: Recommender, questions: Iterator[list[Asked]]
-) -> Iterator[tuple[int, list[tuple[float, float, float]]]]:
-    """(place, (z, recall, 1 for the first) of each question) of each list, as it is finished."""
+) -> Iterator[tuple[int, list[tuple[float, float, bool, float]]]]:
+    """(place, (z, recall, untaken, 1 for the first) of each question) of each list, as it is finished."""
 
     def plan(asked: list[Asked]) -> Any:
         scores: dict[str, Score] = yield from recommender.judge.asking(None, asked)
         return [
-            (scores[one.item.item_id].log_odds, one.candidate.recall, float(place == 0))
+            (scores[one.item.item_id].log_odds, one.candidate.recall, one.candidate.untaken, float(place == 0))
             for place, one in enumerate(asked)
         ]
 
@@ -176,16 +195,16 @@ def _answered(
 def _worth(asked: Asking) -> dict[str, Any]:
     """The mean of 1 / the rank of what was taken among its candidates, by each of the `WAYS`.
 
-    For both together the weight was fitted to the other half of the users.
+    For both together what was fitted to the other half of the users counts.
     """
     users = np.unique(asked.moments)
     halves = [users[::2], users[1::2]]
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     for mine, others in (halves, halves[::-1]):
-        weight = asked.of(others).fused().weight
+        fused = asked.of(others).fused()
         for user in mine:
             one = asked.of(user)
-            for way, scores in zip(WAYS, (one.recall, one.z, one.z + weight * one.recall), strict=True):
+            for way, scores in zip(WAYS, (one.recall, one.z, one.scores(fused)), strict=True):
                 positive = scores[one.answers == 1.0][0]
                 others_scores = scores[one.answers == 0.0]
                 rank = 1.0 + (others_scores > positive).sum() + 0.5 * (others_scores == positive).sum()

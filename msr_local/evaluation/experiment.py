@@ -35,7 +35,8 @@ from .answers import Answers
 from .baselines import TOWERS
 from .calibration import LEAST, ask, offered
 from .metrics import calibration_error
-from .recommended import ALONE, MODEL, RECOMMENDED, Recommended, offered_among, offered_of_all, recall_then
+from .past import Past, past
+from .recommended import ALONE, MODEL, RECOMMENDED, Recommended, offered_among, offered_of_all
 from .standing import Standing
 
 BLEND = "blend of baselines"
@@ -85,7 +86,7 @@ class Experiment:
         self.recommender, self.options, self.note = recommender, options, note
         self._workspace = recommender.workspace
         self._scorers: dict[int, list[baselines.Scorer]] = {}  # by the identity of what was known
-        self._recalls: dict[str, Recall] = {}  # that recommend, by the items' texts
+        self._pasts: dict[str, Past] = {}  # by the items' texts
         with self._workspace.snapshot():
             whole = histories.log(self._workspace)
             self.texts = recommender.recall.texts()
@@ -158,45 +159,43 @@ class Experiment:
     def recommended(self, recommender: Recommender, shuffled: str = "") -> tuple[dict[str, Standing], dict[str, Any]]:
         """What this recommender would have recommended to the test users, its model alone, and facts about both."""
         options, test, log = self.options, self.test, self.log
-        recall = self._recall_then(recommender)
+        then = self._past(recommender)
         answers = Answers(recommender, log, shuffled=shuffled, seed=options.seed)
-        fused = self._fused_then(recommender, recall.learned is not None)
-        made = Recommended(recommender, answers, recall, fused)
-        facts: dict[str, Any] = {"recall": calibrated.kind_of(recall.learned is not None), "fused": fused.to_json()}
+        fused = self._fused_then(recommender, then)
+        made = Recommended(recommender, answers, then.recall, fused)
+        facts: dict[str, Any] = {"recall": calibrated.kind_of(then.learned), "fused": fused.to_json()}
         if not options.full:
             return made.among(test.cases, test.candidates), facts
         standings, recalled = made.everything(test.cases, options.candidates)
         return standings, facts | {"candidates": options.candidates, "recalled": recalled}
 
     def _recall_alone(self) -> Standing:
-        recall, test = self._recall_then(self.recommender), self.test
+        recall, test = self._past(self.recommender).recall, self.test
         if self.options.full:
             return offered_of_all(recall, test.cases)
         return offered_among(recall, test.cases, test.candidates)
 
-    def _recall_then(self, recommender: Recommender, *, validation: bool = False) -> Recall:
-        """What recall would have been at the test, or at the validation; made once for the same texts."""
-        plan, half = self.plan, self.validation if validation else self.test
-        known = plan.known if validation else plan.known_at_test
-        texts = recommender.recall.texts()
-        key = fingerprint(texts, id(known))
-        if key not in self._recalls:
-            tables = half.recall if texts == self.texts else Recall.of_log(self.log, texts, known)
-            self._recalls[key] = recall_then(recommender, self.log, texts, known, tables, plan.cold)
-        return self._recalls[key]
+    def _past(self, recommender: Recommender) -> Past:
+        """What recall would have been; made once for the same texts."""
+        plan, texts = self.plan, recommender.recall.texts()
+        key = fingerprint(texts)
+        if key not in self._pasts:
+            same = texts == self.texts
+            recall = self.test.recall if same else Recall.of_log(self.log, texts, plan.known_at_test)
+            self._pasts[key] = past(recommender, plan, texts, recall)
+        return self._pasts[key]
 
-    def _fused_then(self, recommender: Recommender, learned: bool) -> Fused:
+    def _fused_then(self, recommender: Recommender, then: Past) -> Fused:
         """How answer and recall would have been fused: where the workspace is calibrated, as validation users have it.
 
         What was fitted in the workspace itself has seen the test's answers.
         """
-        facts = calibrated.facts(self._workspace, recommender.judge.settings, learned)
+        facts = calibrated.facts(self._workspace, recommender.judge.settings, then.learned)
         if facts is not None:
-            recall = self._recall_then(recommender, validation=True)
-            lists = offered(recall, self.plan.validation, facts["users"], self.options.seed)
-            if len(lists) >= LEAST and (recall.learned is not None) == learned:
-                return ask(recommender, self.log, lists).fused()
-        return recommender.cast.fused(learned)
+            lists, often = offered(then.hidden(), facts["users"], self.options.seed)
+            if len(lists) >= LEAST:
+                return ask(recommender, self.log, lists, often).fused()
+        return recommender.cast.fused(then.learned)
 
     # ---- candidates
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from ..arrays import Items, Mask, Vector, padded
+from ..arrays import Items, Vector, padded
 from ..errors import MsrError
 from ..models.spec import Fused
 from ..recall.candidates import Candidate, Recall
-from ..recall.learning import LEAST, held_back, learned_from
 from ..recall.protocols import Case
 from ..recipe.asking import Plan
 from ..recipe.judge import Asked
 from ..recipe.recommender import Recommender
-from ..store import results
-from ..store.rows import Log, Score
+from ..store.rows import Score
 from .answers import Answers
 from .ranking import CUTS
 from .standing import Standing
@@ -25,26 +22,6 @@ from .standing import Standing
 ALONE = "recall alone"  # the order in which recall offers
 MODEL = "language model"  # its answers to the yes/no question alone
 RECOMMENDED = "recommended"  # the list that a user would have got
-
-
-def recall_then(
-    recommender: Recommender, log: Log, texts: Sequence[str], known: Mask, recall: Recall, cold: Mask | None = None
-) -> Recall:
-    """Recall as `recommend` would have had it with the `known` interactions of a log (mask [N]) and no others.
-
-    `recall` has the tables of those. Where the workspace uses learned recall, it is learned again from them, and used
-    if it is better than the hand-set weights there too. Items that are `cold` (mask [I]) have come since.
-    """
-    then = Recall.of(recall.item_ids, recall.tables)
-    facts = results.learned_recall_facts(recommender.workspace)
-    if facts is None or not facts["used"]:
-        return then
-    part = Log(log.item_ids, log.user_ids, log.users[known], log.items[known], log.times[known])
-    if len(held_back(part)[0]) >= LEAST // 2:  # as in training: where users are held back, fewer are left
-        learned, facts = learned_from(part, texts, recommender.vectors.of(texts), recommender.progress)
-        if facts["used"]:
-            then.learned = learned if cold is None else replace(learned, new=np.flatnonzero(cold))
-    return then
 
 
 def offered_among(recall: Recall, cases: Sequence[Case], candidates: Sequence[Items]) -> Standing:

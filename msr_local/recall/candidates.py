@@ -60,6 +60,11 @@ class Candidate:
     rank: int | None = None  # by recall among all items that the history does not hold; None: beyond the shortlist
     popular: float | None = None  # share of the catalogue that at least as many users took, 0..1; None: nobody took it
 
+    @property
+    def untaken(self) -> bool:
+        """Whether nobody took it."""
+        return self.popular is None
+
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
@@ -170,6 +175,10 @@ class Recall:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
         (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
+
+    def of_all(self, history: Sequence[str]) -> Vector:
+        """Recall of all items, [I]; where it is learned, -inf for those that it does not weigh."""
+        return self._score(history).recall
 
     def alike(self, item_id: str) -> dict[str, Vector]:
         """How alike each item is to this one, [I] by source: the cosines of texts, and of takers. Raises `KeyError`."""

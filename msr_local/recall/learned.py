@@ -46,7 +46,7 @@ class OfUntaken:
 
     A share of those that it would have if takers said of it what they say of items that read alike; more for what is
     `read` of itself, a weight for each of `READ`; and some nats, with a `start` on top for an item that has come since
-    recall was learned.
+    recall was learned: nobody can take what is never shown.
     """
 
     expected: float

@@ -219,9 +219,9 @@ class Recommender:
         most `look`, in the same way. Who was not asked about is left out.
         """
         look, pictured = max(k, look), sum(bool(one.evidence.image_sha256) for one in asked)
-        recalled = [fused.score(0.0, one.candidate.recall) for one in asked]
+        recalled = [fused.score(0.0, one.candidate.recall, untaken=one.candidate.untaken) for one in asked]
         if pictured <= look:
-            scores = yield from _enough(asked, recalled, fused, ask, k, miss)
+            scores = yield from _enough(asked, recalled, ask, k, miss)
             ranked = _ranked(asked, scores, fused)
             looked_at = sum(bool(one.evidence.image_sha256) for _, one in ranked)
             pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
@@ -231,10 +231,10 @@ class Recommender:
             found = yield from ask([one for one in some if not one.evidence.image_sha256], "")
             return found | (yield from ask([one.blind for one in some if one.evidence.image_sha256], "image"))
 
-        blind = yield from _enough(asked, recalled, fused, blindly, look, miss)
+        blind = yield from _enough(asked, recalled, blindly, look, miss)
         best = _ranked(asked, blind, fused)[:look]
         known = [score for score, _ in best]
-        scores = yield from _enough([one for _, one in best], known, fused, ask, k, miss, blind, group=4)
+        scores = yield from _enough([one for _, one in best], known, ask, k, miss, blind, group=4)
         seen = [one for _, one in best if one.item.item_id in scores]
         looked_at = sum(bool(one.evidence.image_sha256) for one in seen)
         pictures = {"looked_at": looked_at, "skipped": pictured - looked_at}
@@ -286,7 +286,7 @@ class Recommender:
 
 
 def _enough(
-    asked: Sequence[Asked], known: Sequence[float], fused: Fused, ask: Ask, k: int, miss: float,
+    asked: Sequence[Asked], known: Sequence[float], ask: Ask, k: int, miss: float,
     before: Mapping[str, Score] = MappingProxyType({}), group: int = GROUP,
 ) -> Plan[dict[str, Score]]:  # fmt: skip
     """The answers to as many of the questions as it takes; the log-odds of `before` are in what is `known` already."""
@@ -305,8 +305,10 @@ def _enough(
 
 def _ranked(asked: Sequence[Asked], scores: Mapping[str, Score], fused: Fused) -> list[tuple[float, Asked]]:
     """(score, question) of what was asked about, best first."""
-    found = ((scores.get(one.item.item_id), one) for one in asked)
-    scored = ((fused.score(score.log_odds, one.candidate.recall), one) for score, one in found if score)
+    found = ((scores.get(one.item.item_id), one, one.candidate) for one in asked)
+    scored = (
+        (fused.score(score.log_odds, told.recall, untaken=told.untaken), one) for score, one, told in found if score
+    )
     return sorted(scored, key=lambda pair: (-pair[0], pair[1].item.item_id))
 
 

@@ -108,11 +108,14 @@ def calibration_view(document: Mapping[str, Any]) -> RenderableType:
 
 def _calibration(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
     weight = f"score = answer + {document['fused']['recall']:.1f} x recall ({document['recall']})"
+    if lift := document["fused"]["untaken"]:
+        weight += f", {lift:+.1f} for an item that nobody took"
     if "mrr" not in document:
         return Text(f"Nothing is fitted to this workspace now: {weight}.")
     head = (
-        f"{document['users']:,} users, {document['questions']:,} questions. MRR: the mean of 1 / the rank of what was "
-        "taken among the candidates; ± half of the 95% interval."
+        f"{document['users']:,} users, {document['questions']:,} questions; {document['hidden']:,} of the users took "
+        "an item that was hidden as if nobody had. MRR: the mean of 1 / the rank of what was taken among the "
+        "candidates; ± half of the 95% interval."
     )
     table = headed(("", "MRR"), right=True)
     names = {"recall": "recall alone", "answers": "the model's answers alone", "both": "both, as fitted to other users"}

@@ -127,7 +127,7 @@ def test_captions_are_left_out_of_recall_too(shop: Shop) -> None:
     for recipe, there in ((BLIND, True), (replace(BLIND, caption=False), False)):
         with shop.recommender(recipe) as recommender:
             experiment = Experiment(recommender, FEW)
-            words = experiment._recall_then(recommender).tables.text.shape[1]
+            words = experiment._past(recommender).recall.tables.text.shape[1]
             experiment.recommended(recommender)
         assert all(("Scene-" in one) == there for one in shop.record.take())
         assert words == (2 if there else 1)  # that occur in several texts: film, and scene

@@ -14,13 +14,12 @@ from recipe.recipe_shop import Shop
 
 from msr_local.engine.fake import FakeEngine
 from msr_local.engine.types import EngineConfig
-from msr_local.evaluation import recommended
+from msr_local.evaluation import past
 from msr_local.evaluation.experiment import Experiment, Options
 from msr_local.evaluation.recommended import MODEL, RECOMMENDED
 from msr_local.models.spec import Cast
-from msr_local.recall.fusion import SHAPES, Fusion
-from msr_local.recall.learned import RECALLED, Learned
-from msr_local.recall.towers import Towers
+from msr_local.recall.learned import Learned
+from msr_local.recall.protocols import Case
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import RECIPES, Recipe
 from msr_local.store import catalogue, results
@@ -115,34 +114,64 @@ def test_what_is_not_looked_at_stands_below(shop: Shop, monkeypatch: pytest.Monk
         assert [found[place] for place in below] == sorted((found[place] for place in below), reverse=True)
 
 
-@pytest.mark.parametrize("better", [True, False])
+@pytest.fixture
+def fittings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Log, list[Case]]]:
+    """What recall is learned from, and of whom, where the workspace uses learned recall; that is always better."""
+    found: list[tuple[Log, list[Case]]] = []
+    learn = past.fitted
+
+    def watched(log: Log, *rest: Any, held: Any) -> Any:
+        found.append((log, held[0]))
+        made = learn(log, *rest, held=held)
+        return replace(made, facts={**made.facts, "used": True})
+
+    monkeypatch.setattr(past, "fitted", watched)
+    monkeypatch.setattr(past, "LEAST", 20)
+    monkeypatch.setattr(results, "learned_recall_facts", lambda _: {"used": True})
+    return found
+
+
+Fittings = list[tuple[Log, list[Case]]]
+
+
 @pytest.mark.parametrize("used", [True, False, None])
 def test_recall_is_learned_again_from_what_was_known_where_the_workspace_uses_it(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, used: bool | None, better: bool
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, fittings: Fittings, used: bool | None
 ) -> None:
-    learned_from: list[Log] = []
-
-    class Way:
-        def __call__(self, history: Any, by_hand: Any, *_: Any) -> Any:
-            return by_hand, {"text": by_hand}, np.arange(len(by_hand))
-
-    def learn(log: Log, texts: Any, vectors: Any, progress: Any) -> Any:
-        learned_from.append(log)
-        assert len(vectors) == len(texts) == 30
-        return Way(), {"used": better}
-
-    monkeypatch.setattr(recommended, "learned_from", learn)
-    monkeypatch.setattr(recommended, "LEAST", 20)
     monkeypatch.setattr(results, "learned_recall_facts", lambda _: None if used is None else {"used": used})
     with shop.recommender(HISTORY) as recommender:
         experiment = Experiment(recommender, QUICK)
         _, facts = experiment.recommended(recommender)
         experiment.recommended(recommender, "history")  # the same texts: not learned twice
-    assert facts["recall"] == ("learned" if used and better else "hand-set")
-    assert len(learned_from) == (1 if used else 0)
+    assert facts["recall"] == ("learned" if used else "hand-set")
+    assert len(fittings) == (1 if used else 0)
     known = experiment.plan.known_at_test
-    for log in learned_from:
+    for log, cases in fittings:
         assert log.items.tolist() == experiment.log.items[known].tolist()
+        assert cases == experiment.plan.validation  # as the weights of the blends
+
+
+def test_learned_recall_that_is_no_better_there_is_not_used(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, fittings: Fittings
+) -> None:
+    worse = past.fitted
+
+    def learn(*rest: Any, held: Any) -> Any:
+        made = worse(*rest, held=held)
+        return replace(made, facts={**made.facts, "used": False})
+
+    monkeypatch.setattr(past, "fitted", learn)
+    with shop.recommender(HISTORY) as recommender:
+        assert Experiment(recommender, QUICK).recommended(recommender)[1]["recall"] == "hand-set"
+    assert len(fittings) == 1
+
+
+def test_the_weights_are_fitted_to_the_moments_that_are_asked_about(shop: Shop, fittings: Fittings) -> None:
+    """Recall alone that is learned orders drawn candidates about as well as the blend of the same scores."""
+    with shop.recommender(HISTORY) as recommender:
+        found = Experiment(recommender, replace(QUICK, users=None, questions=False)).run()
+    alone, blend = (found["baselines"][name]["auc_per_user"]["value"] for name in ("recall alone", "learned recall"))
+    assert alone == pytest.approx(blend, abs=0.1)
 
 
 def test_of_too_few_users_nothing_is_learned(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,17 +180,11 @@ def test_of_too_few_users_nothing_is_learned(shop: Shop, monkeypatch: pytest.Mon
         assert Experiment(recommender, QUICK).recommended(recommender)[1]["recall"] == "hand-set"
 
 
-def test_to_recall_that_is_learned_again_cold_items_have_come_since(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    towers = Towers(*(np.zeros(shape, np.float32) for shape in ((30, 4), (30,), (3, 4, 4))))
-    made = Learned(towers, Fusion(RECALLED, {name: (0.0,) * len(RECALLED) for name in SHAPES}, 0.0))
-    monkeypatch.setattr(recommended, "learned_from", lambda *_: (made, {"used": True}))
-    monkeypatch.setattr(recommended, "LEAST", 20)
-    monkeypatch.setattr(results, "learned_recall_facts", lambda _: {"used": True})
+def test_to_recall_that_is_learned_again_cold_items_have_come_since(shop: Shop, fittings: Fittings) -> None:
     with shop.recommender(HISTORY) as recommender:
         experiment = Experiment(recommender, replace(QUICK, protocol="cold-items"))
-        learned = experiment._recall_then(recommender).learned
-        plain = Experiment(recommender, QUICK)._recall_then(recommender).learned
+        learned = experiment._past(recommender).recall.learned
+        plain = Experiment(recommender, QUICK)._past(recommender).recall.learned
     assert isinstance(learned, Learned) and isinstance(plain, Learned)
     assert learned.new.tolist() == np.flatnonzero(experiment.plan.cold).tolist() != [] == plain.new.tolist()
+    assert not any(np.isin(log.items, learned.new).any() for log, _ in fittings[:1])

@@ -97,7 +97,7 @@ def test_what_is_learned_of_hidden_items_holds_for_new_ones() -> None:
     log, texts = shop(600, seed=1, never=2)
     vectors = np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
     made, _ = learning.learned_from(log, texts, vectors)
-    untold = learning._of_untaken(learning.fitted(log, texts, vectors), log, texts, vectors, lambda *_: None, None)
+    untold = learning.hidden_from(learning.fitted(log, texts, vectors), log, texts, vectors).untaken
     assert untold is not None and untold.start == pytest.approx(math.log1p(2 * len(THEMES) / hidden(log)))
     new = np.array([theme * EACH for theme in range(len(THEMES))])
     recall = Recall.of_log(log, texts)
@@ -119,4 +119,4 @@ def test_nothing_is_said_of_new_items_where_nobody_is_asked_for_one(monkeypatch:
     vectors = np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
     fitted = learning.fitted(log, texts, vectors)
     monkeypatch.setattr(protocols, "as_new", lambda log, _: np.zeros(len(log.item_ids), bool))
-    assert learning._of_untaken(fitted, log, texts, vectors, lambda *_: None, None) is None
+    assert learning.hidden_from(fitted, log, texts, vectors).untaken is None
