@@ -23,7 +23,8 @@ _NEAREST = 30
 class Untaken:
     """What can be told of items that nobody took, of I items.
 
-    `text` [I, W] has an entry for each word of an item, and `words` has 1 where `text` has one, by word.
+    `text` [I, W] has an entry for each word of an item, but for words that all items have; `words` has 1 where `text`
+    has one, by word.
     """
 
     def __init__(self, text: sparse.csr_matrix, words: sparse.csc_matrix, taken: Mask) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from msr_local.recall import learning, protocols, untaken
 from msr_local.recall.candidates import Recall
+from msr_local.recall.learning import Hidden
 from msr_local.recall.untaken import Untaken
 from msr_local.store.rows import Log
 
@@ -75,6 +76,7 @@ def test_of_a_great_many_those_are_looked_at_that_may_be_wanted() -> None:
     assert not made(bags, [True] * 12).likeliest(told, 5).size
 
 
+Learnt = tuple[Log, list[str], learning.Fitted, Hidden]
 THEMES, EACH = ("ships", "cats", "wars", "songs", "banks", "gods"), 12
 
 
@@ -93,15 +95,22 @@ def shop(people: int, seed: int, never: int) -> tuple[Log, list[str]]:
     return Log(ids, names, np.array(users, np.int32), np.array(items, np.int32), times), texts
 
 
-def test_what_is_learned_of_hidden_items_holds_for_new_ones() -> None:
+@pytest.fixture(scope="module")
+def learned() -> Learnt:
     log, texts = shop(600, seed=1, never=2)
     vectors = np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
-    made, _ = learning.learned_from(log, texts, vectors)
-    untold = learning.hidden_from(learning.fitted(log, texts, vectors), log, texts, vectors).untaken
-    assert untold is not None and untold.start == pytest.approx(math.log1p(2 * len(THEMES) / hidden(log)))
+    made = learning.fitted(log, texts, vectors)
+    return log, texts, made, learning.hidden_from(made, log, texts, vectors)
+
+
+def test_what_is_learned_of_hidden_items_holds_for_new_ones(learned: Learnt) -> None:
+    log, texts, made, there = learned
+    vectors = np.array([[theme in text for theme in THEMES] for text in texts], np.float32)
+    natural = there.ways[0].untaken
+    assert natural is not None and natural.start == pytest.approx(math.log1p(2 * len(THEMES) / there.items.sum()))
     new = np.array([theme * EACH for theme in range(len(THEMES))])
     recall = Recall.of_log(log, texts)
-    recall.learned = replace(made, untaken=untold, new=new)
+    recall.learned = replace(learning.completed(made, natural, log, vectors), new=new)
     for theme in range(len(THEMES)):
         history = [f"i{theme * EACH + 2 + n}" for n in range(5)]
         order = [one.item_id for one in recall.candidates(history, len(texts))]
@@ -110,8 +119,27 @@ def test_what_is_learned_of_hidden_items_holds_for_new_ones() -> None:
         assert order.index(f"i{new[theme] + 1}") > mine  # which nobody took for a long time
 
 
-def hidden(log: Log) -> int:
-    return int(protocols.as_new(log, "learning").sum())
+def test_new_items_are_lifted_as_far_as_costs_the_others_a_hundredth(learned: Learnt) -> None:
+    """Counted again with the candidates of whole lists."""
+    *_, there = learned
+    natural, lifted = there.ways[0].untaken, there.untaken
+    assert natural is not None and lifted is not None and natural.start <= lifted.start <= natural.start + 4.0
+
+    def gained(start: float, *, hidden: bool) -> float:
+        found = []
+        for case, way in zip(there.cases, there.ways, strict=True):
+            if there.items[case.target] == hidden:
+                there.recall.learned = replace(way, untaken=replace(natural, start=start))
+                ids = [f"i{item}" for item in case.history]
+                best = [one.item_id for one in there.recall.candidates(ids, 10)]
+                target = f"i{case.target}"
+                found.append(1.0 / math.log2(2 + best.index(target)) if target in best else 0.0)
+        return float(np.mean(found[:400]))
+
+    before = gained(natural.start, hidden=False)
+    assert gained(lifted.start, hidden=False) >= 0.99 * before - 0.003  # equals are in another order
+    assert lifted.start == natural.start + 4.0 or gained(lifted.start + 0.5, hidden=False) < 0.99 * before + 0.003
+    assert gained(lifted.start, hidden=True) >= gained(natural.start, hidden=True) > 0
 
 
 def test_nothing_is_said_of_new_items_where_nobody_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
