@@ -188,7 +188,11 @@ def _section(name: str, document: Mapping[str, Any]) -> list[str]:
         lines += _systems(document["warm"]["metrics"], ["hr@10", "ndcg@10"]) + _tests(document["warm"]["tests"])
         lines += ["", "Both together:"]
         shown = ["hr@10", "ndcg@10"]
-    return [*lines, "", *_systems(systems, [*shown, "coverage"]), *_tests(document["tests"])]
+    lines += ["", *_systems(systems, [*shown, "coverage"]), *_tests(document["tests"])]
+    if shelf := document.get("among_cold"):
+        lines += ["", "Asked for one of the items of which nothing is known, and only these are ranked:", ""]
+        lines += _systems(shelf["metrics"], ["hr@10", "ndcg@10"]) + _tests(shelf["tests"])
+    return lines
 
 
 def _systems(systems: Mapping[str, Any], shown: Sequence[str]) -> list[str]:

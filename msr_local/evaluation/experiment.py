@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Floats, Items, Mask, Vector
+from ..arrays import Floats, Indices, Items, Mask, Vector
 from ..errors import InputError
 from ..models.spec import Fused
 from ..recall import fusion, protocols, towers
@@ -23,7 +23,7 @@ from ..recall.candidates import Recall
 from ..recall.halves import Half
 from ..recall.learned import READING, RECALLED
 from ..recall.logistic import sigmoid
-from ..recall.protocols import COLD, CORE, Plan
+from ..recall.protocols import COLD, CORE, Case, Plan
 from ..recall.splits import TEST, Split
 from ..recipe import calibrated
 from ..recipe.recommender import Recommender
@@ -43,6 +43,7 @@ BLEND = "blend of baselines"
 MORE = "blend with two towers"  # that know the items by their ids
 READ = "blend that reads"  # the same, but its towers also get the items' texts
 LEARNED = "learned recall"  # what `recommend` can learn to rank with: without EASE, whose matrix is dense
+SHELF = "among_cold"  # asked for a cold item, the cold items ranked alone
 TEXTS = "towers without ids"  # the towers that read, of texts alone: every item is new to them
 _MAIN = (RECOMMENDED, READ, READING, MORE, BLEND, "item-kNN")  # the first one present is what the document is about
 _PAIRS = (
@@ -145,7 +146,7 @@ class Experiment:
         for name, parts in weighed.items():
             self._fuse(name, parts, fused, validation, *halves)
         if options.full:
-            standings = self._rank_everything(test, fused)
+            standings = self._rank(test.cases, np.arange(len(self.log.item_ids), dtype=np.int32), fused)
         else:
             standings = {name: Standing.of(scores, test.candidates, drawn=True) for name, scores in test.scores.items()}
         asked: dict[str, Any] = {}
@@ -154,26 +155,40 @@ class Experiment:
             standings |= more
         if options.model:
             standings[ALONE] = self._recall_alone()
-        return self._document(standings, fused, asked, time.perf_counter() - began)
+        shelf = {} if self.plan.cold is None else self._among(np.flatnonzero(self.plan.cold), fused)
+        return self._document(standings, shelf, fused, asked, time.perf_counter() - began)
 
     def recommended(self, recommender: Recommender, shuffled: str = "") -> tuple[dict[str, Standing], dict[str, Any]]:
         """What this recommender would have recommended to the test users, its model alone, and facts about both."""
-        options, test, log = self.options, self.test, self.log
-        then = self._past(recommender)
-        answers = Answers(recommender, log, shuffled=shuffled, seed=options.seed)
-        fused = self._fused_then(recommender, then)
-        made = Recommended(recommender, answers, then.recall, fused)
-        facts: dict[str, Any] = {"recall": calibrated.kind_of(then.learned), "fused": fused.to_json()}
+        options, test = self.options, self.test
+        made, facts = self._lists(recommender, shuffled)
         if not options.full:
             return made.among(test.cases, test.candidates), facts
         standings, recalled = made.everything(test.cases, options.candidates)
         return standings, facts | {"candidates": options.candidates, "recalled": recalled}
+
+    def _lists(self, recommender: Recommender, shuffled: str = "") -> tuple[Recommended, dict[str, Any]]:
+        then = self._past(recommender)
+        answers = Answers(recommender, self.log, shuffled=shuffled, seed=self.options.seed)
+        fused = self._fused_then(recommender, then)
+        facts = {"recall": calibrated.kind_of(then.learned), "fused": fused.to_json()}
+        return Recommended(recommender, answers, then.recall, fused), facts
 
     def _recall_alone(self) -> Standing:
         recall, test = self._past(self.recommender).recall, self.test
         if self.options.full:
             return offered_of_all(recall, test.cases)
         return offered_among(recall, test.cases, test.candidates)
+
+    def _among(self, cold: Indices, fused: dict[str, fusion.Fusion]) -> dict[str, Standing]:
+        """How each system ranks the cold items that are asked for among the cold items, as on a shelf of new ones."""
+        options, cases = self.options, self.test.cases[: self.plan.users]
+        found, only = self._rank(cases, cold.astype(np.int32), fused), {self.log.item_ids[item] for item in cold}
+        if options.model and options.questions:
+            found |= self._lists(self.recommender)[0].everything(cases, options.candidates, only)[0]
+        if options.model:
+            found[ALONE] = offered_of_all(self._past(self.recommender).recall, cases, only)
+        return found
 
     def _past(self, recommender: Recommender) -> Past:
         """What recall would have been; made once for the same texts."""
@@ -284,18 +299,19 @@ class Experiment:
         vectors[items] = found
         return vectors
 
-    def _rank_everything(self, half: Half, fused: dict[str, fusion.Fusion]) -> dict[str, Standing]:
-        """How each system ranks the whole catalogue, less what the history holds: that is never recommended."""
-        scorer, everything = self._scorer(half), np.arange(len(self.log.item_ids), dtype=np.int32)
+    def _rank(self, cases: Sequence[Case], items: Items, fused: dict[str, fusion.Fusion]) -> dict[str, Standing]:
+        """How each system ranks these items at the test, less what the history holds: that is never recommended."""
+        scorer = self._scorer(self.test)
         standings: dict[str, Standing] = {}
-        for done, case in enumerate(half.cases, start=1):
-            scores = scorer(case.history, everything)
+        for done, case in enumerate(cases, start=1):
+            free = np.setdiff1d(items, case.history)
+            scores = scorer(case.history, free)
             for name, one in fused.items():
                 scores[name] = one(np.stack([scores[part] for part in one.names], axis=-1))
-            free = np.setdiff1d(everything, case.history)
+            (mine,) = np.flatnonzero(free == case.target)
             for name, values in scores.items():
-                standings.setdefault(name, Standing()).add(values[case.target], values[free], free)
-            self.recommender.progress("whole catalogue", done, len(half.cases))
+                standings.setdefault(name, Standing()).add(values[mine], values, free)
+            self.recommender.progress("whole catalogue", done, len(cases))
         return standings
 
     def _fuse(
@@ -318,8 +334,9 @@ class Experiment:
     # ---- results
 
     def _document(
-        self, standings: dict[str, Standing], fused: dict[str, fusion.Fusion], asked: dict[str, Any], seconds: float
-    ) -> dict[str, Any]:
+        self, standings: dict[str, Standing], shelf: dict[str, Standing], fused: dict[str, fusion.Fusion],
+        asked: dict[str, Any], seconds: float,
+    ) -> dict[str, Any]:  # fmt: skip
         options, plan, test = self.options, self.plan, self.test
         bootstrap = ranking.Bootstrap(plan.users, options.seed)
         systems = {name: self._metrics(name, one, bootstrap, name in fused) for name, one in standings.items()}
@@ -349,10 +366,10 @@ class Experiment:
         }
         if plan.cold is not None:
             document["cold_items"] = int(plan.cold.sum())
-            for part in ("cold", "warm"):
+            for part, some in (("cold", standings), ("warm", standings), (SHELF, shelf)):
                 document[part] = {
-                    "metrics": {name: self._means(one, bootstrap, part) for name, one in standings.items()},
-                    "tests": self._tests(standings, pairs, part),
+                    "metrics": {name: self._means(one, bootstrap, part) for name, one in some.items()},
+                    "tests": self._tests(some, pairs, part),
                 }
         if options.model:
             document["model"] = {
@@ -379,7 +396,10 @@ class Experiment:
 
     def _means(self, standing: Standing, bootstrap: ranking.Bootstrap, part: str = "") -> dict[str, Any]:
         values = standing.per_case().items()
-        return {metric: bootstrap.mean(self.plan.by_user(one, part)).to_json() for metric, one in values}
+        return {metric: bootstrap.mean(self._by_user(one, part)).to_json() for metric, one in values}
+
+    def _by_user(self, values: Vector, part: str) -> Vector:
+        return values if part == SHELF else self.plan.by_user(values, part)
 
     def _tests(
         self, standings: dict[str, Standing], pairs: Sequence[tuple[str, str]], part: str = ""
@@ -387,7 +407,7 @@ class Experiment:
         """Both systems of each pair on the same users."""
         found: dict[str, dict[str, Any]] = {}
         compared = _COMPARED if self.plan.cold is None else _COLD_COMPARED
-        by_user, seed = self.plan.by_user, self.options.seed
+        by_user, seed = self._by_user, self.options.seed
         for one, other in pairs:
             ours, theirs = standings[one].per_case(), standings[other].per_case()
             found[f"{one} - {other}"] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..recall.candidates import Recall
-from ..recall.learning import LEAST, Fitted, Hidden, completed, fitted, hidden_by_hand, hidden_from
+from ..recall.learning import LEAST, Hidden, completed, fitted, hidden_by_hand, hidden_from
 from ..recall.protocols import Plan
 from ..recipe.recommender import Recommender
 from ..store import results
@@ -36,18 +36,18 @@ def past(recommender: Recommender, plan: Plan, texts: Sequence[str], recall: Rec
     Cold items have come since.
     """
     log, cases, known = _at_test(plan), plan.validation, plan.known[plan.known_at_test]
-    then = Recall.of(recall.item_ids, recall.tables)
+    by_hand = Past(Recall.of(recall.item_ids, recall.tables), lambda: hidden_by_hand(log, texts, cases, known))
     facts = results.learned_recall_facts(recommender.workspace)
-    made: Fitted | None = None
-    if facts and facts["used"] and len(cases) >= LEAST // 2:  # as in training
-        vectors, progress = recommender.vectors.of(texts), recommender.progress
-        made = fitted(log, texts, vectors, progress, held=(cases, known, plan.split.kind))
-    if made is None or not made.facts["used"]:
-        return Past(then, lambda: hidden_by_hand(log, texts, cases, known))
+    if facts is None or not facts["used"] or len(cases) < LEAST // 2:  # as in training
+        return by_hand
+    vectors, progress = recommender.vectors.of(texts), recommender.progress
+    made = fitted(log, texts, vectors, progress, held=(cases, known, plan.split.kind))
+    if not made.facts["used"]:
+        return by_hand
     hidden = hidden_from(made, log, texts, vectors, progress)
-    then.learned = completed(made, hidden.untaken, log, vectors, progress)
-    if plan.cold is not None:
-        then.learned = replace(then.learned, new=np.flatnonzero(plan.cold))
+    learned = completed(made, hidden.untaken, log, vectors, progress)
+    then = Recall.of(recall.item_ids, recall.tables)
+    then.learned = learned if plan.cold is None else replace(learned, new=np.flatnonzero(plan.cold))
     return Past(then, lambda: hidden)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -33,12 +33,12 @@ def offered_among(recall: Recall, cases: Sequence[Case], candidates: Sequence[It
     return Standing.of(padded(rows), candidates, drawn=True)
 
 
-def offered_of_all(recall: Recall, cases: Sequence[Case]) -> Standing:
-    """Recall alone, over the whole catalogue, as far as any metric looks."""
+def offered_of_all(recall: Recall, cases: Sequence[Case], only: Set[str] | None = None) -> Standing:
+    """Recall alone, over the whole catalogue or the items that are `only` ranked, as far as any metric looks."""
     found = Standing()
     for case in cases:
         ids = [recall.item_ids[item] for item in case.history.tolist()]
-        items = np.array([recall.index[one.item_id] for one in recall.candidates(ids, max(CUTS))], np.int32)
+        items = np.array([recall.index[one.item_id] for one in recall.candidates(ids, max(CUTS), only=only)], np.int32)
         there = np.flatnonzero(items == case.target)
         found.add(-float(there[0]) if len(there) else np.nan, -np.arange(len(items), dtype=np.float64), items)
     return found
@@ -64,13 +64,17 @@ class Recommended:
             rows[RECOMMENDED].append(np.array([ordered[item_id] for item_id in ids]))
         return {name: Standing.of(padded(found), candidates, drawn=True) for name, found in rows.items()}
 
-    def everything(self, cases: Sequence[Case], count: int) -> tuple[dict[str, Standing], float]:
+    def everything(
+        self, cases: Sequence[Case], count: int, only: Set[str] | None = None
+    ) -> tuple[dict[str, Standing], float]:
         """Both systems over the whole catalogue, asked about the best `count` of recall; the share of targets there.
+
+        With `only`, over these items alone.
 
         To the model, the other items are missed. Under a list of recommendations they stand in the order of recall.
         """
         most = max(count, *CUTS)  # further down no metric looks
-        recalled = [self._recall.candidates(self._seen(case), most) for case in cases]
+        recalled = [self._recall.candidates(self._seen(case), most, only=only) for case in cases]
         lists, found = [one[:count] for one in recalled], {MODEL: Standing(), RECOMMENDED: Standing()}
         missed = 0
         for case, some, (z, ordered) in zip(cases, recalled, self._ranked(cases, lists), strict=True):

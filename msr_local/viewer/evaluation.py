@@ -45,6 +45,7 @@ def _evaluation(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
         ("Asked for one of these items", document["cold"]["metrics"], document["cold"]["tests"]),
         ("Asked for another item", document["warm"]["metrics"], document["warm"]["tests"]),
         ("Both together", systems, document["tests"]),
+        ("Asked for one of these items, and only they are ranked", *document["among_cold"].values()),
     ):
         shown_parts += [Text(), Text(title, style="bold"), _systems(metrics, _RANKED, document["system"], canvas),
                         Text(), *_tests(tests)]  # fmt: skip

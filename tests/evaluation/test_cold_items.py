@@ -41,6 +41,12 @@ def test_cold_items_and_others_are_reported_apart_and_together(shop: Shop) -> No
     tests = found["cold"]["tests"][f"{RECOMMENDED} - {LEARNED}"]
     assert set(tests) == {"hr@10", "ndcg@10"} and 0 < tests["ndcg@10"]["p"] <= 1
     assert TEXTS not in found["fusion"][BLEND]["scores"]
+    shelf = found["among_cold"]["metrics"]
+    assert shelf.keys() == systems.keys()
+    for name, one in shelf.items():  # the others only stand in the way
+        assert one["ndcg@10"]["value"] >= found["cold"]["metrics"][name]["ndcg@10"]["value"], name
+        assert one["hr@10"]["value"] == 1.0 or int(cold.sum()) > 10 or name == MODEL, name
+    assert set(found["among_cold"]["tests"][f"{RECOMMENDED} - {LEARNED}"]) == {"hr@10", "ndcg@10"}
 
 
 def test_every_list_is_of_the_whole_catalogue_with_cold_items_in_it(shop: Shop) -> None:
