@@ -51,7 +51,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-popular6-learned": (  # the same with recall that has learned from the training users
         "microlens-learned", [*MICROLENS, "--learn"],
-        ["--protocol", "popular6", "--recipe", "history", "--fast"],
+        ["--protocol", "popular6", "--recipe", "history", "--users", "500", "--fast"],
     ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,

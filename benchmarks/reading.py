@@ -9,7 +9,7 @@ from typing import Any
 from .tastes import RESULTS
 
 _WORLDS = {
-    "second-few": "a shop that opened: {crowd} shoppers known",
+    "second-few": "{shops} shops that opened, {crowd} shoppers known in each",
     "second": "the same shop, {crowd} shoppers known",
     "fashion-learned": "photos of clothes, {crowd} shoppers known",
 }
@@ -28,7 +28,7 @@ def markdown() -> str:
             cells = [_value(document["rows"]["recommended"], metric)]
             cells += [_without(document, variant, metric) for variant in ("no-captions", "shuffled-captions")]
             cells += [_other(document, way, metric) for way in ("recall alone", "attribute counting")]
-            lines.append(f"| {said.format(crowd=document['crowd'])}; {what} | " + " | ".join(cells) + " |")
+            lines.append(f"| {said.format(**document)}; {what} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
