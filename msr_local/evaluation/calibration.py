@@ -1,9 +1,10 @@
 """Calibration: how much recall counts beside the model's answers in a workspace, and the score as a probability.
 
 Some users' latest interactions are held back, as when recall is learned, and a tenth of the items is hidden as if
-nobody had taken them. For each user, recall ranks the catalogue without all that, and where the item that was taken is
-among the best, the model is asked about it and about some others of these. The weight of recall, what an item that
-nobody took gets, and the probability are fitted to that; what they are worth is measured by halves of the users.
+nobody had taken them: of a new item recall knows less than the model does. For each user, recall ranks the catalogue
+without all that, and where the item that was taken is among the best, the model is asked about it and about some others
+of these. The weight of recall and the probability are fitted to that; what they are worth is measured by halves of the
+users.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ..recipe.recommender import Recommender
 from ..store import histories, results, runs
 from ..store.rows import Log, Score
 from .answers import Answers
-from .fused import fitted_with_hidden
+from .fused import fitted
 from .metrics import mean_estimate
 
 USERS = 100
@@ -41,32 +42,21 @@ Offered = tuple[Case, list[Candidate]]  # a case, and its target first among som
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What was asked about some users, of shape [N]: log-odds, recall, 1 for what was taken, and whose question.
-
-    `untaken` are items that nobody took, hidden ones among them; these were asked for `often` times as often, beside
-    the others, as they were taken.
-    """
+    """What was asked about some users, of shape [N]: log-odds, recall, 1 for what was taken, and whose question."""
 
     z: Vector
     recall: Vector
     answers: Vector
     moments: Indices
-    untaken: Mask
-    often: float = 1.0
 
     def fused(self) -> Fused:
-        """What fits best."""
-        return fitted_with_hidden(self.z, self.recall, self.untaken, self.answers, self.moments, self.often)
-
-    def scores(self, fused: Fused) -> Vector:
-        """What the rows have in the fused score."""
-        return self.z + fused.weight * self.recall + fused.untaken * self.untaken
+        """The weight of recall and the probability that fit best."""
+        return fitted(self.z, self.recall, self.answers, self.moments)
 
     def of(self, some: Indices) -> Asking:
         """What was asked about some of the users, by the number of their moment."""
         there = np.isin(self.moments, some)
-        rows = (self.z[there], self.recall[there], self.answers[there], self.moments[there], self.untaken[there])
-        return Asking(*rows, self.often)
+        return Asking(self.z[there], self.recall[there], self.answers[there], self.moments[there])
 
 
 def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> dict[str, Any]:
@@ -88,17 +78,17 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
     else:
         cases, known, _ = held_back(log)
         there = hidden_by_hand(log, texts, cases, known)
-    lists, often = offered(there, users, seed, _unseen(recommender, log))
+    lists = offered(there, users, seed, _unseen(recommender, log))
     if len(lists) < LEAST:
         raise InputError(
             f"recall offers what was taken of {len(lists):,} users only: too few to fit anything (needed: {LEAST}). "
             "Next: ingest more interactions."
         )
-    asked = ask(recommender, log, lists, often)
+    asked = ask(recommender, log, lists)
     facts = {
         "recall": calibrated.kind_of(uses),
         "users": len(lists),
-        "hidden": int(asked.untaken[asked.answers == 1.0].sum()),
+        "hidden": sum(bool(there.items[case.target]) for case, _ in lists),
         "questions": len(asked.z),
         "fused": asked.fused().to_json(),
         "before": recommender.fused(uses).to_json(),
@@ -126,31 +116,28 @@ def _unseen(recommender: Recommender, log: Log) -> Mask | None:
     return np.asarray(Split.from_json(scorer.split).parts(log) != TRAIN)
 
 
-def offered(there: Hidden, users: int, seed: int, allowed: Mask | None = None) -> tuple[list[Offered], float]:
+def offered(there: Hidden, users: int, seed: int, allowed: Mask | None = None) -> list[Offered]:
     """Cases whose target recall offers, at most `users`, each with its target first and others that are offered too.
 
-    As far as possible, a third of them ask for a hidden item; the number is how often that is, beside the other cases,
-    for once that it would be of itself. Only interactions that are `allowed` (mask [N]) are asked for; None: all are.
+    As far as there are so many, a third of them ask for a hidden item, so that the weight suits new items too. Only
+    interactions that are `allowed` (mask [N]) are asked for; None: all are.
     """
     order = [place for place, case in enumerate(there.cases) if allowed is None or allowed[case.row]]
     random.Random(f"calibration {seed}").shuffle(order)
     hidden = [place for place in order if there.asked_for[place]]
     others = [place for place in order if not there.asked_for[place]]
-    for_hidden, tried = _offered(there, hidden, users // 3, seed)
-    found, tried_others = _offered(there, others, users - len(for_hidden), seed)
-    if not for_hidden or not found:
-        return [*found, *for_hidden], 1.0
-    return [*found, *for_hidden], (tried / tried_others) / (len(hidden) / len(others))
+    found = _offered(there, hidden, users // 3, seed)
+    return [*_offered(there, others, users - len(found), seed), *found]
 
 
-def _offered(there: Hidden, places: Sequence[int], most: int, seed: int) -> tuple[list[Offered], int]:
-    """At most so many of the cases at these places, and how many were tried for them."""
-    recall, tried = there.recall, 0
+def _offered(there: Hidden, places: Sequence[int], most: int, seed: int) -> list[Offered]:
+    """At most so many of the cases at these places."""
+    recall = there.recall
     found: list[Offered] = []
     for place in places:
         if len(found) == most:
             break
-        tried, case = tried + 1, there.cases[place]
+        case = there.cases[place]
         if there.ways:
             recall.learned = there.ways[place]
         ids = [recall.item_ids[item] for item in case.history.tolist()]
@@ -162,27 +149,27 @@ def _offered(there: Hidden, places: Sequence[int], most: int, seed: int) -> tupl
         if taken and rest:
             drawn = random.Random(f"calibration {seed} {case.user}").sample(rest, min(_OTHERS, len(rest)))
             found.append((case, [*taken, *drawn]))
-    return found, tried
+    return found
 
 
-def ask(recommender: Recommender, log: Log, lists: Sequence[Offered], often: float) -> Asking:
+def ask(recommender: Recommender, log: Log, lists: Sequence[Offered]) -> Asking:
     """The answers to the questions about all candidates of the lists."""
     questions = Answers(recommender, log).questions([case for case, _ in lists], [some for _, some in lists])
     found = dict(_answered(recommender, questions))
     rows = [(*row, place) for place in sorted(found) for row in found[place]]
-    z, recall, untaken, answers, moments = np.array(rows, float).T
-    return Asking(z, recall, answers, moments.astype(np.int32), untaken.astype(bool), often)
+    z, recall, answers, moments = np.array(rows, float).T
+    return Asking(z, recall, answers, moments.astype(np.int32))
 
 
 def _answered(
     recommender: Recommender, questions: Iterator[list[Asked]]
-) -> Iterator[tuple[int, list[tuple[float, float, bool, float]]]]:
-    """(place, (z, recall, untaken, 1 for the first) of each question) of each list, as it is finished."""
+) -> Iterator[tuple[int, list[tuple[float, float, float]]]]:
+    """(place, (z, recall, 1 for the first) of each question) of each list, as it is finished."""
 
     def plan(asked: list[Asked]) -> Any:
         scores: dict[str, Score] = yield from recommender.judge.asking(None, asked)
         return [
-            (scores[one.item.item_id].log_odds, one.candidate.recall, one.candidate.untaken, float(place == 0))
+            (scores[one.item.item_id].log_odds, one.candidate.recall, float(place == 0))
             for place, one in enumerate(asked)
         ]
 
@@ -195,16 +182,16 @@ def _answered(
 def _worth(asked: Asking) -> dict[str, Any]:
     """The mean of 1 / the rank of what was taken among its candidates, by each of the `WAYS`.
 
-    For both together what was fitted to the other half of the users counts.
+    For both together the weight was fitted to the other half of the users.
     """
     users = np.unique(asked.moments)
     halves = [users[::2], users[1::2]]
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     for mine, others in (halves, halves[::-1]):
-        fused = asked.of(others).fused()
+        weight = asked.of(others).fused().weight
         for user in mine:
             one = asked.of(user)
-            for way, scores in zip(WAYS, (one.recall, one.z, one.scores(fused)), strict=True):
+            for way, scores in zip(WAYS, (one.recall, one.z, one.z + weight * one.recall), strict=True):
                 positive = scores[one.answers == 1.0][0]
                 others_scores = scores[one.answers == 0.0]
                 rank = 1.0 + (others_scores > positive).sum() + 0.5 * (others_scores == positive).sum()

@@ -207,9 +207,9 @@ class Experiment:
         """
         facts = calibrated.facts(self._workspace, recommender.judge.settings, then.learned)
         if facts is not None:
-            lists, often = offered(then.hidden(), facts["users"], self.options.seed)
+            lists = offered(then.hidden(), facts["users"], self.options.seed)
             if len(lists) >= LEAST:
-                return ask(recommender, self.log, lists, often).fused()
+                return ask(recommender, self.log, lists).fused()
         return recommender.cast.fused(then.learned)
 
     # ---- candidates

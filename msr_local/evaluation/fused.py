@@ -1,10 +1,10 @@
-"""Fitting how answer and recall make the score: the weight of recall, what new items get, and the probability."""
+"""Fitting how answer and recall make the score: the weight of recall, and the score as a probability."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Indices, Mask, Vector
+from ..arrays import Indices, Vector
 from ..models.spec import Fused
 from ..recall.candidates import RECALL_WEIGHT
 from ..recall.logistic import logistic, softmax
@@ -12,7 +12,6 @@ from .metrics import platt
 
 _MOST_RECALL = 256.0
 _LISTS = 20  # from which on weights are fitted within them
-_HIDDEN = 8  # purchases of hidden items from which on it is fitted what these get
 
 
 def fitted(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> Fused:
@@ -21,38 +20,8 @@ def fitted(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> Fuse
     Rows of one of the `moments` are candidates of one user; `answers` are 1 for what was taken, 0 for the others.
     """
     weight = recall_weight(z, recall, answers, moments)
-    return Fused(weight, _scaling(z + weight * recall, answers))
-
-
-def fitted_with_hidden(
-    z: Vector, recall: Vector, untaken: Mask, answers: Vector, moments: Indices, often: float
-) -> Fused:  # fmt: skip
-    """The same with what an item that nobody took gets on top; `untaken` [N] are those, some of which were hidden.
-
-    Lists whose positive was hidden are `often` times as many, beside the others, as they would be of themselves. In a
-    conditional logit that lifts the constant of the untaken by log(often), and nothing else (Manski & Lerman 1977).
-    """
-    lists = _lists(np.c_[z, recall, untaken], answers, moments)
-    if len(lists) < _LISTS or lists[:, 0, 2].sum() < _HIDDEN:
-        return fitted(z, recall, answers, moments)
-    *weights, constant = softmax(lists, np.zeros(lists.shape[:2]))
-    weight, unit = _weight(*weights)
-    lift = (constant - np.log(often)) / unit
-    return Fused(weight, _scaling(z + weight * recall + lift * untaken, answers), float(lift))
-
-
-def _scaling(score: Vector, answers: Vector) -> tuple[float, float] | None:
-    scaling = platt(score, answers)
-    return (scaling.a, scaling.b) if scaling else None
-
-
-def _weight(on_z: float, on_recall: float) -> tuple[float, float]:
-    """The weight of recall beside z, and the log-odds that one unit of the score is."""
-    if on_z > 1e-6:
-        return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL)), on_z
-    if on_recall > 1e-6:
-        return _MOST_RECALL, on_recall / _MOST_RECALL
-    return RECALL_WEIGHT, 1.0
+    scaling = platt(z + weight * recall, answers)
+    return Fused(weight, (scaling.a, scaling.b) if scaling else None)
 
 
 def recall_weight(z: Vector, recall: Vector, answers: Vector, moments: Indices) -> float:
@@ -69,7 +38,9 @@ def recall_weight(z: Vector, recall: Vector, answers: Vector, moments: Indices) 
         on_z, on_recall, _ = logistic(np.c_[z, recall], answers)
     else:
         on_z, on_recall = softmax(lists, np.zeros(lists.shape[:2]))
-    return _weight(on_z, on_recall)[0]
+    if on_z <= 1e-6:
+        return _MOST_RECALL if on_recall > 1e-6 else RECALL_WEIGHT
+    return float(np.clip(on_recall / on_z, 0.0, _MOST_RECALL))
 
 
 def _lists(scores: Vector, answers: Vector, moments: Indices) -> Vector:

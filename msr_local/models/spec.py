@@ -27,17 +27,15 @@ def open_engine(config: EngineConfig | ServerConfig) -> Engine:
 class Fused:
     """How answer and recall make the score that orders a list: z + weight x recall; and what it is as a probability.
 
-    An item that nobody took has `untaken` on top. The slope of a calibration (a, b) is over 0, so that the order by
-    probability is that by score.
+    The slope of a calibration (a, b) is over 0, so that the order by probability is that by score.
     """
 
     weight: float
     calibration: tuple[float, float] | None = None
-    untaken: float = 0.0
 
-    def score(self, z: float, recall: float, *, untaken: bool = False) -> float:
-        """The score of an item, which nobody took if it is `untaken`."""
-        return z + self.weight * recall + self.untaken * untaken
+    def score(self, z: float, recall: float) -> float:
+        """The score of an item."""
+        return z + self.weight * recall
 
     def probability(self, score: float) -> float | None:
         """sigmoid(a score + b); None where none was fitted."""
@@ -48,13 +46,13 @@ class Fused:
 
     def to_json(self) -> dict[str, Any]:
         calibration = self.calibration and dict(zip("ab", self.calibration, strict=True))
-        return {"recall": self.weight, "untaken": self.untaken, "calibration": calibration}
+        return {"recall": self.weight, "calibration": calibration}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Fused:
         """What `to_json` wrote."""
         fitted = document["calibration"]
-        return cls(document["recall"], fitted and (fitted["a"], fitted["b"]), document.get("untaken", 0.0))
+        return cls(document["recall"], fitted and (fitted["a"], fitted["b"]))
 
 
 @dataclass(frozen=True, slots=True)

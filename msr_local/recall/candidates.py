@@ -60,11 +60,6 @@ class Candidate:
     rank: int | None = None  # by recall among all items that the history does not hold; None: beyond the shortlist
     popular: float | None = None  # share of the catalogue that at least as many users took, 0..1; None: nobody took it
 
-    @property
-    def untaken(self) -> bool:
-        """Whether nobody took it."""
-        return self.popular is None
-
 
 @dataclass(frozen=True, slots=True)
 class _Scores:

@@ -56,7 +56,7 @@ def explain(
     asked = recommender.judge.ask(candidate, ranking.summary, history)
     score = recommender.judge.scores(user_id, [asked])[item_id]
     fused = recommender.fused(recall.learned is not None)
-    probability = fused.probability(fused.score(score.log_odds, candidate.recall, untaken=candidate.untaken))
+    probability = fused.probability(fused.score(score.log_odds, candidate.recall))
     others = compared([one for _, one in ranking.ranked.items], item_id, k)
     chain = recommender.preferences.chain(user_id, history) if recommender.recipe.summary else []
     recent = history[-recommender.recipe.recent :] if recommender.recipe.recent else []

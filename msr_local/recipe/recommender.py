@@ -219,7 +219,7 @@ class Recommender:
         most `look`, in the same way. Who was not asked about is left out.
         """
         look, pictured = max(k, look), sum(bool(one.evidence.image_sha256) for one in asked)
-        recalled = [fused.score(0.0, one.candidate.recall, untaken=one.candidate.untaken) for one in asked]
+        recalled = [fused.score(0.0, one.candidate.recall) for one in asked]
         if pictured <= look:
             scores = yield from _enough(asked, recalled, ask, k, miss)
             ranked = _ranked(asked, scores, fused)
@@ -305,10 +305,8 @@ def _enough(
 
 def _ranked(asked: Sequence[Asked], scores: Mapping[str, Score], fused: Fused) -> list[tuple[float, Asked]]:
     """(score, question) of what was asked about, best first."""
-    found = ((scores.get(one.item.item_id), one, one.candidate) for one in asked)
-    scored = (
-        (fused.score(score.log_odds, told.recall, untaken=told.untaken), one) for score, one, told in found if score
-    )
+    found = ((scores.get(one.item.item_id), one) for one in asked)
+    scored = ((fused.score(score.log_odds, one.candidate.recall), one) for score, one in found if score)
     return sorted(scored, key=lambda pair: (-pair[0], pair[1].item.item_id))
 
 

@@ -109,8 +109,6 @@ def calibration_view(document: Mapping[str, Any]) -> RenderableType:
 
 def _calibration(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
     weight = f"score = answer + {document['fused']['recall']:.1f} x recall ({document['recall']})"
-    if lift := document["fused"]["untaken"]:
-        weight += f", {lift:+.1f} for an item that nobody took"
     if "mrr" not in document:
         return Text(f"Nothing is fitted to this workspace now: {weight}.")
     head = (

@@ -30,7 +30,7 @@ def invented(users: int, on_z: float, on_recall: float, seed: int = 0) -> Asking
     for row, scores in enumerate(on_z * z + on_recall * recall + lot.gumbel(size=z.shape)):
         answers[row, scores.argmax()] = 1.0
     moments = np.repeat(np.arange(users, dtype=np.int32), 21)
-    return Asking(z.ravel(), recall.ravel(), answers.ravel(), moments, np.zeros(users * 21, bool))
+    return Asking(z.ravel(), recall.ravel(), answers.ravel(), moments)
 
 
 def test_the_weight_is_how_much_recall_tells_beside_the_answers() -> None:
@@ -67,8 +67,7 @@ def test_from_then_on_lists_are_in_the_order_of_what_was_fitted(shop: Shop) -> N
         after = recommender.recommend("u00").items
         for one in after:
             told = recommender.recall.now().candidate(recommender.user("u00").seen, one.item_id)
-            more = found["fused"]["untaken"] * told.untaken
-            assert one.score == pytest.approx(one.log_odds + weight * told.recall + more)
+            assert one.score == pytest.approx(one.log_odds + weight * told.recall)
             if scaling:
                 p = 1 / (1 + np.exp(-scaling["a"] * one.score - scaling["b"]))
                 assert one.probability == pytest.approx(p)
@@ -130,7 +129,7 @@ def held(shop: Shop) -> Hidden:
 def test_a_list_has_what_was_taken_first_and_then_what_recall_offers_with_it(shop: Shop) -> None:
     there = held(shop)
     recall = there.recall
-    lists, _ = offered(there, 40, seed=3)
+    lists = offered(there, 40, seed=3)
     assert len({case.user for case, _ in lists}) == len(lists) == 40
     for case, some in lists:
         ids = [one.item_id for one in some]
@@ -138,7 +137,7 @@ def test_a_list_has_what_was_taken_first_and_then_what_recall_offers_with_it(sho
         assert not {recall.item_ids[item] for item in case.taken} & {*ids[1:]}
         for one in some:
             assert one == recall.candidate([recall.item_ids[item] for item in case.history], one.item_id)
-    assert offered(there, 40, seed=3)[0] == lists != offered(there, 40, seed=4)[0]
+    assert offered(there, 40, seed=3) == lists != offered(there, 40, seed=4)
 
 
 def test_nobody_is_known_to_have_taken_a_hidden_item_and_a_third_are_asked_for_one(shop: Shop) -> None:
@@ -148,55 +147,12 @@ def test_nobody_is_known_to_have_taken_a_hidden_item_and_a_third_are_asked_for_o
     for case in there.cases:
         assert len(case.history) and not there.items[case.history].any()
     natural = int(there.asked_for.sum())
-    lists, often = offered(there, 60, seed=0)
+    lists = offered(there, 60, seed=0)
     asked = [there.items[case.target] for case, _ in lists]
-    assert 0 < sum(asked) <= natural and sum(asked) <= 20
-    assert all(some[0].untaken == hidden for (_, some), hidden in zip(lists, asked, strict=True))
-    assert often == pytest.approx(1.0)  # there are so few that all are asked for
-    few, often = offered(there, 9, seed=0)
-    assert sum(there.items[case.target] for case, _ in few) == 3 and often > 1.5
-
-
-def drawn(users: int, lift: float, often: float, seed: int = 0) -> Asking:
-    """Users who take one of 21 candidates by their scores; two candidates are untaken, and have a `lift`.
-
-    Those who took an untaken one are asked `often` times as often as the others.
-    """
-    lot = np.random.default_rng(seed)
-    size = (users, 21)
-    z, recall, untaken = lot.normal(size=size), lot.random(size), np.zeros(size, bool)
-    untaken[:, :2] = True
-    taken = (z + 8.0 * recall + lift * untaken + lot.gumbel(size=size)).argmax(axis=1)
-    asked = (taken < 2) | (lot.random(users) < 1.0 / often)
-    answers = (np.arange(21) == taken[:, None]).astype(float)
-    moments = np.repeat(np.arange(asked.sum(), dtype=np.int32), 21)
-    rows = (one[asked].ravel() for one in (z, recall, answers))
-    return Asking(*rows, moments, untaken[asked].ravel(), often)
-
-
-@pytest.mark.parametrize("often", [1.0, 4.0])
-@pytest.mark.parametrize("lift", [-2.0, 0.0, 1.5])
-def test_what_untaken_items_get_does_not_depend_on_how_often_they_are_asked_for(lift: float, often: float) -> None:
-    fused = drawn(6000, lift, often).fused()
-    assert fused.untaken == pytest.approx(lift, abs=0.3) and fused.weight == pytest.approx(8.0, rel=0.15)
-
-
-def test_of_few_hidden_purchases_nothing_is_said() -> None:
-    asked = drawn(6000, 0.0, 1.0)
-    hidden = np.unique(asked.moments[asked.untaken & (asked.answers == 1.0)])
-    others = np.setdiff1d(asked.moments, hidden)[:200]
-    assert asked.of(np.r_[others, hidden[:7]]).fused().untaken == 0.0
-    assert asked.of(np.r_[others, hidden[:8]]).fused().untaken != 0.0
-
-
-def test_the_order_is_by_what_untaken_items_get(shop: Shop) -> None:
-    shop.workspace.execute("DELETE FROM interactions WHERE item_id = 'f03'")
-    with shop.recommender(HISTORY) as recommender:
-        for lift in (-300.0, 300.0):
-            kept = {"fused": Fused(16.0, None, lift).to_json()}
-            calibrated.keep(shop.workspace, recommender.judge.settings, False, kept)
-            ids = [one.item_id for one in recommender.recommend("u00", k=30, candidates=30).items]
-            assert ids.index("f03") == (0 if lift > 0 else len(ids) - 1)
+    assert 0 < sum(asked) <= min(natural, 20)
+    assert all((some[0].popular is None) == hidden for (_, some), hidden in zip(lists, asked, strict=True))
+    few = offered(there, 9, seed=0)
+    assert len(few) == 9 and sum(there.items[case.target] for case, _ in few) == 3
 
 
 def test_an_adapter_is_not_asked_about_what_it_was_trained_on(shop: Shop) -> None:
@@ -206,7 +162,7 @@ def test_an_adapter_is_not_asked_about_what_it_was_trained_on(shop: Shop) -> Non
         part = split(log, "users")[1]
         allowed = calibration._unseen(recommender, log)
         assert allowed is not None and (allowed == (part != TRAIN)).all()
-        lists, _ = offered(held(shop), 60, 0, allowed)
+        lists = offered(held(shop), 60, 0, allowed)
         assert lists and all(part[case.row] != TRAIN for case, _ in lists)
     with planted(shop, "users", run_id="elsewhere") as recommender:
         assert calibration._unseen(recommender, log) is None
@@ -240,5 +196,5 @@ def test_an_evaluation_fits_its_own_to_validation_users(shop: Shop, monkeypatch:
 def test_ranks_of_equals_are_the_middle_ones() -> None:
     answers: Vector = np.array([1.0, 0, 0, 0, 1, 0, 0, 0])
     moments = np.array([0] * 4 + [1] * 4, np.int32)
-    worth = calibration._worth(Asking(np.zeros(8), np.zeros(8), answers, moments, np.zeros(8, bool)))
+    worth = calibration._worth(Asking(np.zeros(8), np.zeros(8), answers, moments))
     assert worth["answers"]["value"] == worth["recall"]["value"] == pytest.approx(1 / 2.5)
