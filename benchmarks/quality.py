@@ -101,6 +101,7 @@ NOTES = {
     "To show the mean of the two, .3, some 3,500 users would be needed.",
     "movielens-last-shipped": "The adapter was trained on training interactions; fused is fitted on 200 of the "
     "validation users.",
+    "microlens-popular6-learned": "Most answers had been kept from runs before.",
     "second-cold-items": "Eleven more minutes had gone into answers that were kept.",
     "shop-ablation": "None of the purchases asked for was in the adapter's training; six of the 40 were in its "
     "validation set. Fifteen of the shoppers it never saw. Another hour had gone into answers that were kept.",
