@@ -3,7 +3,7 @@
     python -m benchmarks.tastes --data ../shared/data --work work/tastes shop second fashion
     python -m benchmarks.tastes --learn --variant no-captions --variant shuffled-captions shop
     python -m benchmarks.tastes --crowd 40 --variant no-captions second  # a shop that opened: few have bought anything
-    python -m benchmarks.tastes --crowd 40 --shops 3 second  # three such shops, each with other shoppers
+    python -m benchmarks.tastes --crowd 40 --shops 2 second  # two such shops, each with other shoppers
 
 Each name is a world of `benchmarks.worlds`. Its pictures are captioned in a workspace of the work folder, which keeps
 all answers as well: a run that was stopped goes on where it was. Each shopper's last purchase, which was held back, is
