@@ -40,15 +40,17 @@ def _evaluation(document: Mapping[str, Any], canvas: Canvas) -> RenderableType:
     if "cold" not in document:
         return Group(head, scale, Text(), _systems(systems, shown, document["system"], canvas), Text(),
                      *_tests(document["tests"]))  # fmt: skip
+    parts = {
+        "Asked for one of these items": document["cold"],
+        "Asked for another item": document["warm"],
+        "Both together": {"metrics": systems, "tests": document["tests"]},
+    }
+    if "among_cold" in document:  # earlier releases did not measure it
+        parts["Asked for one of these items, and only they are ranked"] = document["among_cold"]
     shown_parts: list[RenderableType] = []
-    for title, metrics, tests in (
-        ("Asked for one of these items", document["cold"]["metrics"], document["cold"]["tests"]),
-        ("Asked for another item", document["warm"]["metrics"], document["warm"]["tests"]),
-        ("Both together", systems, document["tests"]),
-        ("Asked for one of these items, and only they are ranked", *document["among_cold"].values()),
-    ):
-        shown_parts += [Text(), Text(title, style="bold"), _systems(metrics, _RANKED, document["system"], canvas),
-                        Text(), *_tests(tests)]  # fmt: skip
+    for title, part in parts.items():
+        table = _systems(part["metrics"], _RANKED, document["system"], canvas)
+        shown_parts += [Text(), Text(title, style="bold"), table, Text(), *_tests(part["tests"])]
     return Group(head, scale, *shown_parts)
 
 
