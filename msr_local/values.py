@@ -16,14 +16,22 @@ from .text import printable
 _EMPTY = {"", "\\n", "nan", "none", "null", "n/a", "na", "(no genres listed)"}
 _LITERAL = 20_000  # characters of a list written as text; longer ones are read as prose
 _VECTOR = 8  # numbers in a row that are an embedding, if any is no whole number
-_TAG = re.compile(
-    r"</?(a|abbr|b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|figure|font|footer|form|h[1-6]|head|header|hr|html"
-    r"|i|iframe|img|input|label|li|link|main|meta|nav|ol|p|pre|script|section|small|span|strong|style|sub|sup|table"
-    r"|tbody|td|th|thead|tr|u|ul|video)(\s[^<>]*)?/?>|<!--|<!doctype",
-    re.IGNORECASE,
+_TAGS = (
+    "a|abbr|b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|figure|font|footer|form|h[1-6]|head|header|hr|html"
+    "|i|iframe|img|input|label|li|link|main|meta|nav|ol|p|pre|script|section|small|span|strong|style|sub|sup|table"
+    "|tbody|td|th|thead|tr|u|ul|video"
 )
+_TAG = re.compile(rf"</?({_TAGS})(\s[^<>]*)?/?>|<!--|<!doctype", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
-_STYLE = re.compile(r"[^{}<>;]*\{[^{}]*:[^{}]*\}")
+_BLOCK = re.compile(r"\{[^{}]*\}")
+_DECLARED = re.compile(  # a property of a style sheet, the first or another one of a block
+    r"[{;]\s*(?:--[\w-]+|(?:-[a-z]+-)?(?:align|animation|background|border|bottom|box|clear|color|content|cursor|display"
+    r"|fill|filter|flex|float|font|gap|grid|height|justify|left|letter|line|list|margin|max|min|opacity|order|outline"
+    r"|overflow|padding|position|right|stroke|text|top|transform|transition|vertical|visibility|white|width|word|z)"
+    r"(?:-[a-z-]+)?)\s*:"
+)
+_SELECTOR = re.compile(rf"(?:{_TAGS})?(?:[.#:*@\[>+~,]\S*)?", re.IGNORECASE)
+_EMPTIED = re.compile(r"@[a-z-]+[^{};@]*\{\s*\}")
 _UNREAD = ("style", "script")
 _NAMES = ("name", "Name", "title", "Title", "label", "Label")  # of something in a dictionary, likeliest first
 
@@ -47,8 +55,22 @@ def words(text: str) -> str:
     elif "&" in text:
         text = unescaped(text)
     if "{" in text:
-        text = _STYLE.sub(" ", text)
+        text = _unstyled(text)
     return printable(text)
+
+
+def _unstyled(text: str) -> str:
+    """`text` without the rules of style sheets ("p.note { color: red }"). Prose stays, in braces as well."""
+    kept, end = [], 0
+    for block in _BLOCK.finditer(text):
+        before = text[end : block.start()].split()
+        told = len(before)
+        while told and _SELECTOR.fullmatch(before[told - 1]):
+            told -= 1
+        if _DECLARED.search(block[0]) and (told < len(before) or ";" in block[0]):
+            kept += before[:told]
+            end = block.end()
+    return _EMPTIED.sub(" ", " ".join([*kept, text[end:]]))
 
 
 def is_markup(text: str) -> bool:
