@@ -31,7 +31,7 @@ _RAW = 10_000  # characters that are kept of a rejected row
 _ITEM_ID = tuple(
     "itemid movieid imdbid productid asin parentasin sku isbn videoid item iid bookid articleid newsid businessid"
     " trackid songid gameid appid animeid recipeid productcode itemcode stockcode tconst artistid"
-    " venueid locationid ean gtin barcode idproduct variantsku lineitemsku".split()
+    " venueid locationid ean gtin barcode idproduct variantsku lineitemsku aid".split()
 )
 
 ITEM_FIELDS: Fields = {
@@ -46,7 +46,7 @@ INTERACTION_FIELDS: Fields = {
     "user_id": tuple(
         "userid user uid customerid reviewerid visitorid sessionid customer username memberid shopperid"
         " clientid accountid profileid customeremail useremail email buyeremail idcustomer userpseudoid emailaddress"
-        " emailbilling billingemail".split()
+        " emailbilling billingemail session".split()
     ),
     "item_id": (*_ITEM_ID, "items", "itemids", "itemlist", "itemidlist", "history"),
     "timestamp": tuple(
@@ -105,6 +105,11 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
         if again[name] > 1:
             others[place] = index, f"{name} ({again[name]})"
     return Layout(found, tuple(others))
+
+
+def is_row(columns: Sequence[str], fields: Fields) -> bool:
+    """Whether all that is required of a row is among `columns`, by usual names."""
+    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(columns, fields, {}).fields.keys()
 
 
 def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> None:

@@ -15,7 +15,8 @@ from typing import Any, TextIO
 from ..store.rows import Rejected
 from ..text import printable, storable
 from .delimited import Line, Record, numbered
-from .fields import REQUIRED, Fields, clean, lay_out, rejected
+from .fields import Fields, clean, is_row, rejected
+from .nested import steps_in
 
 _JSON = json.JSONDecoder(strict=False)
 _CHUNK = 1_000_000
@@ -209,6 +210,8 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
     inner = list(value.values())
     if not inner:
         return None
+    if (key := steps_in(value, fields)) and not _is_row(value[key][0], fields):
+        return None
     if _is_row(value, fields):
         if _alike(inner, list) or _alike(inner, dict):
             notes.append("the file has a list for each column: read as such.")
@@ -254,8 +257,7 @@ def _key_of_rows(fields: Fields) -> str:
 
 
 def _is_row(value: Mapping[str, Any], fields: Fields) -> bool:
-    """Whether the keys of an object are columns: all that are required."""
-    return (REQUIRED | {"item_id"}) & fields.keys() <= lay_out(tuple(map(str, value)), fields, {}).fields.keys()
+    return is_row(tuple(map(str, value)), fields)
 
 
 def _alike(values: list[Any], kind: type) -> bool:

@@ -20,10 +20,9 @@ from .fields import (
     ITEM_FIELDS,
     MISSING,
     NO_ID,
-    REQUIRED,
     Fields,
     Layout,
-    lay_out,
+    is_row,
     rejected,
     shown,
     to_attribute,
@@ -133,7 +132,7 @@ def _kind_of_table(path: Path) -> Fields | None:
 
 def _has_all(path: Path, fields: Fields) -> bool:
     names, _ = read_columns(path, fields, Source())
-    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(names, fields, {}).fields.keys()
+    return is_row(names, fields)
 
 
 def _format(path: Path) -> str:

@@ -29,6 +29,7 @@ from .delimited import (
     split_line,
 )
 from .fields import Attribute, Fields, Layout, check_columns, clean, key_of, lay_out, shown, to_attribute
+from .nested import unfolded
 from .objects import object_records
 
 Parser: TypeAlias = Callable[[Any], "Attribute | None"]
@@ -74,7 +75,7 @@ def open_table(path: Path, fields: Fields, source: Source) -> Iterator[Table]:
     try:
         with open_unpacked(path) as binary:
             if path.suffix.lower() == ".parquet" or binary.peek(4).startswith(b"PAR1"):
-                yield _parquet_table(binary)
+                yield _parquet_table(binary, fields)
                 return
         notes: list[str] = []
         name = source.encoding
@@ -102,7 +103,7 @@ def _text_table(text: TextIO, fields: Fields, source: Source, notes: list[str], 
     number, first = first_line(lines)
     if not source.columns and first.lstrip("\ufeff \t")[:1] in ("{", "["):
         text.seek(0)
-        return _object_table(object_records(text, fields, notes), notes, encoding)
+        return _object_table(unfolded(object_records(text, fields, notes), fields, notes), notes, encoding)
     delimiter = None
     if separator := _SEPARATOR.fullmatch(first):
         delimiter = separator[1]
@@ -203,7 +204,7 @@ _RECBOLE_TYPES: Mapping[str, Parser] = {
 }
 
 
-def _object_table(records: Iterator[Record | Rejected], notes: list[str], encoding: str) -> Table:
+def _object_table(records: Iterator[Record | Rejected], notes: list[str], encoding: str | None = None) -> Table:
     head = list(islice(records, _HEAD))
     columns = dict.fromkeys(name for record in head if not isinstance(record, Rejected) for name in record[1])
     if not columns:
@@ -215,7 +216,7 @@ def _object_table(records: Iterator[Record | Rejected], notes: list[str], encodi
     return Table(tuple(columns), chain(head, records), notes=notes, encoding=encoding)
 
 
-def _parquet_table(binary: BinaryIO) -> Table:
+def _parquet_table(binary: BinaryIO, fields: Fields) -> Table:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -241,4 +242,8 @@ def _parquet_table(binary: BinaryIO) -> Table:
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"not a Parquet file: {error}") from error
     columns = tuple(storable(name) for name in file.schema_arrow.names)
+    lists = [one.type.value_type for one in file.schema_arrow if pa.types.is_list(one.type)]
+    if any(map(pa.types.is_struct, lists)) and file.metadata.num_rows:
+        notes: list[str] = []
+        return _object_table(unfolded(records(), fields, notes), notes)
     return Table(columns, records())
