@@ -126,6 +126,8 @@ def _notes(
         else:
             why = "the model was not trained with pictures. It read the caption, if there is one"
         notes.append(f"The question contained no picture: {why}.")
+    if recommender.recall.unread:
+        notes.append(recommender.recall.unread)
     if not calibrated:
         notes.append(UNCALIBRATED)
     if score.coverage < WEAK:

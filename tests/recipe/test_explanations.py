@@ -171,6 +171,13 @@ def test_recommended_items_come_with_small_pictures(shop: Shop) -> None:
     assert set(why(shop, "u", "f7").thumbnails) == {"f5", "f7"}
 
 
+def test_new_items_whose_texts_could_not_be_read_are_told(shop: Shop) -> None:
+    with shop.recommender() as recommender:
+        assert not any("new items" in note for note in explain(recommender, "u").notes)
+        recommender.recall.unread = "The texts of new items (3) count little in recall: another model."
+        assert recommender.recall.unread in explain(recommender, "u").notes
+
+
 def test_an_explanation_without_a_calibrated_score_says_so(shop: Shop) -> None:
     found = why(shop)
     assert found.probability is None and UNCALIBRATED in found.notes
