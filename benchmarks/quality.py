@@ -51,7 +51,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "microlens-popular6-learned": (  # the same with recall that has learned from the training users
         "microlens-learned", [*MICROLENS, "--learn"],
-        ["--protocol", "popular6", "--recipe", "history", "--users", "500", "--fast"],
+        ["--protocol", "popular6", "--recipe", "history", "--fast"],
     ),
     "microlens-popular6-questions": (
         "microlens", MICROLENS,
@@ -63,6 +63,10 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "movietweetings-temporal": ("movietweetings", TWEETINGS, ["--protocol", "temporal", "--full"]),
     "movietweetings-popular-negatives": ("movietweetings", TWEETINGS, [*POPULAR, "--protocol", "temporal"]),
+    "movietweetings-popular-negatives-learned": (  # the recommender has seen MovieTweetings' training interactions
+        "movietweetings-learned", [*TWEETINGS, "--learn"],
+        [*POPULAR, "--protocol", "temporal", "--recipe", "history", "--users", "300", "--fast"],
+    ),
     "movielens-last": ("movielens", MOVIELENS, ["--protocol", "last", "--split", "order", "--full"]),
     "movielens-last-shipped": (  # the recommender that comes with msr-local has seen MovieLens' training interactions
         "movielens", MOVIELENS,
@@ -92,6 +96,7 @@ TUNED = {
 # What `calibrate` is given for a name before it is evaluated; the evaluation fits its own to validation users.
 CALIBRATED = {
     "microlens-popular6-learned": ["--users", "150", "--recipe", "history"],
+    "movietweetings-popular-negatives-learned": ["--users", "150", "--recipe", "history"],
     "second-cold-items": ["--users", "60"],
 }
 # What one must know to read a table: what the adapter had seen, and what so few users can show.

@@ -35,7 +35,10 @@ from .metrics import mean_estimate
 
 USERS = 100
 LEAST = 20  # users from whom anything is fitted
-_OFFERED, _OTHERS = 100, 7  # candidates among which the item must be, and others that are asked about
+_OFFERED = 100  # candidates among which the item must be
+# Others that are asked about. On 36 shoppers of the drawn shop, 7 of the 99 give a weight of 4.2 (at the median of 12
+# draws; 1.8 to 9.3), 15 one of 3.0 (1.4 to 4.7), 30 one of 2.2, and all 1.9: few draws hold what is hard to tell.
+_OTHERS = 15
 WAYS = ("recall", "answers", "both")
 Offered = tuple[Case, list[Candidate]]  # a case, and its target first among some that recall offers
 
