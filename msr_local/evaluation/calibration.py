@@ -143,9 +143,9 @@ def _offered(there: Hidden, places: Sequence[int], most: int, seed: int) -> list
         case = there.cases[place]
         if there.ways:
             recall.learned = there.ways[place]
-        ids = [recall.item_ids[item] for item in case.history.tolist()]
+        ids = recall.ids(case.history)
         target = recall.item_ids[case.target]
-        later = {recall.item_ids[item] for item in case.taken} - {target, *ids}
+        later = {*recall.ids(case.taken)} - {target, *ids}
         among = recall.candidates(ids, _OFFERED, exclude=later)
         taken = [one for one in among if one.item_id == target]
         rest = [one for one in among if one.item_id != target]

@@ -28,7 +28,7 @@ def offered_among(recall: Recall, cases: Sequence[Case], candidates: Sequence[It
     """Recall alone, among candidates that were drawn, targets first."""
     rows = []
     for case, items in zip(cases, candidates, strict=True):
-        found = recall.described([recall.item_ids[item] for item in case.history.tolist()], items)
+        found = recall.described(recall.ids(case.history), items)
         rows.append(np.array([one.recall for one in found]))
     return Standing.of(padded(rows), candidates, drawn=True)
 
@@ -37,8 +37,8 @@ def offered_of_all(recall: Recall, cases: Sequence[Case], only: Set[str] | None 
     """Recall alone, over the whole catalogue or the items that are `only` ranked, as far as any metric looks."""
     found = Standing()
     for case in cases:
-        ids = [recall.item_ids[item] for item in case.history.tolist()]
-        items = np.array([recall.index[one.item_id] for one in recall.candidates(ids, max(CUTS), only=only)], np.int32)
+        some = recall.candidates(recall.ids(case.history), max(CUTS), only=only)
+        items = np.array([recall.index[one.item_id] for one in some], np.int32)
         there = np.flatnonzero(items == case.target)
         found.add(-float(there[0]) if len(there) else np.nan, -np.arange(len(items), dtype=np.float64), items)
     return found
@@ -54,12 +54,12 @@ class Recommended:
         """Both systems among candidates that were drawn, targets first."""
         # Equals go by their place in the catalogue, as `recommend` has it: the target must not be the first of them.
         lists = [
-            self._recall.described(self._seen(case), np.sort(items))
+            self._recall.described(self._recall.ids(case.history), np.sort(items))
             for case, items in zip(cases, candidates, strict=True)
         ]
         rows: dict[str, list[Vector]] = {MODEL: [], RECOMMENDED: []}
         for items, (z, ordered) in zip(candidates, self._ranked(cases, lists), strict=True):
-            ids = [self._recall.item_ids[item] for item in items]
+            ids = self._recall.ids(items)
             rows[MODEL].append(np.array([z[item_id] for item_id in ids]))
             rows[RECOMMENDED].append(np.array([ordered[item_id] for item_id in ids]))
         return {name: Standing.of(padded(found), candidates, drawn=True) for name, found in rows.items()}
@@ -74,7 +74,7 @@ class Recommended:
         To the model, the other items are missed. Under a list of recommendations they stand in the order of recall.
         """
         most = max(count, *CUTS)  # further down no metric looks
-        recalled = [self._recall.candidates(self._seen(case), most, only=only) for case in cases]
+        recalled = [self._recall.candidates(self._recall.ids(case.history), most, only=only) for case in cases]
         lists, found = [one[:count] for one in recalled], {MODEL: Standing(), RECOMMENDED: Standing()}
         missed = 0
         for case, some, (z, ordered) in zip(cases, recalled, self._ranked(cases, lists), strict=True):
@@ -87,9 +87,6 @@ class Recommended:
                 items = np.array([self._recall.index[item_id] for item_id in scores], np.int32)
                 found[name].add(scores.get(target, np.nan), np.array(list(scores.values())), items)
         return found, 1.0 - missed / max(1, len(cases))
-
-    def _seen(self, case: Case) -> list[str]:
-        return [self._recall.item_ids[item] for item in case.history.tolist()]
 
     def _ranked(
         self, cases: Sequence[Case], lists: Sequence[Sequence[Candidate]]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -170,6 +170,10 @@ class Recall:
         """What recall says of one item, whether it would be recalled or not. Raises `KeyError`."""
         (candidate,) = self.described(history, np.array([self.index[item_id]], np.int32))
         return candidate
+
+    def ids(self, items: Iterable[int]) -> list[str]:
+        """The ids of items with these indices, in this order."""
+        return [self.item_ids[item] for item in items]
 
     def of_all(self, history: Sequence[str]) -> Vector:
         """Recall of all items, [I]; where it is learned, -inf for those that it does not weigh."""

@@ -235,7 +235,7 @@ def _lift(there: Hidden, progress: Progress) -> float:
     for done, place in enumerate(others, start=1):
         case, recall = there.cases[place], there.recall
         recall.learned = there.ways[place]
-        found = recall.of_all([recall.item_ids[item] for item in case.history]) * RECALL_WEIGHT  # in nats
+        found = recall.of_all(recall.ids(case.history)) * RECALL_WEIGHT  # in nats
         found[case.history] = -np.inf
         mine, new = found[case.target], there.items
         if mine > -np.inf:
@@ -289,7 +289,7 @@ def _ndcg(recall: Recall, way: Learned | None, cases: Sequence[Case]) -> list[fl
     recall.learned = way
     found = []
     for case in cases:
-        ranked = [one.item_id for one in recall.candidates([recall.item_ids[item] for item in case.history], _TOP)]
+        ranked = [one.item_id for one in recall.candidates(recall.ids(case.history), _TOP)]
         target = recall.item_ids[case.target]
         found.append(1.0 / float(np.log2(2 + ranked.index(target))) if target in ranked else 0.0)
     return found
