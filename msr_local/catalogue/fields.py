@@ -140,6 +140,13 @@ def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, 
                 ", or, if these are the items, name the file of the interactions after this one; if all rows are one "
                 "person's, add a column user_id with one name in it"
             )
+        others = {*names} - {names[index] for index in found.values()}
+        if missing == ["item_id"] and "user_id" in found and len(others) > 2 and "timestamp" not in found:
+            user = printable(names[found["user_id"]])[:40]
+            ways += (
+                ", or, if each column is an item, make a row of each cell: pandas.read_csv(FILE).melt("
+                f"{user!r}, var_name='item_id', value_name='rating').dropna().to_csv(NEW, index=False)"
+            )
         raise InputError(f"found no column for {' and '.join(missing)}. {listed} {hint}{ways}.")
 
 

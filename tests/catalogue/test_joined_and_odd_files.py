@@ -168,3 +168,8 @@ def test_a_folder_of_several_pairs_is_refused(tmp_path, more):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match="neither by name nor by columns"):
         find_sources(tmp_path, None)
+
+
+def test_a_matrix_of_ratings_is_refused_with_the_way_to_rows(put):
+    with pytest.raises(InputError, match=r"found no column for item_id.*if each column is an item.*melt\('user', "):
+        put(LISTED, "user,0,1,2\nann,5,,3\nbob,,4,1\n")
