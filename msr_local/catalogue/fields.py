@@ -107,9 +107,9 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
     return Layout(found, tuple(others))
 
 
-def is_row(columns: Sequence[str], fields: Fields) -> bool:
-    """Whether all that is required of a row is among `columns`, by usual names."""
-    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(columns, fields, {}).fields.keys()
+def is_row(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> bool:
+    """Whether all that is required of a row is among `columns`, by `mapping` or usual names."""
+    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(columns, fields, mapping).fields.keys()
 
 
 def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> None:

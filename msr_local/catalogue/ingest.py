@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,7 +95,10 @@ def ingest(
         tell(f"Items are read from {item_file.name}, interactions from {interaction_file.name}.")
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images.")
-    sources = [Source(words.columns, words.encoding) for words in (of_items, of_interactions)]
+    sources = [
+        Source(words.columns, words.encoding, {**(mapping or {}), **words.mapping})
+        for words in (of_items, of_interactions)
+    ]
     if item_file == interaction_file:
         sources = [_source_of_both(*sources)] * 2
     mappings = _share(mapping or {}, (item_file, interaction_file), sources)
@@ -132,15 +135,15 @@ def ingest(
 
 def _source_of_both(of_items: Source, of_interactions: Source) -> Source:
     """What is said of one file that holds both. Raises InputError where two things are."""
-    columns, encodings = (
-        {one for one in pair if one} for pair in zip(astuple(of_items), astuple(of_interactions), strict=True)
-    )
+    both = of_items, of_interactions
+    columns, encodings = {one.columns for one in both} - {()}, {one.encoding for one in both} - {None}
     if len(columns) > 1 or len(encodings) > 1:
         raise InputError(
             "the items and the interactions are one file, of which two things are said. Next: name all its columns "
             "once, as in --columns user,item,title,time (an empty name leaves one out), and one --encoding."
         )
-    return Source(next(iter(columns), ()), next(iter(encodings), None))
+    mapping = {**of_items.mapping, **of_interactions.mapping}
+    return Source(next(iter(columns), ()), next(iter(encodings), None), mapping)
 
 
 def _require_ratings(file: Path, found: Found, least: float) -> None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from ..store.rows import Rejected
 from ..text import printable
 from .delimited import Record
-from .fields import Fields, is_row, lay_out
+from .fields import INTERACTION_FIELDS, ITEM_FIELDS, Fields, is_row, lay_out
 
 _LOOK = 50  # rows in which steps are looked for
 
 
-def unfolded(records: Iterator[Record | Rejected], fields: Fields, notes: list[str]) -> Iterator[Record | Rejected]:
+def unfolded(
+    records: Iterator[Record | Rejected], fields: Fields, mapping: Mapping[str, str], notes: list[str]
+) -> Iterator[Record | Rejected]:
     """The records; for one that holds its rows as a list of objects, these, each with what is beside the list.
 
-    Of a value that both have, that of the object counts.
+    Of a value that both have, that of the object counts. `mapping` is column -> field, for names that are not usual.
     """
     head: list[Record | Rejected] = []
     for record in records:
         head.append(record)
-        if not isinstance(record, Rejected) and (key := steps_in(dict(zip(*record[1:3], strict=True)), fields)):
+        value = {} if isinstance(record, Rejected) else dict(zip(*record[1:3], strict=True))
+        if key := steps_in(value, fields, mapping):
             notes.append(f"the rows are the objects under {printable(key)[:40]!r}, with what is beside them.")
             for one in chain(head, records):
                 yield from [one] if isinstance(one, Rejected) else _steps(one, key)
@@ -32,24 +35,34 @@ def unfolded(records: Iterator[Record | Rejected], fields: Fields, notes: list[s
     yield from chain(head, records)
 
 
-def steps_in(value: Mapping[str, Any], fields: Fields) -> str | None:
+def steps_in(value: Mapping[str, Any], fields: Fields, mapping: Mapping[str, str]) -> str | None:
     """The key of an object, itself no row, under which there are objects that are rows with what is beside them."""
     for key, steps in value.items():
-        if isinstance(steps, list) and steps and all(isinstance(step, dict) for step in steps):
-            beside = [name for name in value if name != key]
-            names = [*map(str, steps[0])]
-            told = "item_id" in lay_out(names, fields, {}).fields
-            if told and is_row([*beside, *names], fields) and not is_row(beside, fields):
-                return key
+        if key in mapping or not _are_objects(steps):
+            continue
+        beside = [name for name in value if name != key]
+        whole = is_row([*beside, *map(str, steps[0])], fields, mapping) and not is_row(beside, fields, mapping)
+        if whole and ("user_id" in fields or not _is_item(beside, mapping)):
+            return key
     return None
+
+
+def _is_item(beside: Sequence[str], mapping: Mapping[str, str]) -> bool:
+    """Whether it is an item that only lacks a title: its genres have one. An order has an id too, and a buyer."""
+    item, step = (lay_out(beside, fields, mapping).fields for fields in (ITEM_FIELDS, INTERACTION_FIELDS))
+    return "item_id" in item and "user_id" not in step
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def _steps(record: Record, key: str) -> Iterator[Record]:
     line, columns, cells, raw = record
     value = dict(zip(columns, cells, strict=True))
     steps = value.pop(key, None)
-    if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
-        yield record  # which is rejected: it has no item
+    if not _are_objects(steps):
+        yield record  # as it is: what it lacks is said where it is read
         return
     for step in steps:
         row = value | {str(name): one for name, one in step.items()}

@@ -210,7 +210,7 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
     inner = list(value.values())
     if not inner:
         return None
-    if (key := steps_in(value, fields)) and not _is_row(value[key][0], fields):
+    if (key := steps_in(value, fields, {})) and not _is_row(value[key][0], fields):
         return None
     if _is_row(value, fields):
         if _alike(inner, list) or _alike(inner, dict):
@@ -257,7 +257,7 @@ def _key_of_rows(fields: Fields) -> str:
 
 
 def _is_row(value: Mapping[str, Any], fields: Fields) -> bool:
-    return is_row(tuple(map(str, value)), fields)
+    return is_row(tuple(map(str, value)), fields, {})
 
 
 def _alike(values: list[Any], kind: type) -> bool:

@@ -132,7 +132,7 @@ def _kind_of_table(path: Path) -> Fields | None:
 
 def _has_all(path: Path, fields: Fields) -> bool:
     names, _ = read_columns(path, fields, Source())
-    return is_row(names, fields)
+    return is_row(names, fields, {})
 
 
 def _format(path: Path) -> str:

@@ -42,10 +42,14 @@ _SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is known of a file before it is read: the names of its columns if it has no header, and its encoding."""
+    """What is known of a file before it is read: its columns if it has no header, its encoding, and the mapping.
+
+    The `mapping` (column -> field or "ignore") may be of columns that this file does not have.
+    """
 
     columns: tuple[str, ...] = ()
     encoding: str | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def open_table(path: Path, fields: Fields, source: Source) -> Iterator[Table]:
     try:
         with open_unpacked(path) as binary:
             if path.suffix.lower() == ".parquet" or binary.peek(4).startswith(b"PAR1"):
-                yield _parquet_table(binary, fields)
+                yield _parquet_table(binary, fields, source.mapping)
                 return
         notes: list[str] = []
         name = source.encoding
@@ -103,7 +107,8 @@ def _text_table(text: TextIO, fields: Fields, source: Source, notes: list[str], 
     number, first = first_line(lines)
     if not source.columns and first.lstrip("\ufeff \t")[:1] in ("{", "["):
         text.seek(0)
-        return _object_table(unfolded(object_records(text, fields, notes), fields, notes), notes, encoding)
+        records = unfolded(object_records(text, fields, notes), fields, source.mapping, notes)
+        return _object_table(records, notes, encoding)
     delimiter = None
     if separator := _SEPARATOR.fullmatch(first):
         delimiter = separator[1]
@@ -216,7 +221,7 @@ def _object_table(records: Iterator[Record | Rejected], notes: list[str], encodi
     return Table(tuple(columns), chain(head, records), notes=notes, encoding=encoding)
 
 
-def _parquet_table(binary: BinaryIO, fields: Fields) -> Table:
+def _parquet_table(binary: BinaryIO, fields: Fields, mapping: Mapping[str, str]) -> Table:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -245,5 +250,5 @@ def _parquet_table(binary: BinaryIO, fields: Fields) -> Table:
     lists = [one.type.value_type for one in file.schema_arrow if pa.types.is_list(one.type)]
     if any(map(pa.types.is_struct, lists)) and file.metadata.num_rows:
         notes: list[str] = []
-        return _object_table(unfolded(records(), fields, notes), notes)
+        return _object_table(unfolded(records(), fields, mapping, notes), notes)
     return Table(columns, records())

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from msr_local.catalogue.fields import INTERACTION_FIELDS
 from msr_local.catalogue.tables import Source, open_table
+from msr_local.errors import InputError
 
 SESSIONS = [  # as OTTO has them
     {
@@ -33,6 +34,10 @@ ORDERS = [
 HISTORIES = [  # the later step first: the times count
     {"user_id": "u1", "history": [{"item_id": 2, "timestamp": 1661724058}, {"item_id": 1, "timestamp": 1661724000}]},
     {"user_id": "u2", "history": [{"item_id": 3, "timestamp": 1661724058}]},
+]
+REVIEWS = [
+    {"product_id": n, "title": f"Good {n}", "reviews": [{"user": f"u{n}", "rating": 5, "date": "2024-01-02"}]}
+    for n in (1, 2, 3)
 ]
 TAKEN = "SELECT user_id, item_id, timestamp FROM interactions ORDER BY user_id, timestamp, item_id"
 
@@ -57,8 +62,9 @@ WAYS = {"jsonl": lines, "json": json.dumps, "parquet": table}
         (SESSIONS, ["11 1", "11 2", "12 3"]),
         (ORDERS, ["ann 1", "ann 4", "ann 2"]),
         (HISTORIES, ["u1 1", "u1 2", "u2 3"]),
+        (REVIEWS, ["u1 1", "u2 2", "u3 3"]),
     ],
-    ids=["sessions", "orders", "histories"],
+    ids=["sessions", "orders", "histories", "reviews"],
 )
 def test_each_step_counts_with_its_time(put, rows, way, values, steps):
     said = put(GOODS, WAYS[way](values), names=("items.csv", f"steps.{way}"))
@@ -84,6 +90,18 @@ def test_what_has_no_steps_is_kept_and_told(put, rows):
     assert all("item_id is empty" in reason for (reason,) in rows("SELECT reason FROM rejects"))
 
 
+def test_orders_of_shopify_have_an_id_of_their_own(put, rows):
+    orders = [{"id": 450, "email": "ann@x.org", **ORDERS[0]}, {"id": 451, "email": "bob@x.org", **ORDERS[1]}]
+    put(lines(orders), lines(orders), names=("orders.jsonl", "orders.jsonl"))
+    assert {title for (title,) in rows("SELECT title FROM items")} == {"Red hat", "Blue hat", "Shoe"}
+
+
+def test_genres_are_no_items(put):
+    films = [{"id": n, "original_name": f"Film {n}", "genres": [{"id": 16, "name": "Animation"}]} for n in range(6)]
+    with pytest.raises(InputError, match="found no column for title"):
+        put(lines(films), names=("films.jsonl", "steps.csv"))
+
+
 @pytest.mark.parametrize(
     "items",
     [
@@ -95,6 +113,24 @@ def test_what_has_no_steps_is_kept_and_told(put, rows):
 def test_what_is_a_row_itself_stays_one(put, rows, items):
     put(lines(items), names=("items.jsonl", "steps.csv"))
     assert [title for (title,) in rows("SELECT title FROM items ORDER BY title")] == ["Item 1", "Item 2", "Item 3"]
+
+
+def test_other_names_are_mapped_beside_the_steps_and_in_them(put, rows):
+    odd = [{"who": "ann", "did": [{"thing": 1, "when": 1661724000}, {"thing": 2, "when": 1661724058}]}]
+    names = {"who": "user_id", "thing": "item_id", "when": "timestamp"}
+    put(GOODS, lines(odd * 2), names=("items.csv", "steps.jsonl"), mapping=names)
+    assert [item for _, item, _ in rows(TAKEN)] == ["1", "2"]
+
+
+def test_a_row_by_mapped_names_stays_one(put, rows):
+    items = [{"pid": n, "label": f"Item {n}", "variants": [{"id": f"v{n}", "title": "Small"}]} for n in range(6)]
+    put(lines(items), names=("items.jsonl", "steps.csv"), mapping={"pid": "item_id", "label": "title"})
+    assert rows("SELECT title FROM items WHERE item_id = '3'") == [("Item 3",)] and len(rows(TAKEN)) == 24
+
+
+def test_mapped_steps_are_read_as_a_list_of_ids(put, rows):
+    said = put(GOODS, lines(HISTORIES), names=("items.csv", "steps.jsonl"), mapping={"history": "item_id"})
+    assert len(rows(TAKEN)) == 3 and "objects under" not in said
 
 
 IDS = st.text("abc12", min_size=1, max_size=3)
