@@ -111,7 +111,7 @@ def moments() -> str:
     rows = [
         [_shown(source), *(_percent(one[f"{name}: of its moment"]) for name in names)] for source, one in found.items()
     ]
-    return _table(["within a list of nine", "shipped", "recall", "both"], rows)
+    return _table(["within a list of eight or nine", "shipped", "recall", "both"], rows)
 
 
 def _shown(source: str) -> str:

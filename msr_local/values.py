@@ -124,7 +124,7 @@ def _parts(value: Any) -> Iterator[Any]:
             elif one not in (None, False, "", [], {}):
                 yield from _parts(one)
     elif isinstance(value, (list, tuple, set)):
-        some = list(value)
+        some = sorted(value, key=str) if isinstance(value, set) else list(value)  # the same in each process
         if not _vector(some):
             for one in some:
                 deeper = isinstance(one, (list, tuple, dict)) or (isinstance(one, str) and one[:1] == "{")

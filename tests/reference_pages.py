@@ -41,7 +41,11 @@ def render() -> str:
         for name, child in getattr(command, "commands", {}).items():
             add(child, type(context)(child, info_name=name, parent=context), min(level + 1, 4))
 
-    add(root, root.make_context("msr-local", ["status"]).__class__(root, info_name="msr-local"), 2)
+    add(
+        root,
+        root.make_context("msr-local", ["status"]).__class__(root, info_name="msr-local", **root.context_settings),
+        2,
+    )
     return "\n".join(parts)
 
 

@@ -107,9 +107,17 @@ def lay_out(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) 
     return Layout(found, tuple(others))
 
 
-def is_row(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> bool:
-    """Whether all that is required of a row is among `columns`, by `mapping` or usual names."""
-    return {"item_id", *REQUIRED} & fields.keys() <= lay_out(columns, fields, mapping).fields.keys()
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Which columns are which of the `fields`: by `mapping` (column -> field or "ignore"), then by usual names."""
+
+    fields: Fields
+    mapping: Mapping[str, str]
+
+    def is_row(self, columns: Sequence[str]) -> bool:
+        """Whether all that is required of a row is among `columns`."""
+        found = lay_out(columns, self.fields, self.mapping).fields
+        return {"item_id", *REQUIRED} & self.fields.keys() <= found.keys()
 
 
 def check_columns(columns: Sequence[str], fields: Fields, mapping: Mapping[str, str]) -> None:

@@ -9,23 +9,21 @@ from typing import Any
 from ..store.rows import Rejected
 from ..text import printable
 from .delimited import Record
-from .fields import INTERACTION_FIELDS, ITEM_FIELDS, Fields, is_row, lay_out
+from .fields import INTERACTION_FIELDS, ITEM_FIELDS, Naming, lay_out
 
 _LOOK = 50  # rows in which steps are looked for
 
 
-def unfolded(
-    records: Iterator[Record | Rejected], fields: Fields, mapping: Mapping[str, str], notes: list[str]
-) -> Iterator[Record | Rejected]:
+def unfolded(records: Iterator[Record | Rejected], naming: Naming, notes: list[str]) -> Iterator[Record | Rejected]:
     """The records; for one that holds its rows as a list of objects, these, each with what is beside the list.
 
-    Of a value that both have, that of the object counts. `mapping` is column -> field, for names that are not usual.
+    Of a value that both have, that of the object counts.
     """
     head: list[Record | Rejected] = []
     for record in records:
         head.append(record)
         value = {} if isinstance(record, Rejected) else dict(zip(*record[1:3], strict=True))
-        if key := steps_in(value, fields, mapping):
+        if key := steps_in(value, naming):
             notes.append(f"the rows are the objects under {printable(key)[:40]!r}, with what is beside them.")
             for one in chain(head, records):
                 yield from [one] if isinstance(one, Rejected) else _steps(one, key)
@@ -35,14 +33,14 @@ def unfolded(
     yield from chain(head, records)
 
 
-def steps_in(value: Mapping[str, Any], fields: Fields, mapping: Mapping[str, str]) -> str | None:
+def steps_in(value: Mapping[str, Any], naming: Naming) -> str | None:
     """The key of an object, itself no row, under which there are objects that are rows with what is beside them."""
     for key, steps in value.items():
-        if key in mapping or not _are_objects(steps):
+        if key in naming.mapping or not _are_objects(steps):
             continue
         beside = [name for name in value if name != key]
-        whole = is_row([*beside, *map(str, steps[0])], fields, mapping) and not is_row(beside, fields, mapping)
-        if whole and ("user_id" in fields or not _is_item(beside, mapping)):
+        whole = naming.is_row([*beside, *map(str, steps[0])]) and not naming.is_row(beside)
+        if whole and ("user_id" in naming.fields or not _is_item(beside, naming.mapping)):
             return key
     return None
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from ..store.rows import Rejected
 from ..text import printable, storable
 from .delimited import Line, Record, numbered
-from .fields import Fields, clean, is_row, rejected
+from .fields import Naming, clean, rejected
 from .nested import steps_in
 
 _JSON = json.JSONDecoder(strict=False)
@@ -32,10 +32,10 @@ _LOOK = 50  # lines from which the shape is told
 INVALID = "row is not valid JSON"
 
 
-def object_records(text: TextIO, fields: Fields, notes: list[str]) -> Iterator[Record | Rejected]:
+def object_records(text: TextIO, naming: Naming, notes: list[str]) -> Iterator[Record | Rejected]:
     """The objects in `text`, as records whose columns are their keys; what is odd about them goes to `notes`.
 
-    `fields` tells rows from what is around them. Broken ones are handed out as rejects. Notes come with the rows.
+    `naming` tells rows from what is around them. Broken ones are handed out as rejects. Notes come with the rows.
     """
     lines = numbered(text)
     head = [(number, line) for number, line in islice(lines, _LOOK)]
@@ -48,10 +48,10 @@ def object_records(text: TextIO, fields: Fields, notes: list[str]) -> Iterator[R
     elif len(filled) > 1 and any(line.startswith("{") and _decoded(line, []) is not None for line in filled):
         yield from _lines(chain(head, lines), notes)
     elif (only := _decoded(filled[0], notes)) is not None and len(head) < _LOOK:
-        yield from _unwrapped(only, head[0][0], fields, notes)
+        yield from _unwrapped(only, head[0][0], naming, notes)
     elif filled[0].lstrip()[0] == "{":
         text.seek(0)
-        yield from _documents(text, fields, notes)
+        yield from _documents(text, naming, notes)
     else:
         yield from _lines(chain(head, lines), notes)
 
@@ -71,8 +71,10 @@ def _decoded(line: str, notes: list[str]) -> Any:
         pass
     line = _COMMA.sub(lambda found: "" if found[0] == "," else found[0], line.strip().rstrip(","))
     try:
-        if "'" not in line and "None" not in line and "True" not in line and "False" not in line:
-            return _JSON.decode(line)
+        return _JSON.decode(line)
+    except (ValueError, RecursionError):
+        pass
+    try:
         if line[:1] != "{" or len(line) > _LITERAL:
             return None
         value = _plain(ast.literal_eval(line))
@@ -88,7 +90,9 @@ def _plain(value: Any) -> Any:
     """A Python literal with nothing in it that JSON does not have."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, set):
+        return sorted(map(_plain, value), key=str)  # the same in each process
+    if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return clean(value) if isinstance(value, str | bytes) else value
 
@@ -112,13 +116,13 @@ def _unmarked(value: Any, depth: int = 4) -> Any:
     return [_unmarked(one, depth - 1) for one in value] if isinstance(value, list) and depth else value
 
 
-def _documents(text: TextIO, fields: Fields, notes: list[str]) -> Iterator[Record | Rejected]:
+def _documents(text: TextIO, naming: Naming, notes: list[str]) -> Iterator[Record | Rejected]:
     """Objects one after the other, each over several lines; one alone may hold the rows."""
     found = _elements(text, array=False)
     head = list(islice(found, 2))
     if len(head) == 1 and not isinstance(head[0], Rejected):
         line, columns, cells, _ = head[0]
-        yield from _unwrapped(dict(zip(columns, cells, strict=True)), line, fields, notes)
+        yield from _unwrapped(dict(zip(columns, cells, strict=True)), line, naming, notes)
     else:
         yield from chain(head, found)
 
@@ -191,9 +195,9 @@ def _next_object(buffer: str, position: int, kin: frozenset[str]) -> int:
     return -1
 
 
-def _unwrapped(value: Any, line: int, fields: Fields, notes: list[str]) -> Iterator[Record | Rejected]:
+def _unwrapped(value: Any, line: int, naming: Naming, notes: list[str]) -> Iterator[Record | Rejected]:
     """The rows that one JSON value holds."""
-    rows = _rows(value, fields, notes) if isinstance(value, dict) else None
+    rows = _rows(value, naming, notes) if isinstance(value, dict) else None
     if rows is None:
         yield _record(line, value, json.dumps(value, ensure_ascii=False))
         return
@@ -205,14 +209,14 @@ def _unwrapped(value: Any, line: int, fields: Fields, notes: list[str]) -> Itera
             yield rejected(number, "row is not a JSON object", json.dumps(row, ensure_ascii=False))
 
 
-def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequence[Any] | None:
+def _rows(value: Mapping[str, Any], naming: Naming, notes: list[str]) -> Sequence[Any] | None:
     """The rows inside an object that is none itself; None if it is one."""
     inner = list(value.values())
     if not inner:
         return None
-    if (key := steps_in(value, fields, {})) and not _is_row(value[key][0], fields):
+    if (key := steps_in(value, naming)) and not _is_row(value[key][0], naming):
         return None
-    if _is_row(value, fields):
+    if _is_row(value, naming):
         if _alike(inner, list) or _alike(inner, dict):
             notes.append("the file has a list for each column: read as such.")
             return _across(value)
@@ -220,16 +224,16 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         return [dict(zip(map(str, value["columns"]), row, strict=False)) for row in value["data"]]
     lists = {key: one for key, one in value.items() if isinstance(one, list) and one and isinstance(one[0], dict)}
-    by_user = "user_id" in fields and all(isinstance(one, list) for one in inner)
-    if lists and not (by_user and not any(_is_row(one[0], fields) for one in lists.values())):
-        key = max(lists, key=lambda key: (_is_row(lists[key][0], fields), len(lists[key])))
+    by_user = "user_id" in naming.fields and all(isinstance(one, list) for one in inner)
+    if lists and not (by_user and not any(_is_row(one[0], naming) for one in lists.values())):
+        key = max(lists, key=lambda key: (_is_row(lists[key][0], naming), len(lists[key])))
         notes.append(f"the rows are those under {printable(key)[:40]!r}.")
-        return [_row_in(one, fields) for one in lists[key]]
+        return [_row_in(one, naming) for one in lists[key]]
     if all(isinstance(one, dict) for one in inner):
-        if len(inner) == 1 and not _is_row(inner[0], fields) and (deeper := _rows(inner[0], fields, notes)):
+        if len(inner) == 1 and not _is_row(inner[0], naming) and (deeper := _rows(inner[0], naming, notes)):
             return deeper
         notes.append("the file has the rows by their ids: read as such.")
-        return [one if _is_row(one, fields) else {_key_of_rows(fields): key, **one} for key, one in value.items()]
+        return [one if _is_row(one, naming) else {_key_of_rows(naming): key, **one} for key, one in value.items()]
     if by_user:
         notes.append("the file has the rows by user: read as such.")
         return [
@@ -237,27 +241,27 @@ def _rows(value: Mapping[str, Any], fields: Fields, notes: list[str]) -> Sequenc
             for key, steps in value.items()
             for step in steps
         ]
-    return next((rows for one in inner if isinstance(one, dict) and (rows := _rows(one, fields, notes))), None)
+    return next((rows for one in inner if isinstance(one, dict) and (rows := _rows(one, naming, notes))), None)
 
 
-def _row_in(value: Any, fields: Fields) -> Any:
+def _row_in(value: Any, naming: Naming) -> Any:
     """The row that an element holds beside other things ({"node": {…}}, {"_source": {…}}), else the element.
 
     Also one that is a row with what is beside it ({"id": 1, "attributes": {…}}).
     """
-    if not isinstance(value, dict) or _is_row(value, fields):
+    if not isinstance(value, dict) or _is_row(value, naming):
         return value
     inner = {key: one for key, one in value.items() if isinstance(one, dict)}
     together = ({**{name: one for name, one in value.items() if name != key}, **row} for key, row in inner.items())
-    return next((one for one in (*inner.values(), *together) if _is_row(one, fields)), value)
+    return next((one for one in (*inner.values(), *together) if _is_row(one, naming)), value)
 
 
-def _key_of_rows(fields: Fields) -> str:
-    return "user_id" if "user_id" in fields else "item_id"
+def _key_of_rows(naming: Naming) -> str:
+    return "user_id" if "user_id" in naming.fields else "item_id"
 
 
-def _is_row(value: Mapping[str, Any], fields: Fields) -> bool:
-    return is_row(tuple(map(str, value)), fields, {})
+def _is_row(value: Mapping[str, Any], naming: Naming) -> bool:
+    return naming.is_row(tuple(map(str, value)))
 
 
 def _alike(values: list[Any], kind: type) -> bool:

@@ -22,7 +22,7 @@ from .fields import (
     NO_ID,
     Fields,
     Layout,
-    is_row,
+    Naming,
     rejected,
     shown,
     to_attribute,
@@ -132,7 +132,7 @@ def _kind_of_table(path: Path) -> Fields | None:
 
 def _has_all(path: Path, fields: Fields) -> bool:
     names, _ = read_columns(path, fields, Source())
-    return is_row(names, fields, {})
+    return Naming(fields, {}).is_row(names)
 
 
 def _format(path: Path) -> str:

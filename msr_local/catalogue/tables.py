@@ -28,7 +28,7 @@ from .delimited import (
     split_header,
     split_line,
 )
-from .fields import Attribute, Fields, Layout, check_columns, clean, key_of, lay_out, shown, to_attribute
+from .fields import Attribute, Fields, Layout, Naming, check_columns, clean, key_of, lay_out, shown, to_attribute
 from .nested import unfolded
 from .objects import object_records
 
@@ -79,7 +79,7 @@ def open_table(path: Path, fields: Fields, source: Source) -> Iterator[Table]:
     try:
         with open_unpacked(path) as binary:
             if path.suffix.lower() == ".parquet" or binary.peek(4).startswith(b"PAR1"):
-                yield _parquet_table(binary, fields, source.mapping)
+                yield _parquet_table(binary, Naming(fields, source.mapping))
                 return
         notes: list[str] = []
         name = source.encoding
@@ -107,7 +107,8 @@ def _text_table(text: TextIO, fields: Fields, source: Source, notes: list[str], 
     number, first = first_line(lines)
     if not source.columns and first.lstrip("\ufeff \t")[:1] in ("{", "["):
         text.seek(0)
-        records = unfolded(object_records(text, fields, notes), fields, source.mapping, notes)
+        naming = Naming(fields, source.mapping)
+        records = unfolded(object_records(text, naming, notes), naming, notes)
         return _object_table(records, notes, encoding)
     delimiter = None
     if separator := _SEPARATOR.fullmatch(first):
@@ -221,7 +222,7 @@ def _object_table(records: Iterator[Record | Rejected], notes: list[str], encodi
     return Table(tuple(columns), chain(head, records), notes=notes, encoding=encoding)
 
 
-def _parquet_table(binary: BinaryIO, fields: Fields, mapping: Mapping[str, str]) -> Table:
+def _parquet_table(binary: BinaryIO, naming: Naming) -> Table:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -247,8 +248,9 @@ def _parquet_table(binary: BinaryIO, fields: Fields, mapping: Mapping[str, str])
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"not a Parquet file: {error}") from error
     columns = tuple(storable(name) for name in file.schema_arrow.names)
-    lists = [one.type.value_type for one in file.schema_arrow if pa.types.is_list(one.type)]
+    kinds = [one.type for one in file.schema_arrow]
+    lists = [kind.value_type for kind in kinds if pa.types.is_list(kind) or pa.types.is_large_list(kind)]
     if any(map(pa.types.is_struct, lists)) and file.metadata.num_rows:
         notes: list[str] = []
-        return _object_table(unfolded(records(), fields, mapping, notes), notes)
+        return _object_table(unfolded(records(), naming, notes), notes)
     return Table(columns, records())

@@ -24,10 +24,10 @@ def calibrate(
 ) -> None:  # fmt: skip
     """Fit to your histories how much recall counts beside the model's answers, and the probability.
 
-    The latest interactions of some users are held back, and the model is asked about them and about seven other
-    candidates each: minutes. The command shows what recall, the answers and both together are worth here. `recommend`
-    and `explain` use the result from then on, for this model, adapter, recipe and kind of recall. Answers are kept: a
-    command that was stopped goes on when it is given again.
+    The latest interactions of some users are held back, and the model is asked about what they took and about fifteen
+    other candidates each: minutes. The command shows what recall, the answers and both together are worth here.
+    `recommend` and `explain` use the result from then on, for this model, adapter, recipe and kind of recall. Answers
+    are kept: a command that was stopped goes on when it is given again.
     """
     from ..evaluation.calibration import calibrate as fit
     from ..evaluation.calibration import forget

@@ -50,8 +50,8 @@ def readable(help: str, *names: str, default: str | bool = False) -> Any:
 
 
 RECIPE_HELP = (
-    "What the prompt holds. full: everything; paper: no titles of the history, no hint of recall; no-image: no "
-    "picture, no caption; history: no preference summary."
+    "What the prompt holds. full: everything; paper: no titles of the history, not what similar users chose; no-image: "
+    "no picture, no caption; history: no preference summary."
 )
 BLOCK_SIZE_HELP = "Each step of the preference summary reads N interactions."
 WINDOW_HELP = "The preference summary covers the last N interactions at most."

@@ -74,19 +74,18 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
         learned = results.learned_recall_facts(workspace)
     uses = bool(learned and learned["used"])
     unfinished = recommender.recall.unfinished()
+    cases, known, kind = held_back(log)
+    if len(cases) < LEAST:
+        raise _too_few(f"recall can be asked for what {len(cases):,} users took latest")
     if uses:
         vectors = recommender.vectors.of(texts)
-        made = fitted_recall(log, texts, vectors, recommender.progress, unfinished)
+        made = fitted_recall(log, texts, vectors, recommender.progress, unfinished, (cases, known, kind))
         there = hidden_from(made, log, texts, vectors, recommender.progress, unfinished)
     else:
-        cases, known, _ = held_back(log)
         there = hidden_by_hand(log, texts, cases, known)
     lists = offered(there, users, seed, _unseen(recommender, log))
     if len(lists) < LEAST:
-        raise InputError(
-            f"recall offers what was taken of {len(lists):,} users only: too few to fit anything (needed: {LEAST}). "
-            "Next: ingest more interactions."
-        )
+        raise _too_few(f"recall offers what was taken of {len(lists):,} users only")
     asked = ask(recommender, log, lists)
     facts = {
         "recall": calibrated.kind_of(uses),
@@ -100,6 +99,10 @@ def calibrate(recommender: Recommender, users: int = USERS, seed: int = 0) -> di
     calibrated.keep(workspace, recommender.judge.settings, uses, facts)
     unfinished.over()
     return facts
+
+
+def _too_few(what: str) -> InputError:
+    return InputError(f"{what}: too few to fit anything (needed: {LEAST}). Next: ingest more interactions.")
 
 
 def forget(recommender: Recommender) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def past(recommender: Recommender, plan: Plan, texts: Sequence[str], recall: Rec
     Cold items have come since.
     """
     log, cases, known = _at_test(plan), plan.validation, plan.known[plan.known_at_test]
-    by_hand = Past(Recall.of(recall.item_ids, recall.tables), lambda: hidden_by_hand(log, texts, cases, known))
+    by_hand = Past(Recall.of(recall.item_ids, recall.tables), cache(lambda: hidden_by_hand(log, texts, cases, known)))
     facts = results.learned_recall_facts(recommender.workspace)
     if facts is None or not facts["used"] or len(cases) < LEAST // 2:  # as in training
         return by_hand

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -61,12 +62,18 @@ def of_ranks(rank: Vector) -> dict[str, Vector]:
     return {f"{name}@{k}": metric(rank, k) for name, metric in metrics.items() for k in CUTS}
 
 
+@lru_cache(maxsize=2)  # all systems of an evaluation have as many cases
+def _drawn(cases: int, seed: int) -> Matrix:
+    """How often each case is in each of the resamples, [1000, N]."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(cases, np.full(cases, 1 / cases), size=_RESAMPLES).astype(float)
+
+
 class Bootstrap:
     """The same resampled cases for all systems and metrics: percentile intervals of 95%."""
 
     def __init__(self, cases: int, seed: int = 0) -> None:
-        random = np.random.default_rng(seed)
-        self._times = random.multinomial(cases, np.full(cases, 1 / cases), size=_RESAMPLES).astype(float)
+        self._times = _drawn(cases, seed)
 
     def mean(self, values: Vector) -> Estimate:
         """The mean of a value of each case, without those that have none."""

@@ -14,7 +14,7 @@ from ..errors import ModelError
 from ..progress import Progress, silent
 from ..store import histories, results
 from ..store.rows import LearnedRow
-from ..store.workspace import Workspace, fingerprint
+from ..store.workspace import Workspace, fingerprint, now
 from . import kept, learned, learning
 from .candidates import Recall
 from .learned import Learned
@@ -143,7 +143,7 @@ class CurrentRecall:
         users than `learning.LEAST` nothing is learned, and nothing twice from the same histories, texts and reader.
         What was interrupted goes on.
         """
-        workspace = self._workspace
+        workspace, since = self._workspace, now()
         with workspace.snapshot():
             key = fingerprint("learned", learning.VERSION, self.revision(), self._reader.settings)
             kept_facts = results.learned_recall_facts(workspace)
@@ -154,9 +154,9 @@ class CurrentRecall:
         users = len(learning.held_back(log)[0])
         if users < learning.LEAST:
             facts = {"interactions": len(log.items), "users": users, "used": False}
-            results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b""))
+            results.save_learned_recall(workspace, LearnedRow(key, {}, facts, [], b"", since))
             return facts
         made, facts = learning.learned_from(log, texts, self._reader.of(texts), progress, unfinished)
-        learned.save(workspace, key, replace(made, reader=self._reader.settings), log.item_ids, facts)
+        learned.save(workspace, key, replace(made, reader=self._reader.settings), log.item_ids, facts, since)
         unfinished.over()
         return facts

@@ -162,8 +162,10 @@ class Learned:
         return replace(self, towers=replace(self.towers, items=items, bias=bias), new=new)
 
 
-def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[str], facts: dict[str, Any]) -> None:
-    """Keep what was learned about these items, in the place of what was learned before.
+def save(
+    workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[str], facts: dict[str, Any], since: str
+) -> None:
+    """Keep what was learned about these items, in the place of what was learned before; see `LearnedRow`.
 
     `facts` are to say by "used" whether recall is to rank by it.
     """
@@ -175,7 +177,7 @@ def save(workspace: Workspace, key: str, learned: Learned, item_ids: Sequence[st
         reads[_READER] = np.array(learned.reader)
     np.savez(file, items=towers.items.astype(np.float16), bias=towers.bias, layer=towers.layer, **reads)
     weights = learned.fusion.to_json() | {"untaken": learned.untaken and asdict(learned.untaken)}
-    row = LearnedRow(key, weights, facts, list(item_ids), file.getvalue())
+    row = LearnedRow(key, weights, facts, list(item_ids), file.getvalue(), since)
     results.save_learned_recall(workspace, row)
 
 

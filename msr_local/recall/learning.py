@@ -96,9 +96,9 @@ def completed(
 class Fitted:
     """What was learned without the interactions that were held back, and what of them.
 
-    `recall` has the tables of what was not held back: the `known` interactions (mask [N]). The weights of the `whole`
-    are fitted to all cases; `for_even` and `for_odd` are for the cases of even and odd place, and fitted to the others.
-    `facts` have NDCG@10 of both ways.
+    The other interactions are the `known` ones (mask [N]). The weights of the `whole` are fitted to all cases;
+    `for_even` and `for_odd` are for the cases of even and odd place, and fitted to the others. `facts` have NDCG@10 of
+    both ways.
     """
 
     whole: Learned
@@ -106,7 +106,6 @@ class Fitted:
     for_odd: Learned
     cases: list[Case]
     known: Mask
-    recall: Recall
     facts: dict[str, Any]
 
     def before(self, place: int) -> Learned:
@@ -152,16 +151,17 @@ def fitted(
         "ndcg@10": ndcg,
         "used": ndcg["learned"] > ndcg["hand_set"],
     }
-    return Fitted(weighed(np.ones(len(cases), bool)), for_even, for_odd, cases, known, recall, facts)
+    return Fitted(weighed(np.ones(len(cases), bool)), for_even, for_odd, cases, known, facts)
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
     """The cases that were held back, where a tenth of the items (mask [I]) is hidden as if nobody had taken them.
 
-    `recall` has the tables of the other known interactions. `ways` are what was learned without them, for each case
-    from other cases; to them the hidden items have come since. `untaken` is what is learned of these, and how far new
-    items are lifted. Neither is there where weights are set by hand.
+    `recall` has the tables of the other known interactions. `untaken` is what is learned of the hidden items, and how
+    far new items are lifted. `ways` rank for each case: by towers that know no hidden item, weights that were fitted to
+    other cases, and `untaken`; to them the hidden items have come since. Neither is there where weights are set by
+    hand.
     """
 
     items: Mask
@@ -206,7 +206,8 @@ def hidden_from(
     there = replace(there, ways=ways)
     if untaken is None:
         return there
-    return replace(there, untaken=replace(untaken, start=untaken.start + _lift(there, progress)))
+    lifted = replace(untaken, start=untaken.start + _lift(there, progress))
+    return replace(there, ways=[replace(way, untaken=lifted) for way in ways], untaken=lifted)
 
 
 def _of_untaken(then: Learned, there: Hidden, log: Log, progress: Progress) -> OfUntaken:

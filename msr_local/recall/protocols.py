@@ -216,12 +216,12 @@ def _cases(log: Log, protocol: str, part: npt.NDArray[np.int8], which: int) -> l
         end_of_history = asked[0] if protocol == "temporal" else asked[-1]
         history = log.items[rows[:end_of_history]]
         # What was taken before is never recommended, so there are no questions about it.
-        new = [row for row in rows[asked[asked >= end_of_history]] if log.items[row] not in history]
-        if new and len(history):
+        new = next((row for row in rows[asked[asked >= end_of_history]] if log.items[row] not in history), None)
+        if new is not None and len(history):
             # Validation may draw test items as negatives: to spare them would reveal the test's answers.
             mine = everything if which == TEST else everything[part[everything] != TEST]
             taken = frozenset(log.items[mine].tolist())
-            found.append(Case(int(log.users[everything[0]]), history, int(log.items[new[0]]), int(new[0]), taken))
+            found.append(Case(int(log.users[everything[0]]), history, int(log.items[new]), int(new), taken))
     return found
 
 
@@ -271,7 +271,9 @@ def listed(log: Log, cases: Sequence[Case], recall: Recall, count: int, seed: in
     found, offsets = [], []
     for case in cases:
         rng = np.random.default_rng(random.Random(f"lists {seed} {log.user_ids[case.user]}").getrandbits(64))
-        drawn = np.argsort(rng.exponential(size=len(weights)) / weights, kind="stable")[:count]
+        arrival = rng.exponential(size=len(weights)) / weights
+        drawn = np.argpartition(arrival, count)[:count] if count < len(weights) else np.arange(len(weights))
+        drawn = drawn[np.argsort(arrival[drawn])]
         out = {*case.taken, *case.history.tolist(), case.target}
         items = np.array([case.target, *(int(item) for item in drawn if int(item) not in out)], np.int32)
         found.append(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalogue.writers import check_format, write_rows
@@ -69,10 +69,9 @@ class _Run:
     def __init__(self, recommender: Recommender, how: tuple[int, int, int, float], only: Set[str] | None) -> None:
         self._recommender, self._workspace, self._how, self._only = recommender, recommender.workspace, how, only
         cast, recipe = recommender.cast, recommender.recipe
-        fitted = [recommender.fused(learned) for learned in (False, True)]
         self.settings = fingerprint(
             "list", _FORMAT, recommender.judge.settings, how, None if only is None else sorted(only),
-            recommender.preferences.settings if recipe.summary else None, [asdict(one) for one in fitted],
+            recommender.preferences.settings if recipe.summary else None,
         )  # fmt: skip
         self._pictures = pictures_of(self._workspace, cast)
 

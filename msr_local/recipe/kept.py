@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..models.spec import Cast
@@ -24,7 +24,8 @@ def pictures_of(workspace: Workspace, cast: Cast) -> str | None:
 def state_of(recommender: Recommender, pictures: str | None) -> tuple[Any, ...]:
     """All in the workspace that lists depend on, but for what belongs to a user."""
     learned = results.learned_recall_key(recommender.workspace)
-    return recommender.recall.revision(), learned, pictures, tuple(recommender.descriptions.order)
+    fused = [asdict(recommender.fused(one)) for one in (False, True)]
+    return recommender.recall.revision(), learned, fused, pictures, tuple(recommender.descriptions.order)
 
 
 def key_of(workspace: Workspace, settings: str, state: tuple[Any, ...], user_id: str) -> str:

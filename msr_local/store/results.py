@@ -171,16 +171,16 @@ def learned_recall_facts(workspace: Workspace) -> dict[str, Any] | None:
 def learned_recall(workspace: Workspace) -> LearnedRow | None:
     """What was learned about ranking, if anything."""
     row = workspace.execute(
-        "SELECT key, fusion, facts, item_ids, towers FROM learned_recall WHERE format = ?", [LEARNED]
+        "SELECT key, fusion, facts, item_ids, towers, created FROM learned_recall WHERE format = ?", [LEARNED]
     ).fetchone()
     if row is None:
         return None
-    key, fusion, facts, item_ids, towers = row
-    return LearnedRow(key, json.loads(fusion), json.loads(facts), json.loads(item_ids), towers)
+    key, fusion, facts, item_ids, towers, since = row
+    return LearnedRow(key, json.loads(fusion), json.loads(facts), json.loads(item_ids), towers, since)
 
 
 def captioned_since_learning(workspace: Workspace, settings: str) -> set[str]:
-    """The items that got their caption under `settings` after recall was learned."""
+    """The items that got their caption under `settings` after the texts were read that recall was learned from."""
     rows = workspace.execute(
         "SELECT item_id FROM captions WHERE settings = ? AND created > (SELECT created FROM learned_recall)", [settings]
     )
@@ -193,7 +193,7 @@ def save_learned_recall(workspace: Workspace, row: LearnedRow) -> None:
         workspace.execute(
             "INSERT OR REPLACE INTO learned_recall (id, format, key, fusion, facts, item_ids, towers, created)"
             " VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
-            [LEARNED, row.key, *map(json.dumps, (row.fusion, row.facts, row.item_ids)), row.towers, now()],
+            [LEARNED, row.key, *map(json.dumps, (row.fusion, row.facts, row.item_ids)), row.towers, row.since],
         )
 
 

@@ -65,13 +65,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class LearnedRow:
-    """What was learned about ranking, as it is kept: `towers` is NumPy's .npz, the others are JSON."""
+    """What was learned about ranking, as it is kept: `towers` is NumPy's .npz, the others are JSON.
+
+    `since` is when the histories and texts were read that it was learned from.
+    """
 
     key: str
     fusion: dict[str, Any]
     facts: dict[str, Any]
     item_ids: list[str]
     towers: bytes
+    since: str
 
 
 @dataclass(frozen=True, slots=True)

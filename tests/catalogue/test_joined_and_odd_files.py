@@ -173,3 +173,17 @@ def test_a_folder_of_several_pairs_is_refused(tmp_path, more):
 def test_a_matrix_of_ratings_is_refused_with_the_way_to_rows(put):
     with pytest.raises(InputError, match=r"found no column for item_id.*if each column is an item.*melt\('user', "):
         put(LISTED, "user,0,1,2\nann,5,,3\nbob,,4,1\n")
+
+
+@pytest.mark.parametrize("title", ["It's", "None of us", "A \\ud83d\\ude00 True a\\/b", "Plain"])
+def test_json_lines_that_end_in_a_comma_are_json(put, rows, title):
+    said = put("".join(f'{{"item_id": {n}, "title": "{title}", "x": null}},\n' for n in range(6)))
+    assert set(titles(rows)) == {title.replace("\\ud83d\\ude00", "\U0001f600").replace("\\/", "/")}
+    assert put.done.rejected == 0 and "Python" not in said
+
+
+def test_sets_of_python_are_the_same_in_each_process(put):
+    rows = "".join(f"{{'item_id': {n}, 'title': 'Good', 'tags': {{'b', 'a', 'c', 'd'}}}}\n" for n in range(6))
+    put(rows)
+    put(rows)
+    assert put.done.items.unchanged == 6

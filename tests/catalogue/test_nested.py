@@ -52,7 +52,16 @@ def table(values):
     return file.getvalue()
 
 
-WAYS = {"jsonl": lines, "json": json.dumps, "parquet": table}
+def large(values):
+    """As Polars writes it: with lists of its own kind."""
+    plain = pa.Table.from_pylist(values)
+    kinds = [pa.large_list(one.type.value_type) if pa.types.is_list(one.type) else one.type for one in plain.schema]
+    file = io.BytesIO()
+    parquet.write_table(plain.cast(pa.schema(list(zip(plain.schema.names, kinds, strict=True)))), file)
+    return file.getvalue()
+
+
+WAYS = {"jsonl": lines, "json": json.dumps, "parquet": table, "large.parquet": large}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -115,10 +124,11 @@ def test_what_is_a_row_itself_stays_one(put, rows, items):
     assert [title for (title,) in rows("SELECT title FROM items ORDER BY title")] == ["Item 1", "Item 2", "Item 3"]
 
 
-def test_other_names_are_mapped_beside_the_steps_and_in_them(put, rows):
+@pytest.mark.parametrize("times", [1, 2])
+def test_other_names_are_mapped_beside_the_steps_and_in_them(put, rows, times):
     odd = [{"who": "ann", "did": [{"thing": 1, "when": 1661724000}, {"thing": 2, "when": 1661724058}]}]
     names = {"who": "user_id", "thing": "item_id", "when": "timestamp"}
-    put(GOODS, lines(odd * 2), names=("items.csv", "steps.jsonl"), mapping=names)
+    put(GOODS, lines(odd * times), names=("items.csv", "steps.jsonl"), mapping=names)
     assert [item for _, item, _ in rows(TAKEN)] == ["1", "2"]
 
 

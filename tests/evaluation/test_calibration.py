@@ -19,7 +19,9 @@ from msr_local.recall.learning import Hidden, held_back, hidden_by_hand
 from msr_local.recall.splits import TRAIN, split
 from msr_local.recipe import calibrated
 from msr_local.recipe.explanations import explain
-from msr_local.store import histories
+from msr_local.store import histories, results
+from msr_local.store.rows import LearnedRow
+from msr_local.store.workspace import now
 
 
 def invented(users: int, on_z: float, on_recall: float, seed: int = 0) -> Asking:
@@ -105,9 +107,18 @@ def test_who_is_stopped_goes_on(shop: Shop) -> None:
 def test_too_few_users_fit_nothing(shop: Shop) -> None:
     shop.workspace.execute("DELETE FROM interactions WHERE user_id > 'u10'")
     with shop.recommender(HISTORY) as recommender:
-        with pytest.raises(InputError, match=r"of \d+ users only.*needed: 20.*Next: ingest more"):
+        with pytest.raises(InputError, match=r"11 users.*needed: 20.*Next: ingest more"):
             calibrate(recommender)
         assert recommender.fused(False) == Fused(RECALL_WEIGHT) and shop.record.take() == []
+
+
+def test_too_little_is_left_of_what_recall_was_learned_from(shop: Shop) -> None:
+    """Learned recall is used, and then most interactions are gone."""
+    results.save_learned_recall(shop.workspace, LearnedRow("k", {}, {"used": True}, [], b"", now()))
+    shop.workspace.execute("DELETE FROM interactions WHERE user_id > 'u00'")
+    with shop.recommender(HISTORY) as recommender, pytest.raises(InputError, match=r"1 users.*too few.*Next"):
+        calibrate(recommender)
+    assert shop.record.take() == []
 
 
 def test_where_nothing_can_be_kept_nothing_is_asked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from msr_local.recall.towers import Towers
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import Recipe
 from msr_local.store import results
-from msr_local.store.workspace import Workspace
+from msr_local.store.workspace import Workspace, now
 
 SIZE = 40
 
@@ -107,20 +107,20 @@ def test_far_below_the_best_the_order_goes_on() -> None:
 def test_kept_and_read_back_it_ranks_the_same(workspace: Workspace) -> None:
     recall = made(3)
     assert recall.learned is not None and learned.load(workspace) is None
-    learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True})
+    learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True}, now())
     first = {one.item_id: one.recall for one in recall.candidates(["i1", "i2"], SIZE)}
     recall.learned, ids = learned.load(workspace)  # type: ignore[misc]
     assert ids == recall.item_ids
     again = {one.item_id: one.recall for one in recall.candidates(["i1", "i2"], SIZE)}
     assert again == pytest.approx(first, abs=2e-3)  # vectors are kept as halves
-    learned.save(workspace, "k2", recall.learned, recall.item_ids, {"used": False})  # type: ignore[arg-type]
+    learned.save(workspace, "k2", recall.learned, recall.item_ids, {"used": False}, now())  # type: ignore[arg-type]
     assert learned.load(workspace) is None
 
 
 def test_what_another_release_learned_is_not_used(workspace: Workspace) -> None:
     recall = made(3)
     assert recall.learned is not None
-    learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True})
+    learned.save(workspace, "k", recall.learned, recall.item_ids, {"used": True}, now())
     workspace.execute("UPDATE learned_recall SET format = format + 1")
     assert learned.load(workspace) is None
     assert results.learned_recall_facts(workspace) is None and results.learned_recall_key(workspace) is None
@@ -163,7 +163,7 @@ def test_the_weight_of_recall_is_that_of_the_recall_that_ranks(
         weights = {shape: (0.1,) * len(RECALLED) for shape in SHAPES}
         one = Learned(Towers(*(np.ones(shape, np.float32) for shape in ((4, 8), (4,), (3, 8, 8)))),
                       Fusion(RECALLED, weights, 0.0))  # fmt: skip
-        learned.save(recipe_shop.workspace, "k", one, ["a", "b", "c", "d"], {"used": True})
+        learned.save(recipe_shop.workspace, "k", one, ["a", "b", "c", "d"], {"used": True}, now())
     with Recommender(
         recipe_shop.workspace, replace(recipe_shop.cast, scorer=scorer, recipe=recipe),
         open_engine=lambda _: Watched(recipe_shop.engine, Record()),

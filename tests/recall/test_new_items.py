@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ import pytest
 from msr_local.arrays import Floats
 from msr_local.catalogue.ingest import ingest
 from msr_local.errors import ModelError
+from msr_local.recall import learning
 from msr_local.recall.candidates import RECALL_WEIGHT
 from msr_local.recall.current import CurrentRecall
 from msr_local.recall.similar import alike
-from msr_local.store.workspace import Workspace
+from msr_local.store import results
+from msr_local.store.workspace import Workspace, now
 
 THEMES = ("ships", "cats", "wars", "songs", "banks")
 EACH, PEOPLE = 8, 240
@@ -154,6 +157,20 @@ def test_a_caption_that_comes_later_is_read_too(taught: Workspace) -> None:
     assert reader.read == [f"Film {len(FILMS)} of something A picture of ships.", "Nothing said A picture of ships."]
     assert now[-1] == pytest.approx(now[-2]) and (now[-2:] != learned[-2:]).any()
     assert (now[:-2] == learned[:-2]).all()
+
+
+def test_a_caption_written_while_it_is_learned_is_read_too(taught: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process; the texts that are learned from had been read before."""
+    made, learned_from = CurrentRecall(taught, Words(), Captions(taught)), learning.learned_from
+
+    def meanwhile(*how: Any) -> Any:
+        taught.execute("INSERT INTO captions VALUES ('unseen', 's', 'k', 'Of ships.', 'x', 'm', ?)", [now()])
+        return learned_from(*how)
+
+    monkeypatch.setattr("msr_local.recall.learning.learned_from", meanwhile)
+    taught.execute("DELETE FROM learned_recall")
+    made.learn()
+    assert results.captioned_since_learning(taught, "s") == {"unseen"}
 
 
 def test_what_comes_while_the_tables_are_made_is_there_the_next_time(

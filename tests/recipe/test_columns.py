@@ -144,6 +144,7 @@ def test_any_catalogue_can_be_learned_and_described(rows: list[dict[str, Any]]) 
         ("@media (max-width: 600px) { .a { color: red } #b{top:0} } A hat", ["A hat"]),
         ("Cable {USB: 2.0}", ["Cable {USB: 2.0}"]),
         ("Shirt {color: red}", ["Shirt {color: red}"]),
+        ("{'Drama', 'Comedy', 'Horror', 'War', 'Music'}", ["Comedy", "Drama", "Horror", "Music", "War"]),
         ("I <3 you", ["I <3 you"]),
         ("1 < 2 and 3 > 2", ["1 < 2 and 3 > 2"]),
     ],

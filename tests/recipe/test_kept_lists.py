@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from recipe.recipe_shop import Shop
 
+from msr_local.models.spec import Fused
+from msr_local.recipe import calibrated
 from msr_local.recipe.kept import Kept
 from msr_local.recipe.recommender import Recommender
 from msr_local.recipes import Recipe
@@ -53,6 +55,17 @@ def test_a_list_is_made_once_until_something_changes(shop: Shop, made: list[str]
         catalogue.add_interactions(shop.workspace, shop.folder / "low.csv", [row], min_rating=3)
         assert "i5" not in [one.item_id for one in kept.recommend("u0", 9).items]
         assert len(made) == 5
+
+
+def test_what_was_calibrated_meanwhile_counts(shop: Shop, made: list[str]) -> None:
+    with shop.recommender(PLAIN) as recommender:
+        kept = Kept(recommender)
+        assert all(one.probability is None for one in kept.recommend("u0", 3).items)
+        found = {"fused": Fused(3.0, (0.5, -1.0)).to_json()}
+        calibrated.keep(shop.workspace, recommender.judge.settings, False, found)  # by another process
+        assert all(one.probability is not None for one in kept.recommend("u0", 3).items)
+        calibrated.keep(shop.workspace, recommender.judge.settings, False, None)
+        assert all(one.probability is None for one in kept.recommend("u0", 3).items) and len(made) == 3
 
 
 def test_another_picture_is_another_list_where_answers_see_it(shop: Shop, made: list[str]) -> None:
