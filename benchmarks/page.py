@@ -27,7 +27,7 @@ def _tables(*parts: ModuleType) -> dict[str, Callable[[], str]]:
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    ROOT / "README.md": {"reading": reading.markdown},
+    ROOT / "README.md": {"reading": reading.markdown, "cold": reading.cold, "microlens": reading.microlens},
     ROOT / "docs/performance.md": _tables(speed, people, before, exactness, growth),
     ROOT / "docs/scale.md": _tables(scale),
 }
