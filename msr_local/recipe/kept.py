@@ -24,7 +24,7 @@ def pictures_of(workspace: Workspace, cast: Cast) -> str | None:
 def state_of(recommender: Recommender, pictures: str | None) -> tuple[Any, ...]:
     """All in the workspace that lists depend on, but for what belongs to a user."""
     learned = results.learned_recall_key(recommender.workspace)
-    fused = [asdict(recommender.fused(one)) for one in (False, True)]
+    fused = fingerprint([asdict(recommender.fused(one)) for one in (False, True)])
     return recommender.recall.revision(), learned, fused, pictures, tuple(recommender.descriptions.order)
 
 

@@ -68,7 +68,7 @@ def test_too_few_users_are_told(cli: Cli, tmp_path: Path, models: Path) -> None:
     (tmp_path / "log.csv").write_text("user_id,item_id\nu,a\nu,b\nv,b\nv,c\n")
     assert cli("ingest", tmp_path / "items.csv", tmp_path / "log.csv").code == 0
     done = cli("calibrate", *QUICK, "--model", models / "text.gguf")
-    assert done.code == 1 and "users only: too few to fit anything (needed: 20). Next: ingest more" in done.err
+    assert done.code == 1 and "0 users took latest: too few to fit anything (needed: 20). Next: ingest more" in done.err
     assert "Traceback" not in done.err
 
 
