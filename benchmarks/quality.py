@@ -107,9 +107,9 @@ NOTES = {
     "movielens-last-shipped": "The adapter is of an earlier release. It was trained on training interactions; fused is "
     "fitted on 200 of the validation users.",
     "microlens-popular6-learned": "Most answers had been kept from runs before.",
-    "movietweetings-popular-negatives-learned": "The adapter has seen training interactions. *recommended* weighs recall "
-    "as for whole catalogues, where popular items are likelier; the blends are fitted to these negatives.",
-    "second-cold-items": "Eleven more minutes had gone into answers that were kept.",
+    "movietweetings-popular-negatives-learned": "The adapter has seen training interactions. *recommended* weighs "
+    "recall as for whole catalogues, where popular items are likelier; the blends are fitted to these negatives.",
+    "second-cold-items": "Most answers had been kept from runs before.",
     "microlens-popular6-shipped": "The adapter is of an earlier release.",
     "shop-ablation": "The adapter is of an earlier release. None of the purchases asked for was in its training; six "
     "of the 40 were in its validation set. Fifteen of the shoppers it never saw. Another hour had gone into answers "
