@@ -106,7 +106,7 @@ NOTES = {
     "To show the mean of the two, .3, some 3,500 users would be needed.",
     "movielens-last-shipped": "The adapter is of an earlier release. It was trained on training interactions; fused is "
     "fitted on 200 of the validation users.",
-    "microlens-popular6-learned": "Most answers had been kept from runs before.",
+    "microlens-popular6-learned": "A third of the answers had been kept from runs before.",
     "movietweetings-popular-negatives-learned": "The adapter has seen training interactions. *recommended* weighs "
     "recall as for whole catalogues, where popular items are likelier; the blends are fitted to these negatives.",
     "second-cold-items": "Most answers had been kept from runs before.",
