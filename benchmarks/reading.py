@@ -98,12 +98,12 @@ def cold() -> str:
 def microlens() -> str:
     """The table of MicroLens with the paper's protocol; the first row is the paper's own."""
     lines = [
-        "| | users | AUC | HR@5 | MRR@5 |",
-        "| --- | --- | --- | --- | --- |",
-        "| MLLM-MSR (7B), as published | | 83.2 | 78.2 | 60.4 |",
+        "| | AUC | HR@5 | MRR@5 |",
+        "| --- | --- | --- | --- |",
+        "| MLLM-MSR (7B), as published | 83.2 | 78.2 | 60.4 |",
     ]
     for name, system, said in _MICROLENS:
         document = json.loads((QUALITY / f"{name}.json").read_text(encoding="utf-8"))
         found = (document["baselines"] | {document["system"]: document["metrics"]})[system]
-        lines.append(f"| {said} | {document['users']:,} | " + " | ".join(_value(found, one) for one in _SHOWN) + " |")
+        lines.append(f"| {said} | " + " | ".join(_value(found, one) for one in _SHOWN) + " |")
     return "\n".join(lines)

@@ -63,11 +63,13 @@ def _unstyled(text: str) -> str:
     """`text` without the rules of style sheets ("p.note { color: red }"). Prose stays, in braces as well."""
     kept, end = [], 0
     for block in _BLOCK.finditer(text):
+        if not _DECLARED.search(block[0]):
+            continue
         before = text[end : block.start()].split()
         told = len(before)
         while told and _SELECTOR.fullmatch(before[told - 1]):
             told -= 1
-        if _DECLARED.search(block[0]) and (told < len(before) or ";" in block[0]):
+        if told < len(before) or ";" in block[0]:
             kept += before[:told]
             end = block.end()
     return _EMPTIED.sub(" ", " ".join([*kept, text[end:]]))
